@@ -1,0 +1,116 @@
+"""The one door for time, randomness, ids and threads.
+
+Nothing else in Backline reads a clock, draws a random number, makes an id or starts a
+thread, so a test or a simulation that passes another `Clock` owns all of them. Waiting is
+the event loop's business (`asyncio.sleep`, `loop.call_later`): a simulation brings its own
+loop.
+"""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Protocol
+
+from backline.job import JobId, Micros
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Clock(Protocol):
+    """Where time, randomness, ids and threads come from. Safe to call from any thread."""
+
+    rng: random.Random
+
+    def now(self) -> Micros:
+        """Wall time, UTC microseconds since 1970; may step either way."""
+        ...
+
+    def tick(self) -> Micros:
+        """Microseconds since this boot; never steps, goes on while the machine sleeps."""
+        ...
+
+    def boot(self) -> str:
+        """Names the boot that `tick` counts from: ticks of two boots do not compare."""
+        ...
+
+    def new_id(self) -> JobId:
+        """A fresh UUIDv7, greater than any this clock made before."""
+        ...
+
+    def executor(self, name: str, threads: int = 1) -> Executor:
+        """Threads to run blocking calls on; `threads=1` runs them one by one, in order."""
+        ...
+
+    def thread(self, name: str, target: Callable[[], None]) -> threading.Thread:
+        """A started daemon thread that runs `target` once."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks, randomness and threads."""
+
+    def __init__(self) -> None:
+        self.rng = random.Random()
+        self._ids = IdMaker(self.now, self.rng)
+
+    def now(self) -> Micros:
+        return time.time_ns() // 1_000
+
+    def tick(self) -> Micros:
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000
+
+    def boot(self) -> str:
+        return _BOOT_ID.read_text().strip()
+
+    def new_id(self) -> JobId:
+        return self._ids()
+
+    def executor(self, name: str, threads: int = 1) -> Executor:
+        return ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    def thread(self, name: str, target: Callable[[], None]) -> threading.Thread:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        return thread
+
+
+class IdMaker:
+    """Makes UUIDv7 (RFC 9562, section 6.2, method 1: a counter beside the millisecond).
+
+    The 48 bits of milliseconds and a 26-bit counter (in rand_a and the top of rand_b) only
+    grow, also when the wall clock steps back; 48 bits are random. A child of a fork draws
+    from a generator of its own, so parent and child never make the same id.
+    """
+
+    def __init__(self, now: Callable[[], Micros], rng: random.Random) -> None:
+        self._now = now
+        self._rng = rng
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._millis = 0
+        self._counter = 0
+
+    def __call__(self) -> JobId:
+        with self._lock:
+            if self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._rng.seed()
+            millis = self._now() // 1_000
+            if millis > self._millis:
+                self._millis, self._counter = millis, self._rng.getrandbits(25)
+            else:
+                self._counter += 1
+                if self._counter >> 26:
+                    self._millis, self._counter = self._millis + 1, 0
+            low = self._rng.getrandbits(48)
+            millis, counter = self._millis, self._counter
+        high = (millis << 16) | 0x7000 | (counter >> 14)
+        text = f"{high:016x}{0x8000 | (counter & 0x3FFF):04x}{low:012x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+SYSTEM_CLOCK: Final[Clock] = SystemClock()

@@ -1,0 +1,128 @@
+"""What a running task sees of its own job."""
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Final, Protocol
+
+from backline.errors import BacklineError
+from backline.job import JobId, LeasedJob, Micros, Progress
+
+
+class RunControl(Protocol):
+    """What a run can ask of the worker that runs it. Safe to call from any thread."""
+
+    def cancelled(self) -> bool:
+        """Somebody asked for the job to be cancelled, its time is up, or its lease is lost."""
+        ...
+
+    def report(self, progress: Progress) -> None:
+        """Send progress to the store, soon; a later report replaces one not sent yet."""
+        ...
+
+
+class JobContext:
+    """The job that is running: what it is, and how to speak for it.
+
+    A task gets it by annotating its first parameter `JobContext`, or from `current_job()`.
+    """
+
+    __slots__ = ("_control", "_lease", "deadline")
+
+    def __init__(self, lease: LeasedJob, control: RunControl, deadline: Micros) -> None:
+        self._lease = lease
+        self._control = control
+        self.deadline = deadline
+        """The tick of this machine's boot clock at which the time limit is reached."""
+
+    @property
+    def id(self) -> JobId:
+        """The job's id: the same in every attempt, so a good idempotency key."""
+        return self._lease.id
+
+    @property
+    def attempt(self) -> int:
+        """How many times the job was leased, this one included; only grows.
+
+        With `id` it is the fencing token: hand it to systems that can refuse an older one.
+        """
+        return self._lease.attempt
+
+    @property
+    def failures(self) -> int:
+        """How often the job failed before this attempt."""
+        return self._lease.failures
+
+    @property
+    def max_attempts(self) -> int:
+        """How many failures make the job dead."""
+        return self._lease.terms.max_attempts
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self._lease.task
+
+    @property
+    def queue(self) -> str:
+        """The queue it came from."""
+        return self._lease.queue
+
+    @property
+    def priority(self) -> int:
+        """-100 to 100; higher runs sooner."""
+        return self._lease.priority
+
+    @property
+    def enqueued_at(self) -> Micros:
+        """When it was enqueued: UTC microseconds since 1970, by the store's clock."""
+        return self._lease.enqueued_at
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the producer sent beside the arguments, trace context included."""
+        return self._lease.headers
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The producer's labels."""
+        return self._lease.tags
+
+    @property
+    def cancelled(self) -> bool:
+        """The run should stop: cancelled, out of time, or its lease is lost.
+
+        Async tasks are cancelled and need not look; tasks in threads look now and then.
+        """
+        return self._control.cancelled()
+
+    def progress(self, done: float, total: float | None = None, note: str = "") -> None:
+        """Tell how far the job is. Returns at once; sent at most a few times a second."""
+        self._control.report(Progress(self._lease.id, self._lease.attempt, done, total, note))
+
+    def __repr__(self) -> str:
+        lease = self._lease
+        return f"<JobContext {lease.task} {lease.id} attempt {lease.attempt}>"
+
+
+class Running:
+    """The cell of `current_run`: which job the runner that owns it runs at the moment.
+
+    The context variable is set once a runner, and the job is put in here: setting the
+    variable anew for every job would cost more, and would hide a task's own changes.
+    """
+
+    __slots__ = ("job",)
+
+    def __init__(self) -> None:
+        self.job: JobContext | None = None
+
+
+current_run: Final[ContextVar[Running]] = ContextVar("backline_current_run")
+
+
+def current_job() -> JobContext:
+    """The job this code runs in. Raises BacklineError outside of a job."""
+    running = current_run.get(None)
+    if running is None or running.job is None:
+        raise BacklineError("current_job() was called outside of a running job")
+    return running.job

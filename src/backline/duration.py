@@ -1,0 +1,59 @@
+"""Lengths of time as people write them, and as Backline counts them."""
+
+import re
+from datetime import timedelta
+from typing import Final, TypeAlias
+
+Duration: TypeAlias = float | timedelta | str
+"""Seconds, a timedelta, or text such as "500ms", "90s", "5m", "1h30m", "7d"."""
+
+_UNITS: Final = {
+    "ms": 1_000,
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+    "w": 604_800_000_000,
+}
+_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_LONGEST: Final = 100 * 366 * _UNITS["d"]
+
+
+def micros(length: Duration) -> int:
+    """A duration in microseconds.
+
+    Raises ValueError for text that is no duration, for a negative one, for NaN, and for
+    more than a hundred years.
+    """
+    if isinstance(length, timedelta):
+        count = length / timedelta(microseconds=1)
+    elif isinstance(length, str):
+        count = _parse(length)
+    else:
+        count = float(length) * 1_000_000
+    if not 0 <= count <= _LONGEST:
+        raise ValueError(f"a duration is between 0 and 100 years, not {length!r}")
+    return round(count)
+
+
+def text(count: int) -> str:
+    """Microseconds as people write them: "1.5s", "5m", "2h30m"."""
+    if count < _UNITS["s"]:
+        return f"{count / 1_000:g}ms"
+    if count < _UNITS["m"]:
+        return f"{count / 1_000_000:.3g}s"
+    parts: list[str] = []
+    rest = round(count / _UNITS["s"]) * _UNITS["s"]
+    for unit in ("d", "h", "m", "s"):
+        whole, rest = divmod(rest, _UNITS[unit])
+        if whole:
+            parts.append(f"{whole}{unit}")
+    return "".join(parts[:2])
+
+
+def _parse(given: str) -> float:
+    compact = given.replace(" ", "").lower()
+    parts = _PART.findall(compact)
+    if not parts or "".join(number + unit for number, unit in parts) != compact:
+        raise ValueError(f"{given!r} is no duration; write 90, '90s', '5m', '1h30m' or '7d'")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -1,0 +1,222 @@
+"""Every error Backline raises, and the signals a task raises to steer its own job.
+
+BacklineError
+├── ConfigError            what the code or the command line declares cannot work
+│   ├── UnknownTask        no task of that name is registered here
+│   └── UnknownOption      (also a TypeError) not an option of ours; names the one that is
+├── EnqueueError           nothing was enqueued
+│   ├── InvalidArguments   (also a TypeError) the arguments do not fit the task
+│   ├── PayloadTooLarge
+│   ├── QueueFull
+│   └── UniqueConflict
+├── ResultError            `job.result()` has no value to return
+│   ├── JobNotFound
+│   ├── JobFailed          the job is dead
+│   ├── JobCancelled
+│   ├── JobExpired
+│   └── ResultTimeout      (also a TimeoutError) it has not ended yet
+├── LeaseLost              raised inside a task: another worker may run its job now
+├── AlreadyCompleted       raised by `job.complete`: an earlier run committed its effect
+└── StoreError
+    ├── StoreUnavailable   may pass: the call may or may not have been applied
+    │   └── StoreFull      the disk is full; the call was not applied
+    ├── StoreRefused       the store cannot be used as it is; says what to change
+    └── SchemaMismatch     the store was migrated by another version of Backline
+
+JobSignal                  raised by a task on purpose; not an error
+├── Snooze                 run me again later; costs no attempt
+├── RetryLater             this attempt failed; wait this long before the next
+└── Cancel                 stop here, for good
+"""
+
+from backline.duration import Duration
+
+
+class BacklineError(Exception):
+    """The root of every error of this library."""
+
+
+class ConfigError(BacklineError):
+    """What the code or the command line declares cannot work."""
+
+
+class UnknownTask(ConfigError):
+    """No task of this name is registered in this process."""
+
+    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
+        hint = f"; it knows {', '.join(known)}" if known else ""
+        super().__init__(f"no task named {name!r} is registered here{hint}")
+        self.name, self.known = name, known
+
+
+class UnknownOption(ConfigError, TypeError):
+    """An option that Backline does not have."""
+
+
+class EnqueueError(BacklineError):
+    """The job was not enqueued, nor was any other of the same call."""
+
+
+class InvalidArguments(EnqueueError, TypeError):
+    """The arguments do not fit the task's signature, or would not survive the way to it."""
+
+
+class PayloadTooLarge(EnqueueError):
+    """The arguments are larger than a job may carry. Store them elsewhere and pass a key."""
+
+    def __init__(self, task: str, *, size: int, limit: int) -> None:
+        super().__init__(
+            f"the arguments of {task} take {size:,} bytes; a job carries at most {limit:,}. "
+            "Store them elsewhere and pass a key"
+        )
+        self.task, self.size, self.limit = task, size, limit
+
+
+class QueueFull(EnqueueError):
+    """The queue holds `depth` jobs and admits `max_depth`; none of the call was enqueued.
+
+    `retry_after` is how many seconds the queue needs to make room at its present pace, or
+    None if nothing has left it lately. Wait and retry, or shed the load.
+    """
+
+    def __init__(
+        self, queue: str, *, depth: int, max_depth: int, retry_after: float | None = None
+    ) -> None:
+        when = "" if retry_after is None else f"; try again in {retry_after:.1f} s"
+        super().__init__(f"queue {queue!r} is full: {depth} of {max_depth} jobs{when}")
+        self.queue, self.depth, self.max_depth = queue, depth, max_depth
+        self.retry_after = retry_after
+
+
+class UniqueConflict(EnqueueError):
+    """A live job holds the unique key, and `on_conflict` is "raise"."""
+
+    def __init__(self, task: str, *, unique_key: str, holder: str) -> None:
+        super().__init__(f"{task} is already enqueued under the key {unique_key!r}: job {holder}")
+        self.task, self.unique_key, self.holder = task, unique_key, holder
+
+
+class ResultError(BacklineError):
+    """The job has no result to return; `job_id` says which job."""
+
+    def __init__(self, job_id: str, message: str) -> None:
+        super().__init__(f"job {job_id} {message}")
+        self.job_id = job_id
+
+
+class JobNotFound(ResultError):
+    """The store does not know the job: never enqueued here, or purged after its `keep`."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id, "is not known to this store (purged, or never enqueued here)")
+
+
+class JobFailed(ResultError):
+    """The job is dead. `kind`, `reason` and `traceback` describe its last attempt."""
+
+    def __init__(
+        self, job_id: str, *, attempts: int, kind: str, reason: str, traceback: str = ""
+    ) -> None:
+        super().__init__(job_id, f"is dead after {attempts} attempts: {kind}: {reason}")
+        self.attempts, self.kind, self.reason, self.traceback = attempts, kind, reason, traceback
+
+
+class JobCancelled(ResultError):
+    """The job was cancelled."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id, "was cancelled")
+
+
+class JobExpired(ResultError):
+    """No worker started the job before its `expires`."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(job_id, "expired before a worker started it")
+
+
+class ResultTimeout(ResultError, TimeoutError):
+    """The job has not ended within `timeout`; it goes on all the same."""
+
+    def __init__(self, job_id: str, *, timeout: float, state: str) -> None:
+        super().__init__(job_id, f"is still {state} after {timeout:g} s")
+        self.timeout, self.state = timeout, state
+
+
+class LeaseLost(BacklineError):
+    """The worker no longer holds the lease of the job it is running."""
+
+    def __init__(self, job_id: str, *, attempt: int) -> None:
+        super().__init__(f"attempt {attempt} of job {job_id} is no longer ours")
+        self.job_id, self.attempt = job_id, attempt
+
+
+class AlreadyCompleted(BacklineError):
+    """An earlier run of the job committed its effect: roll this transaction back.
+
+    Let it pass out of the task: the worker acks the stored result.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"an earlier run of job {job_id} has committed its effect")
+        self.job_id = job_id
+
+
+class StoreError(BacklineError):
+    """The store did not do what it was asked."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached for now; the call may or may not have been applied.
+
+    Safe to repeat: every method of the contract may be called again after this.
+    """
+
+
+class StoreFull(StoreUnavailable):
+    """The disk (or the memory) of the store is full; the call was not applied."""
+
+
+class StoreRefused(StoreError):
+    """The store cannot be used as it is; the message says what to change."""
+
+
+class SchemaMismatch(StoreError):
+    """The store has another version's schema."""
+
+    def __init__(self, url: str, *, found: int, wanted: int) -> None:
+        remedy = (
+            "run `backline migrate`"
+            if found < wanted
+            else "it was migrated by a newer Backline: upgrade this process"
+        )
+        super().__init__(f"{url} has schema {found}, this version needs {wanted}: {remedy}")
+        self.url, self.found, self.wanted = url, found, wanted
+
+
+class JobSignal(Exception):
+    """Raised by a task to say how its run ends; not an error."""
+
+
+class Snooze(JobSignal):
+    """Run the job again after `delay`; costs no attempt and is no failure."""
+
+    def __init__(self, delay: Duration) -> None:
+        super().__init__(f"snoozed for {delay}")
+        self.delay = delay
+
+
+class RetryLater(JobSignal):
+    """Count this attempt as failed, and wait `delay` before the next one."""
+
+    def __init__(self, delay: Duration, reason: str = "the task asked for a retry") -> None:
+        super().__init__(reason)
+        self.delay, self.reason = delay, reason
+
+
+class Cancel(JobSignal):
+    """Cancel the job: no further attempt."""
+
+    def __init__(self, reason: str = "the task cancelled its own job") -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,279 @@
+"""The values that pass between producers, stores and workers.
+
+Times are `Micros`: microseconds, as an integer. Wall times count from 1970 (UTC); ticks
+count on a clock that never steps and mean nothing outside their store. Durations are
+`Micros` too. Text that is JSON is `Raw`: bytes that pass through unread.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Raw
+
+from backline.states import State
+
+Micros: TypeAlias = int
+JobId: TypeAlias = str
+"""A UUIDv7 (RFC 9562) in canonical form. Ids of one process sort by the time they were made."""
+WorkerName: TypeAlias = str
+"""Random per start of a process; never a host's name alone, which a restart would reuse."""
+
+SECOND: Final[Micros] = 1_000_000
+MINUTE: Final[Micros] = 60 * SECOND
+HOUR: Final[Micros] = 60 * MINUTE
+DAY: Final[Micros] = 24 * HOUR
+
+MAX_PAYLOAD: Final = 256 * 1024
+"""Bytes of arguments a job may carry, and bytes of result it may leave."""
+MIN_PRIORITY: Final = -100
+MAX_PRIORITY: Final = 100
+EMPTY_ARGS: Final = Raw(b"[[],{}]")
+
+
+class Lane(StrEnum):
+    """Which workers may lease a job of a queue."""
+
+    MAIN = "main"
+    CELL = "cell"
+    """One job a process: tasks with `executor="process"`, and suspects (see `policy`)."""
+
+
+class OnConflict(StrEnum):
+    """What becomes of a job whose unique key is taken."""
+
+    SKIP = "skip"
+    REPLACE = "replace"
+    RAISE = "raise"
+
+
+class Backoff(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How long to wait before the next attempt, as plain data.
+
+    With `delays`, the n-th failure waits `delays[n - 1]`, the last one for ever after.
+    Otherwise min(cap, base * factor ** (n - 1)); `jitter` draws uniformly from 0 to that.
+    """
+
+    base: Micros = SECOND
+    cap: Micros = HOUR
+    factor: float = 2.0
+    jitter: bool = True
+    delays: tuple[Micros, ...] = ()
+
+
+class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """All that is needed to settle a run of a job without the user's code."""
+
+    max_attempts: int = 5
+    timeout: Micros = HOUR
+    backoff: Backoff = Backoff()
+    keep: Micros = 7 * DAY
+    """How long the job stays readable once it has succeeded, was cancelled or expired."""
+    keep_dead: Micros = 30 * DAY
+
+
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to be added: what `task.job(...)` builds and `Store.enqueue` takes.
+
+    Due at `run_at` if given, else `delay` after the store's now. It expires at `expires_at`
+    if given, else `expires_in` after the store's now, else never.
+    """
+
+    id: JobId
+    task: str
+    payload: Raw = EMPTY_ARGS
+    """JSON: [[positional arguments], {keyword arguments}]."""
+    queue: str = "default"
+    lane: Lane = Lane.MAIN
+    priority: int = 0
+    """-100 to 100; higher runs sooner."""
+    delay: Micros = 0
+    run_at: Micros | None = None
+    expires_in: Micros | None = None
+    expires_at: Micros | None = None
+    terms: Terms = Terms()
+    unique_key: str | None = None
+    """Already scoped by the producer: equal keys of two tasks are told apart there."""
+    unique_for: Micros = 0
+    """The key stays taken this long from the enqueue, even if the job ends sooner."""
+    on_conflict: OnConflict = OnConflict.SKIP
+    headers: Mapping[str, str] = {}
+    tags: tuple[str, ...] = ()
+
+
+class Enqueued(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one `JobRequest` of an admitted call.
+
+    `id` is the job's own if it was added (or had been, by an earlier sending of the same
+    call); else that of the job which holds its unique key.
+    """
+
+    id: JobId
+    added: bool = True
+    conflict: bool = False
+    """Not added, and `on_conflict` was `raise`."""
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A call that was not admitted because a queue is full; nothing of it was written."""
+
+    queue: str
+    depth: int
+    max_depth: int
+    drain_rate: float
+    """Jobs per second that lately left the queue; 0.0 when none did."""
+
+
+class Lease(msgspec.Struct, frozen=True, array_like=True):
+    """The right to run a job, and what is needed to settle the run.
+
+    `(id, attempt)` is the fencing token: every write about the run carries it.
+    """
+
+    id: JobId
+    attempt: int
+    """How many leases the job has had, this one included; only grows."""
+    task: str
+    queue: str
+    lane: Lane
+    failures: int
+    """How often it failed; counts against `terms.max_attempts`."""
+    losses: int
+    """How often it was running when its worker was lost; the second makes it a suspect."""
+    releases: int
+    """How often it was put back because its worker did not know the task."""
+    terms: Terms
+
+
+class LeasedJob(Lease, frozen=True, array_like=True):
+    """A lease with what running the job needs."""
+
+    priority: int
+    enqueued_at: Micros
+    due: Micros
+    headers: Mapping[str, str]
+    tags: tuple[str, ...]
+    payload: Raw
+
+
+class HeldLease(Lease, frozen=True, array_like=True):
+    """A lease as the store sees it while the job runs."""
+
+    worker: WorkerName
+    until: Micros
+    """The tick, on the store's clock, at which the lease is over."""
+    cancel: bool
+    """Somebody asked for the job to be cancelled."""
+
+
+class AttemptError(msgspec.Struct, frozen=True):
+    """How one attempt went wrong."""
+
+    attempt: int
+    kind: str
+    """The exception's qualified name, or one of `timeout`, `lost`, `malformed`."""
+    message: str
+    traceback: str = ""
+    at: Micros | None = None
+    """Set by the store, by its clock."""
+
+
+class Charge(StrEnum):
+    """Which of a job's counters an ack moves."""
+
+    NONE = "none"
+    FAILURE = "failure"
+    """failures + 1."""
+    LOSS = "loss"
+    """losses + 1."""
+    RELEASE = "release"
+    """releases + 1."""
+
+
+AckState: TypeAlias = Literal[
+    State.SUCCEEDED, State.DEAD, State.CANCELLED, State.READY, State.SCHEDULED
+]
+
+
+class Ack(msgspec.Struct, frozen=True, array_like=True):
+    """How a run ended: the one write that records it. Built by `policy.settle`.
+
+    Applies only while `(id, attempt)` is running. An ack that would run the job again
+    (`ready`, `scheduled`) lands in `cancelled` if a cancel was asked for meanwhile.
+    """
+
+    id: JobId
+    attempt: int
+    state: AckState
+    delay: Micros = 0
+    """For `scheduled`: due this long after the store's now."""
+    keep: Micros = 0
+    """Readable this long after the store's now, if the job ends by this ack."""
+    charge: Charge = Charge.NONE
+    lane: Lane | None = None
+    """The lane to go back to; None: the one it is in."""
+    result: Raw | None = None
+    error: AttemptError | None = None
+    if_overdue: bool = False
+    """Applies only if the lease is over by the store's clock at that moment."""
+
+
+class Acked(StrEnum):
+    """What became of an ack."""
+
+    APPLIED = "applied"
+    ALREADY = "already"
+    """The same worker had recorded the outcome of this attempt before: a repeated call."""
+    LOST = "lost"
+    """The lease was no longer held; nothing was written."""
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True):
+    """How far a running job is."""
+
+    id: JobId
+    attempt: int
+    done: float
+    total: float | None = None
+    note: str = ""
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as the store last saw it."""
+
+    id: JobId
+    task: str
+    queue: str
+    lane: Lane
+    state: State
+    priority: int
+    payload: Raw
+    due: Micros
+    """When it may (or might) start: enqueue time, `run_at`, end of a backoff."""
+    attempt: int = 0
+    failures: int = 0
+    losses: int = 0
+    releases: int = 0
+    terms: Terms = Terms()
+    unique_key: str | None = None
+    headers: Mapping[str, str] = {}
+    tags: tuple[str, ...] = ()
+    enqueued_at: Micros
+    started_at: Micros | None = None
+    """When the latest attempt was leased."""
+    finished_at: Micros | None = None
+    expires_at: Micros | None = None
+    purge_at: Micros | None = None
+    worker: WorkerName | None = None
+    """Who holds the lease; of a job that is not running, who settled its last attempt."""
+    cancel: bool = False
+    """A cancel was asked for while it ran."""
+    result: Raw | None = None
+    errors: tuple[AttemptError, ...] = ()
+    """Oldest first; only the newest are kept."""
+    progress: Progress | None = None
+
+
+MAX_ERRORS: Final = 10
+"""How many `AttemptError` a job keeps; older ones are dropped, `failures` still counts them."""

@@ -1,0 +1,345 @@
+"""The contract between Backline and where its jobs live.
+
+A store makes things atomic and holds no opinion: what to retry, when, and who is to blame
+is decided by `policy` and arrives as plain data. Every method takes and returns sequences:
+results are in input order, one per item. Every method may be repeated after
+`StoreUnavailable`, which means that the call may or may not have been applied.
+
+**Time.** Two clocks, both the store's (an embedded store's are its `Clock`'s): wall time
+for due times, expiry and retention; ticks, which never step, for leases. A store whose
+ticks restarted (another boot) treats every older lease as over.
+
+**Order.** Within a (queue, lane): priority from high to low, then due time, then order of
+enqueue; best effort between callers that lease at the same moment.
+
+**Moves.** Whichever method moves a job checks `states.MOVES` and applies the effects of the
+move in the same commit: the counts of the queue, the end of the job's hold on its unique
+key, the release of the job that waited for it.
+
+Invariants, each the name of a test in `backline.testing.conformance`:
+
+    I1  no accepted job is lost
+    I2  only the holder of (id, attempt) acks, extends or reports progress
+    I3  one unexpired lease per job; one recorded outcome per attempt
+    I4  jobs are leased in order
+    I5  repeating a call whose reply was lost neither loses nor doubles, neither leases twice
+        nor strands
+    I6  one result per input, in the same order
+    I7  nothing starts before its time, by the store's clock
+    I8  an enqueue never takes the depth above the limit by more than the calls in flight;
+        retries and releases are never refused; draining works while full
+    I11 the counts of a queue add up in every snapshot
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from backline.job import (
+    Ack,
+    Acked,
+    Enqueued,
+    HeldLease,
+    JobId,
+    JobRecord,
+    JobRequest,
+    Lane,
+    Lease,
+    LeasedJob,
+    Micros,
+    Progress,
+    Refused,
+    WorkerName,
+)
+from backline.states import QUEUED, State
+
+Call: TypeAlias = Sequence[JobRequest]
+"""Jobs that are admitted together or not at all."""
+Demand: TypeAlias = Mapping[tuple[str, Lane], int]
+"""How many jobs are wanted from each (queue, lane)."""
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between stores, as facts to show and to decide by."""
+
+    product: str
+    """What runs it, with its version: `SQLite 3.54.1`."""
+    between_processes: bool
+    """Other processes see the same jobs by opening the same URL."""
+    survives: str
+    """The worst that an acknowledged job survives: `nothing`, `process`, `power cut`."""
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """The answer to `Store.exchange`."""
+
+    acks: list[Acked]
+    jobs: list[LeasedJob]
+    """In the order of each queue; queues in no order."""
+    next_at: Micros | None = None
+    """When the earliest scheduled job of the queues asked for is due; None: there is none."""
+
+
+class Cancelling(StrEnum):
+    """What `Store.cancel` did."""
+
+    CANCELLED = "cancelled"
+    """It will not run (any more)."""
+    REQUESTED = "requested"
+    """It is running: its worker is told; there will be no further attempt."""
+    ENDED = "ended"
+    """It had ended before."""
+    UNKNOWN = "unknown"
+
+
+class Hint(StrEnum):
+    """What `Store.watch` tells of."""
+
+    WORK = "work"
+    """A job became ready, or due sooner than any before."""
+    FINISHED = "finished"
+    """A job ended."""
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs; every field that is given must match."""
+
+    queue: str | None = None
+    task: str | None = None
+    states: frozenset[State] = frozenset()
+    """Empty: any state."""
+    tag: str | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some of the jobs of a `Filter`, and where the next page begins."""
+
+    jobs: list[JobRecord]
+    after: JobId | None
+    """Pass to `find` for the next page; None: that was the last."""
+
+
+class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of a queue; what is UNSET stays as it is."""
+
+    queue: str
+    max_depth: int | UnsetType | None = UNSET
+    """At most this many scheduled, waiting and ready jobs; None: no limit."""
+    paused: bool | UnsetType = UNSET
+    """A paused queue takes jobs and hands out none."""
+
+
+class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue at one moment."""
+
+    queue: str
+    paused: bool
+    max_depth: int | None
+    counts: dict[State, int]
+    """Jobs by state, every state; finished ones until they are purged."""
+    purged: int
+    """Jobs that were purged, ever."""
+    cells: int
+    """How many of the ready jobs wait for a cell."""
+    oldest_ready: Micros | None
+    """When the ready job that has waited longest became due; None: none is ready."""
+    drain_rate: float
+    """Jobs per second that left the queue lately, by ending."""
+
+    @property
+    def depth(self) -> int:
+        """What counts towards `max_depth`."""
+        return sum(self.counts.get(state, 0) for state in QUEUED)
+
+
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of itself, for people; nothing is decided by it."""
+
+    worker: WorkerName
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    lane: Lane
+    concurrency: int
+    tasks: tuple[str, ...]
+    """The names of the tasks it knows."""
+    started_at: Micros
+    version: str
+    running: int = 0
+    restarts: int = 0
+    """How often its supervisor had to start it again."""
+    healthy: bool = True
+    seen_at: Micros | None = None
+    """Set by the store."""
+
+
+class Store(Protocol):
+    """Where jobs live. See the module's docstring for what holds of every method."""
+
+    @property
+    def url(self) -> str:
+        """What opens the same store again, without secrets."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Facts about this store; known once it is open."""
+        ...
+
+    async def open(self) -> None:
+        """Connect. Repeated: nothing. Raises StoreRefused, SchemaMismatch, StoreUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way and disconnect. Repeated: nothing."""
+        ...
+
+    async def migrate(self) -> int:
+        """Bring the schema to this version and return its number; forward only.
+
+        Safe from many processes at once. Embedded stores do it in `open`.
+        """
+        ...
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        """Add jobs; each call as a whole, or not at all when a queue of it is full.
+
+        A call is refused when it would take a queue's depth above its `max_depth`; jobs that
+        turn out not to be added count too. A job whose id is known already is `added` (the
+        repeat of a lost reply, I5), also for a day after it was purged. A job whose unique
+        key is held by another adds nothing, or takes its place:
+
+        - `skip`: answers the holder.
+        - `raise`: answers the holder, with `conflict`. The rest of the call is added.
+        - `replace`: a holder that has not started is cancelled and the new job added. A
+          running holder is left alone: the new job is added as `waiting`, becomes ready (or
+          scheduled) in the commit that ends the holder, and holds the key from now on.
+
+        Two jobs of one batch never share an id or a unique key: the caller sees to it.
+        """
+        ...
+
+    async def exchange(
+        self,
+        worker: WorkerName,
+        call: int,
+        acks: Sequence[Ack],
+        demand: Demand,
+        ttl: Micros,
+    ) -> Exchange:
+        """Record how runs ended and lease new jobs, in one commit: the hot path.
+
+        `call` is the worker's running number. A repeat of the worker's last call (I5) answers
+        the same jobs again, as far as they are still running, and leases no others. A job is
+        leased at most `demand` times per (queue, lane), never from a paused queue, and its
+        lease is over `ttl` from now. Each ack applies, or not, by itself.
+
+        An ack to `ready` keeps the job's place in the order; one to `scheduled` gives it a
+        new due time. `error` is added to the job's errors (the newest `MAX_ERRORS` stay).
+        A stored row that cannot be read as a job goes dead as `malformed` and is not leased.
+        """
+        ...
+
+    async def held(self, worker: WorkerName) -> list[HeldLease]:
+        """The leases `worker` holds, over or not. Reads only."""
+        ...
+
+    async def retire(self, worker: WorkerName) -> None:
+        """From now on an exchange by this worker, also one under way, leases nothing."""
+        ...
+
+    async def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
+        """Let each lease last `ttl` from now.
+
+        True: done. False: no longer held by this (id, attempt), and nothing was changed. A
+        lease that is over but was not settled yet is extended: its holder was only slow.
+        """
+        ...
+
+    async def overdue(self, limit: int) -> list[HeldLease]:
+        """Leases that are over, the longest over first. Reads only; settle with `if_overdue`."""
+        ...
+
+    async def promote(self, limit: int) -> int:
+        """Make scheduled jobs ready whose time has come, earliest first; returns how many."""
+        ...
+
+    async def expire(self, limit: int) -> int:
+        """Move jobs that are past their `expires_at` and not started to expired; how many."""
+        ...
+
+    async def sweep(self, limit: int) -> int:
+        """Purge finished jobs past their `keep`, and forget what is no longer needed.
+
+        Ids and unique keys are remembered for a day after the purge, so that a late repeat
+        of an enqueue adds nothing. Returns how many rows went.
+        """
+        ...
+
+    async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
+        """Cancel jobs: at once before they start, else by a request to their worker."""
+        ...
+
+    async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
+        """Make dead, cancelled and expired jobs ready again, their failures forgotten.
+
+        True: this call did it. Refuses no job for a full queue. Takes the unique key back
+        only if nobody else holds it now.
+        """
+        ...
+
+    async def purge(self, ids: Sequence[JobId]) -> list[bool]:
+        """Purge finished jobs now, whatever their `keep`. True: this call did it."""
+        ...
+
+    async def progress(self, reports: Sequence[Progress]) -> list[bool]:
+        """Record how far running jobs are. False: the lease was no longer held."""
+        ...
+
+    async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:
+        """The jobs, None for those unknown or purged."""
+        ...
+
+    async def find(
+        self,
+        where: Filter,
+        *,
+        limit: int,
+        after: JobId | None = None,
+        oldest_first: bool = False,
+    ) -> Page:
+        """A page of jobs, newest id first (or oldest), that follow `after`."""
+        ...
+
+    async def stats(self) -> list[QueueStats]:
+        """Every queue that ever had a job or a setting, by name; costs nothing per job."""
+        ...
+
+    async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
+        """Change settings of queues, making the queues if need be.
+
+        `declared`: they stand in code. A declaration applies when it differs from the last
+        one declared; in between an operator's edit stays.
+        """
+        ...
+
+    async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
+        """Tell that these workers live; a report is forgotten `ttl` after its last repeat."""
+        ...
+
+    async def workers(self) -> list[WorkerReport]:
+        """The workers whose reports are not forgotten, by name."""
+        ...
+
+    def watch(
+        self, hints: Collection[Hint], wake: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Call `wake` on the running loop, while inside, when something of `hints` happened.
+
+        Calls may be lost, repeated or merged: polling stays the truth.
+        """
+        ...
