@@ -1,0 +1,409 @@
+"""An asyncio event loop on virtual time: waiting takes no time, and a seed decides the order.
+
+When nothing is ready to run, time jumps to the next timer: a test of a week's retries takes
+milliseconds. When there is no timer either, nothing could ever happen again, and the loop
+raises `Deadlock` with the pending tasks and where each one waits. Callbacks that are ready at
+the same moment run in an order drawn from the seed: asyncio promises less about the order of
+tasks than code tends to rely on. Callbacks that ran `limit` times without time moving are a
+`Livelock`.
+
+A `Process` is a simulated process: the tasks started in it, and all that these start. It can
+be paused, as SIGSTOP or a long garbage collection would do it, and killed: then none of its
+tasks is ever stepped again, no `finally` runs, and its timers are gone.
+
+There is no I/O and there are no threads: `run_in_executor` runs the call in a later step of
+the loop, whichever executor is given.
+"""
+
+import asyncio
+import heapq
+import random
+import sys
+import warnings
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple, Unpack
+from weakref import WeakKeyDictionary, WeakSet
+
+from backline.job import SECOND, Micros
+from backline.testing.clock import VirtualClock
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+_Task = asyncio.Task[Any]
+
+LIMIT: Final = 1_000_000
+"""How many callbacks may run at one instant of virtual time."""
+
+
+class Deadlock(RuntimeError):
+    """Nothing is ready, no timer is set, and the main task is not done."""
+
+
+class Livelock(RuntimeError):
+    """Callback after callback ran, and time never moved."""
+
+
+class Process:
+    """A group of tasks that can be paused and killed as one; made by `VirtualLoop.process`."""
+
+    def __init__(self, loop: "VirtualLoop", name: str) -> None:
+        self.name = name
+        self.alive = True
+        self.paused = False
+        self._loop = loop
+        self._parked: list[_Entry] = []
+        self._tasks: WeakSet[_Task] = WeakSet()
+        self._remains: list[_Task] = []
+
+    def start(self, main: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `main` as a task of this process; what it starts belongs to the process too."""
+        context = copy_context()
+        context.run(_process.set, self)
+        return self._loop.create_task(main, name=self.name, context=context)
+
+    def kill(self) -> None:
+        """Never step its tasks again: as SIGKILL does it, no `finally` runs."""
+        self.alive = False
+        self._parked.clear()
+        self._remains = list(self._tasks)  # or they would be collected, and so unwound
+
+    def pause(self) -> None:
+        """Stop stepping its tasks until `resume`, while time goes on for all others."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on: what became due in the pause runs now."""
+        self.paused = False
+        parked, self._parked = self._parked, []
+        for entry in parked:
+            self._loop.put(entry)
+
+    def __repr__(self) -> str:
+        state = "dead" if not self.alive else "paused" if self.paused else "alive"
+        return f"<Process {self.name} {state}>"
+
+
+_process: ContextVar[Process | None] = ContextVar("backline_simulated_process", default=None)
+
+
+def current_process() -> Process | None:
+    """The simulated process this code runs in; None outside of any."""
+    return _process.get()
+
+
+class _Entry(NamedTuple):
+    """A callback that waits for its turn, in the order in which it would run unshuffled."""
+
+    when: Micros
+    owner: int
+    """The number of the task it steps; 0 if it steps none."""
+    number: int
+    handle: asyncio.Handle
+    process: Process | None
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """The event loop; `run` makes one, runs a coroutine and closes it.
+
+    `loop.time()` is `clock.elapsed`, in seconds. Errors that nothing handled (a callback
+    raised, a task's error was never retrieved) are kept in `unhandled`.
+    """
+
+    def __init__(self, clock: VirtualClock, seed: int = 0, *, limit: int = LIMIT) -> None:
+        self._active = False
+        super().__init__()
+        self.clock = clock
+        self.unhandled: list[BaseException] = []
+        self._rng = random.Random(f"order {seed}")
+        self._limit = limit
+        self._runnable: list[_Entry] = []
+        self._timers: list[_Entry] = []
+        self._entries = 0
+        self._steps_now = 0
+        self._numbers: WeakKeyDictionary[_Task, int] = WeakKeyDictionary()
+        self._tasks_made = 0
+        self._processes: list[Process] = []
+        self._generators: WeakSet[AsyncGenerator[Any, Any]] = WeakSet()
+        self._halt = False
+        self._at: Process | None = None
+
+    def process(self, name: str) -> Process:
+        """A new simulated process."""
+        process = Process(self, name)
+        self._processes.append(process)
+        return process
+
+    # Calls
+
+    def time(self) -> float:
+        return self.clock.elapsed / SECOND
+
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        context = context or copy_context()
+        handle = asyncio.Handle(callback, args, self, context)
+        self._enter(handle, callback, context, self.clock.elapsed)
+        return handle
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        context = context or copy_context()
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._enter(timer, callback, context, max(round(when * SECOND), self.clock.elapsed))
+        return timer
+
+    def _enter(
+        self, handle: asyncio.Handle, callback: object, context: Context, when: Micros
+    ) -> None:
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
+        process = context.get(_process)
+        if process is not None and not process.alive:
+            handle.cancel()
+            return
+        owner = getattr(callback, "__self__", None)
+        number = self._number(owner, process) if isinstance(owner, asyncio.Task) else 0
+        self._entries += 1
+        self.put(_Entry(when, number, self._entries, handle, process))
+
+    def _number(self, task: _Task, process: Process | None) -> int:
+        number = self._numbers.get(task)
+        if number is None:
+            self._tasks_made += 1
+            number = self._numbers[task] = self._tasks_made
+            if process is not None:
+                process._tasks.add(task)  # noqa: SLF001 - a process and its loop are one
+        return number
+
+    def put(self, entry: _Entry) -> None:
+        """Let an entry wait for its turn (used by `Process`)."""
+        if entry.when > self.clock.elapsed:
+            heapq.heappush(self._timers, entry)
+        else:
+            self._runnable.append(entry)
+
+    def run_in_executor(
+        self,
+        executor: object,
+        func: Callable[[Unpack[Ts]], T],
+        *args: *Ts,
+    ) -> asyncio.Future[T]:
+        """Run `func` in a later step of the loop; `executor` is not used."""
+        future: asyncio.Future[T] = self.create_future()
+
+        def call() -> None:
+            if future.cancelled():
+                return
+            try:
+                result = func(*args)
+            except Exception as error:  # noqa: BLE001 - the awaiting task gets every error
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self.call_soon(call)
+        return future
+
+    # Running
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run `main` to its end, then cancel what is left, as `asyncio.run` does.
+
+        Raises what `main` raises, `Deadlock`, `Livelock`, or an ExceptionGroup of the errors
+        that nothing handled.
+        """
+        task = self.create_task(main, name="main")
+        try:
+            result = self.run_until_complete(task)
+        except (Deadlock, Livelock):
+            raise
+        except BaseException:
+            self._wind_down()
+            raise
+        self._wind_down()
+        if self.unhandled:
+            raise BaseExceptionGroup("errors that nothing handled", self.unhandled)
+        return result
+
+    def _wind_down(self) -> None:
+        gone: set[_Task] = set()
+        for process in self._processes:
+            if process.paused:
+                process.kill()
+            gone.update(process._remains)  # noqa: SLF001 - a process and its loop are one
+        left = sorted(asyncio.all_tasks(self) - gone, key=self._numbers.__getitem__)
+        for task in left:
+            task.cancel()
+        if left:
+            self.run_until_complete(asyncio.wait(left))
+        for task in left:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                self.unhandled.append(error)
+        self.run_until_complete(self.shutdown_asyncgens())
+
+    def run_forever(self) -> None:
+        if self.is_closed():
+            raise RuntimeError("Event loop is closed")
+        if self._active:
+            raise RuntimeError("This event loop is already running")
+        hooks = sys.get_asyncgen_hooks()
+        self._active = True
+        asyncio._set_running_loop(self)  # noqa: SLF001 - made for those who write loops
+        sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=self._finalize)
+        try:
+            while not self._halt:
+                self._turn()
+        finally:
+            self._halt = self._active = False
+            asyncio._set_running_loop(None)  # noqa: SLF001
+            sys.set_asyncgen_hooks(*hooks)
+
+    def stop(self) -> None:
+        self._halt = True
+
+    def is_running(self) -> bool:
+        return self._active
+
+    def _turn(self) -> None:
+        """Run what is ready, or jump to the next timer."""
+        self._ripen()
+        batch, self._runnable = self._runnable, []
+        if not batch:
+            self._jump()
+            return
+        if len(batch) > 1:
+            batch.sort()  # the order of a set of tasks is no matter of the seed
+            self._rng.shuffle(batch)
+        self._steps_now += len(batch)
+        if self._steps_now > self._limit:
+            raise Livelock(f"{self._limit:,} callbacks and it is still {self.time():.6f} s")
+        try:
+            while batch:
+                self._step(batch.pop())
+        finally:
+            self._runnable.extend(batch)
+
+    def _step(self, entry: _Entry) -> None:
+        process = entry.process
+        if process is not None:
+            if not process.alive:
+                return
+            if process.paused:
+                process._parked.append(entry)  # noqa: SLF001 - a process and its loop are one
+                return
+        if not entry.handle.cancelled():
+            self._at = process
+            entry.handle._run()  # noqa: SLF001 - made for those who write loops
+
+    def _ripen(self) -> None:
+        """Move the timers that are due to what is ready; drop those that never will be."""
+        timers = self._timers
+        while timers:
+            when, _, _, handle, process = timers[0]
+            dead = process is not None and not process.alive
+            if when <= self.clock.elapsed and not dead and not handle.cancelled():
+                self._runnable.append(timers[0])
+            elif process is not None and process.paused and not dead:
+                process._parked.append(timers[0])  # noqa: SLF001 - it must not move time
+            elif not dead and not handle.cancelled():
+                return
+            heapq.heappop(timers)
+
+    def _jump(self) -> None:
+        if not self._timers:
+            raise Deadlock(f"nothing can ever happen again; pending:\n{self._pending()}")
+        self.clock.elapsed = self._timers[0].when
+        self._steps_now = 0
+
+    def _pending(self) -> str:
+        left = sorted(asyncio.all_tasks(self), key=self._numbers.__getitem__)
+        lines = [f"  {task.get_name()} at {_where(task)}" for task in left]
+        return "\n".join(lines) or "  no task"
+
+    # Endings
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if self._at is not None and not self._at.alive:
+            return  # it was killed in this very step
+        error = context.get("exception") or RuntimeError(context.get("message"))
+        self.unhandled.append(error)
+
+    def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._generators.discard(generator)
+        if not self.is_closed():
+            self.create_task(generator.aclose())
+
+    async def shutdown_asyncgens(self) -> None:
+        for generator in list(self._generators):
+            if not getattr(generator, "ag_running", False):  # or it waits in a process that is dead
+                await generator.aclose()
+
+    def close(self) -> None:
+        """Forget everything. What is pending is unwound now, and cannot touch the loop."""
+        if self.is_closed():
+            return
+        left = asyncio.all_tasks(self)
+        left.update(*(process._remains for process in self._processes))  # noqa: SLF001
+        self._runnable.clear()
+        self._timers.clear()
+        super().close()
+        for task in sorted(left, key=self._numbers.__getitem__):
+            _unwind(task)
+        self._processes.clear()
+
+
+def run(main: Coroutine[Any, Any, T], *, clock: VirtualClock | None = None, seed: int = 0) -> T:
+    """Run `main` on a `VirtualLoop` of its own and return its result; see `VirtualLoop.run`."""
+    loop = VirtualLoop(clock or VirtualClock(seed), seed)
+    try:
+        return loop.run(main)
+    finally:
+        loop.close()
+
+
+def _where(task: _Task) -> str:
+    """The innermost line at which a pending task waits."""
+    waiter: Any = task.get_coro()
+    frame = None
+    while (inner := getattr(waiter, "cr_frame", None)) is not None:
+        frame, waiter = inner, waiter.cr_await
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "its end"
+
+
+def _unwind(task: _Task) -> None:
+    """End a task that is pending on a closed loop, and let nobody hear of it.
+
+    Left to the garbage collector, the same would happen at any time, with warnings.
+    """
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
+    coroutine: Any = task.get_coro()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(100):  # a `finally` that awaits stops the unwinding each time
+            try:
+                coroutine.close()
+            except BaseException:  # noqa: BLE001, S112 - it is over, whatever its code thinks
+                continue
+            return
