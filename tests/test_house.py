@@ -6,9 +6,12 @@ every violation once and see it found.
 
 import ast
 import io
+import logging
 import re
 import tokenize
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -31,7 +34,8 @@ DOORS: Final = {
     "starlette": "demo/",
     "uvicorn": "demo/",
 }
-# What `backline.clock` alone may touch. Drawing from a given `random.Random` is fine.
+CLOCKS: Final = (f"{PACKAGE}clock.py", f"{PACKAGE}testing/clock.py")
+# What a `Clock` alone may touch. Drawing from a given `random.Random` is fine.
 CLOCK_ONLY: Final = {
     "asyncio": {"to_thread"},
     "concurrent.futures": {"ProcessPoolExecutor", "ThreadPoolExecutor"},
@@ -45,6 +49,10 @@ CLOCK_ONLY: Final = {
 }
 # `open_store` imports a store, and with it its extra, only when a URL asks for it.
 LAZY_IMPORTS: Final = f"{PACKAGE}stores/__init__.py"
+# Methods whose meaning the standard library gives.
+STANDARD: Final = {
+    name for base in (AbstractEventLoop, Executor, logging.Handler) for name in dir(base)
+}
 # Its loop jumps to the next timer: a test that brings it may sleep for a year.
 VIRTUAL_TIME: Final = "backline.testing.loop"
 PRINTERS: Final = (f"{PACKAGE}cli/", f"{PACKAGE}demo/")
@@ -130,7 +138,7 @@ def functions_are_short(source: Source) -> Iterator[str]:
 
 
 def time_and_chance_come_through_the_clock(source: Source) -> Iterator[str]:
-    if not source.ours or source.path == f"{PACKAGE}clock.py":
+    if not source.ours or source.path in CLOCKS:
         return
     for node in ast.walk(source.tree):
         names = imported(node) if isinstance(node, ast.ImportFrom) else [dotted(node)]
@@ -202,15 +210,15 @@ RULES: Final[tuple[Rule, ...]] = (
 def undocumented(sources: list[Source]) -> list[str]:
     """Public functions, classes and methods of the package that say nothing of themselves.
 
-    A method that fulfils a documented one of the same name (a protocol's, a base's) need
-    not repeat it.
+    A method that fulfils a documented one of the same name (a protocol's, a base's, one of
+    the standard library's) need not repeat it.
     """
     trees = [(source, source.tree) for source in sources if source.ours]
     classes = [
         node for _, tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
     ]
     methods = (node for owner in classes for node in owner.body if isinstance(node, FUNCTION))
-    documented = {method.name for method in methods if ast.get_docstring(method)}
+    documented = STANDARD | {method.name for method in methods if ast.get_docstring(method)}
     silent: list[str] = []
     for source, tree in trees:
         outer = [node for node in tree.body if isinstance(node, DEFINITION)]
