@@ -1,0 +1,51 @@
+"""The stores, and how a URL names one."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Final, Literal, cast
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from backline.clock import SYSTEM_CLOCK, Clock
+from backline.errors import ConfigError
+from backline.store import Store
+from backline.stores.memory import MemoryStore
+
+Durability = Literal["full", "normal"]
+
+_KNOWN: Final = (
+    "memory://",
+    "sqlite:///relative.db",
+    "sqlite:////absolute.db",
+    "sqlite:///relative.db?durability=normal",
+)
+
+
+def open_store(url: str, *, clock: Clock = SYSTEM_CLOCK) -> Store:
+    """The store that `url` names; `await store.open()` connects it.
+
+    Every `memory://` is a store of its own. Raises ConfigError for a URL that names none.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "memory" and url.rstrip("/") == "memory:":
+        return MemoryStore(clock=clock)
+    if parts.scheme == "sqlite":
+        return _sqlite(url, parts, clock)
+    raise ConfigError(f"no store answers to {url!r}; a store is one of {', '.join(_KNOWN)}")
+
+
+def _sqlite(url: str, parts: SplitResult, clock: Clock) -> Store:
+    path = unquote(parts.path.removeprefix("/"))
+    if parts.netloc:
+        raise ConfigError(
+            f"{url!r} has {len('//')} slashes where a file has three (relative) or four "
+            f"(absolute): sqlite:///{parts.netloc}{parts.path}"
+        )
+    if not path:
+        raise ConfigError(f"{url!r} names no file; write sqlite:///backline.db")
+    options = parse_qs(parts.query, keep_blank_values=True)
+    durability = options.pop("durability", ["full"])[-1]
+    if options or durability not in {"full", "normal"}:
+        raise ConfigError(f"{url!r}: the only option is durability=full or durability=normal")
+    # Imported here so that a program on another store never loads SQLite.
+    module = import_module("backline.stores.sqlite")
+    return cast("Store", module.SqliteStore(Path(path), clock=clock, durability=durability))

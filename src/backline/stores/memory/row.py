@@ -1,0 +1,301 @@
+"""A job as the memory store keeps it, and the views of it that the contract hands out."""
+
+from __future__ import annotations
+
+from bisect import insort
+
+from msgspec import UNSET, Raw
+
+from backline.job import (
+    MAX_ERRORS,
+    AttemptError,
+    HeldLease,
+    JobId,
+    JobRecord,
+    JobRequest,
+    Lane,
+    Lease,
+    LeasedJob,
+    Micros,
+    Progress,
+    WorkerName,
+)
+from backline.states import QUEUED, TERMINAL, State
+from backline.store import QueueSettings, QueueStats
+from backline.stores.memory.line import Line
+from backline.stores.memory.rate import Rate
+
+
+class Row:
+    """One job. What its producer said stays in `request`; the rest is its life."""
+
+    __slots__ = (
+        "attempt",
+        "call",
+        "cancel",
+        "due",
+        "enqueued_at",
+        "errors",
+        "expires_at",
+        "failures",
+        "finished_at",
+        "fuse",
+        "id",
+        "key",
+        "lane",
+        "line",
+        "losses",
+        "mark",
+        "progress",
+        "purge_at",
+        "queue",
+        "releases",
+        "request",
+        "result",
+        "seq",
+        "started_at",
+        "state",
+        "ttl",
+        "until",
+        "worker",
+    )
+
+    def __init__(self, request: JobRequest, queue: QueueState, seq: int, now: Micros) -> None:
+        self.request = request
+        self.id = request.id
+        self.queue = queue
+        self.seq = seq
+        """Order of enqueue in the whole store."""
+        self.enqueued_at = now
+        self.due = now + request.delay if request.run_at is None else request.run_at
+        self.expires_at = request.expires_at
+        if request.expires_at is None and request.expires_in is not None:
+            self.expires_at = now + request.expires_in
+        self.lane = request.lane
+        self.state = State.SCHEDULED if self.due > now else State.READY
+        self.attempt = self.failures = self.losses = self.releases = 0
+        self.started_at: Micros | None = None
+        self.finished_at: Micros | None = None
+        self.purge_at: Micros | None = None
+        self.worker: WorkerName | None = None
+        self.cancel = False
+        self.result: Raw | None = None
+        self.errors: tuple[AttemptError, ...] = ()
+        self.progress: Progress | None = None
+        # The lease, while it runs.
+        self.until: Micros = 0
+        self.ttl: Micros = 0
+        self.call = 0
+        # Its place in the lines: every move of the job moves the mark.
+        self.mark = 0
+        self.line: Line[Row] | None = None
+        self.fuse: Fuse | None = None
+        self.key: Key | None = None
+
+    def add_error(self, error: AttemptError, now: Micros) -> None:
+        """Keep how an attempt went wrong, and only the newest of them."""
+        stamped = AttemptError(error.attempt, error.kind, error.message, error.traceback, now)
+        self.errors = (*self.errors, stamped)[-MAX_ERRORS:]
+
+    def leased(self) -> LeasedJob:
+        """The job as its worker gets it.
+
+        Raises AttributeError, TypeError or ValueError for a row that cannot be read.
+        """
+        request = self.request
+        return LeasedJob(
+            self.id,
+            self.attempt,
+            request.task,
+            request.queue,
+            self.lane,
+            self.failures,
+            self.losses,
+            self.releases,
+            request.terms,
+            request.priority,
+            self.enqueued_at,
+            self.due,
+            request.headers,
+            request.tags,
+            request.payload,
+        )
+
+    def held(self) -> HeldLease:
+        """The lease on the job, as the store sees it."""
+        request = self.request
+        return HeldLease(
+            self.id,
+            self.attempt,
+            request.task,
+            request.queue,
+            self.lane,
+            self.failures,
+            self.losses,
+            self.releases,
+            request.terms,
+            self.worker or "",
+            self.until,
+            self.cancel,
+        )
+
+    def record(self) -> JobRecord:
+        """All of the job."""
+        request = self.request
+        return JobRecord(
+            id=self.id,
+            task=request.task,
+            queue=request.queue,
+            lane=self.lane,
+            state=self.state,
+            priority=request.priority,
+            payload=request.payload,
+            due=self.due,
+            attempt=self.attempt,
+            failures=self.failures,
+            losses=self.losses,
+            releases=self.releases,
+            terms=request.terms,
+            unique_key=request.unique_key,
+            headers=request.headers,
+            tags=request.tags,
+            enqueued_at=self.enqueued_at,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            expires_at=self.expires_at,
+            purge_at=self.purge_at,
+            worker=self.worker,
+            cancel=self.cancel,
+            result=self.result,
+            errors=self.errors,
+            progress=self.progress,
+        )
+
+    def matches(self, lease: Lease | Progress) -> bool:
+        """`(id, attempt)` is the fencing token: this attempt runs now (I2)."""
+        return self.state is State.RUNNING and self.attempt == lease.attempt
+
+
+class Fuse:
+    """The expiry of a job that has not started; burnt out (marked) once it has."""
+
+    __slots__ = ("mark", "row")
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.mark = 0
+
+
+class Key:
+    """Who holds a unique key, and until when at least.
+
+    `predecessor` still lives, and the holder waits for its end.
+    """
+
+    __slots__ = ("holder", "mark", "name", "predecessor", "until")
+
+    def __init__(self, name: str, holder: Row) -> None:
+        self.name = name
+        self.holder = holder
+        self.until: Micros = holder.enqueued_at + holder.request.unique_for
+        self.predecessor: Row | None = None
+        self.mark = 0
+
+    def free(self, now: Micros) -> bool:
+        """Whether the next job may take the key without a conflict."""
+        return self.holder.state in TERMINAL and self.until <= now
+
+
+class Ready:
+    """The ready jobs of one (queue, lane), in the order they are leased."""
+
+    __slots__ = ("_levels", "_order")
+
+    def __init__(self) -> None:
+        self._levels: dict[int, Line[Row]] = {}
+        self._order: list[tuple[int, Line[Row]]] = []
+
+    def push(self, row: Row) -> None:
+        """Put a job in its place: priority, then due time, then order of enqueue."""
+        priority = row.request.priority
+        level = self._levels.get(priority)
+        if level is None:
+            level = self._levels[priority] = Line()
+            insort(self._order, (-priority, level), key=lambda entry: entry[0])
+        row.line = level
+        level.push(row.due, row.seq, row)
+
+    def pop(self) -> Row | None:
+        """Take out the first job."""
+        for _, level in self._order:
+            row = level.pop()
+            if row is not None:
+                row.line = None
+                return row
+        return None
+
+    def oldest(self) -> Micros | None:
+        """When the job that has waited longest became due."""
+        dues = [due for _, level in self._order if (due := level.due()) is not None]
+        return min(dues, default=None)
+
+    def __len__(self) -> int:
+        return sum(len(level) for _, level in self._order)
+
+
+class QueueState:
+    """One queue: its settings, its jobs by state, and those that are up next."""
+
+    __slots__ = (
+        "_declared",
+        "drained",
+        "max_depth",
+        "members",
+        "name",
+        "paused",
+        "purged",
+        "ready",
+        "scheduled",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.paused = False
+        self.max_depth: int | None = None
+        self.purged = 0
+        self.drained = Rate()
+        self.members: dict[State, dict[JobId, Row]] = {state: {} for state in State}
+        """Every job that is not purged; their numbers are the counts (I11)."""
+        self.ready = {lane: Ready() for lane in Lane}
+        self.scheduled: Line[Row] = Line()
+        self._declared: QueueSettings | None = None
+
+    @property
+    def depth(self) -> int:
+        """What counts towards `max_depth`."""
+        return sum(len(self.members[state]) for state in QUEUED)
+
+    def apply(self, settings: QueueSettings, *, declared: bool) -> None:
+        """Take over settings; a declaration only when it differs from the last one."""
+        if declared:
+            if settings == self._declared:
+                return
+            self._declared = settings
+        if settings.max_depth is not UNSET:
+            self.max_depth = settings.max_depth
+        if settings.paused is not UNSET:
+            self.paused = settings.paused
+
+    def stats(self, tick: Micros) -> QueueStats:
+        """The queue at this moment."""
+        oldest = [due for line in self.ready.values() if (due := line.oldest()) is not None]
+        return QueueStats(
+            queue=self.name,
+            paused=self.paused,
+            max_depth=self.max_depth,
+            counts={state: len(rows) for state, rows in self.members.items()},
+            purged=self.purged,
+            cells=len(self.ready[Lane.CELL]),
+            oldest_ready=min(oldest, default=None),
+            drain_rate=self.drained.per_second(tick),
+        )

@@ -1,0 +1,376 @@
+"""The methods of the contract over a `Table` and its `Leases`."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from threading import Lock
+from typing import Final, assert_never
+
+import msgspec
+
+from backline._version import __version__
+from backline.clock import SYSTEM_CLOCK, Clock
+from backline.job import (
+    Ack,
+    Acked,
+    AttemptError,
+    Charge,
+    Enqueued,
+    HeldLease,
+    JobId,
+    JobRecord,
+    Lease,
+    LeasedJob,
+    Micros,
+    Progress,
+    Refused,
+    Terms,
+    WorkerName,
+)
+from backline.states import TERMINAL, State
+from backline.store import (
+    Call,
+    Cancelling,
+    Capabilities,
+    Demand,
+    Exchange,
+    Filter,
+    Hint,
+    Page,
+    QueueSettings,
+    QueueStats,
+    WorkerReport,
+)
+from backline.stores.memory.leases import Leases, WorkerState
+from backline.stores.memory.row import Row
+from backline.stores.memory.table import Table
+from backline.stores.memory.watchers import Watchers
+
+_CAPABILITIES: Final = Capabilities(
+    product=f"memory {__version__}", between_processes=False, survives="nothing"
+)
+
+
+class MemoryStore:
+    """Jobs in this process's memory: the reference for every other store.
+
+    No method suspends, and one lock makes each atomic for every thread and loop of the
+    process. Costs are O(log n) a job in the number of jobs, or better; `find` by task or tag
+    alone, and a `find` that few jobs match, look at every job.
+    """
+
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._table = Table()
+        self._leases = Leases()
+        self._watchers = Watchers()
+        self._reports: dict[WorkerName, tuple[Micros, WorkerReport]] = {}
+
+    @property
+    def url(self) -> str:
+        """Names the kind of store; opening it again makes another one."""
+        return "memory://"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return _CAPABILITIES
+
+    async def open(self) -> None:
+        """Nothing to connect to."""
+
+    async def close(self) -> None:
+        """Nothing to disconnect: the jobs stay as long as this object does."""
+
+    async def migrate(self) -> int:
+        return 1
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        with self._lock:
+            now, tick = self._clock.now(), self._clock.tick()
+            answers = [self._enqueue(call, now, tick) for call in calls]
+        self._tell()
+        return answers
+
+    async def exchange(
+        self,
+        worker: WorkerName,
+        call: int,
+        acks: Sequence[Ack],
+        demand: Demand,
+        ttl: Micros,
+    ) -> Exchange:
+        with self._lock:
+            now, tick = self._clock.now(), self._clock.tick()
+            acked = [self._ack(worker, ack, now, tick) for ack in acks]
+            state = self._leases.worker(worker, tick)
+            jobs: list[LeasedJob] = []
+            if state.call == call and not state.retired:
+                jobs = [row.leased() for row, attempt in state.granted if _runs(row, attempt)]
+            elif state.grants(call):
+                state.call, state.granted = call, []
+                jobs = self._lease(worker, state, demand, ttl, now, tick)
+            next_at = self._next_at({queue for queue, _ in demand})
+        self._tell()
+        return Exchange(acked, jobs, next_at)
+
+    async def held(self, worker: WorkerName) -> list[HeldLease]:
+        with self._lock:
+            return [row.held() for row in self._leases.held(worker)]
+
+    async def retire(self, worker: WorkerName) -> None:
+        with self._lock:
+            self._leases.worker(worker, self._clock.tick()).retired = True
+
+    async def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
+        with self._lock:
+            tick = self._clock.tick()
+            rows = [self._running(lease) for lease in leases]
+            for row in rows:
+                if row is not None:
+                    self._leases.extend(row, tick, ttl)
+            return [row is not None for row in rows]
+
+    async def overdue(self, limit: int) -> list[HeldLease]:
+        with self._lock:
+            return [row.held() for row in self._leases.over(self._clock.tick(), limit)]
+
+    async def promote(self, limit: int) -> int:
+        with self._lock:
+            count = self._table.promote(limit, self._clock.now(), self._clock.tick())
+        self._tell()
+        return count
+
+    async def expire(self, limit: int) -> int:
+        with self._lock:
+            count = self._table.expire(limit, self._clock.now(), self._clock.tick())
+        self._tell()
+        return count
+
+    async def sweep(self, limit: int) -> int:
+        with self._lock:
+            tick = self._clock.tick()
+            self._leases.forget(tick)
+            self._reports = {n: r for n, r in self._reports.items() if r[0] > tick}
+            return self._table.sweep(limit, self._clock.now())
+
+    async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
+        with self._lock:
+            now, tick = self._clock.now(), self._clock.tick()
+            answers = [self._cancel(job_id, now, tick) for job_id in ids]
+        self._tell()
+        return answers
+
+    async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
+        with self._lock:
+            now, tick = self._clock.now(), self._clock.tick()
+            answers = [self._redrive(job_id, now, tick) for job_id in ids]
+        self._tell()
+        return answers
+
+    async def purge(self, ids: Sequence[JobId]) -> list[bool]:
+        with self._lock:
+            now = self._clock.now()
+            return [self._purge(job_id, now) for job_id in ids]
+
+    async def progress(self, reports: Sequence[Progress]) -> list[bool]:
+        with self._lock:
+            rows = [self._running(report) for report in reports]
+            for row, report in zip(rows, reports, strict=True):
+                if row is not None:
+                    row.progress = report
+            return [row is not None for row in rows]
+
+    async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:
+        with self._lock:
+            rows = [self._table.rows.get(job_id) for job_id in ids]
+            return [None if row is None else row.record() for row in rows]
+
+    async def find(
+        self,
+        where: Filter,
+        *,
+        limit: int,
+        after: JobId | None = None,
+        oldest_first: bool = False,
+    ) -> Page:
+        with self._lock:
+            return self._table.page(where, limit, after, oldest_first=oldest_first)
+
+    async def stats(self) -> list[QueueStats]:
+        with self._lock:
+            tick = self._clock.tick()
+            return [queue.stats(tick) for _, queue in sorted(self._table.queues.items())]
+
+    async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
+        with self._lock:
+            for wanted in settings:
+                self._table.queue(wanted.queue).apply(wanted, declared=declared)
+            self._table.hints.add(Hint.WORK)  # a queue may have been resumed
+        self._tell()
+
+    async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
+        with self._lock:
+            now, until = self._clock.now(), self._clock.tick() + ttl
+            for worker in workers:
+                seen = msgspec.structs.replace(worker, seen_at=now)
+                self._reports[worker.worker] = (until, seen)
+
+    async def workers(self) -> list[WorkerReport]:
+        with self._lock:
+            tick = self._clock.tick()
+            return [report for _, (until, report) in sorted(self._reports.items()) if until > tick]
+
+    def watch(
+        self, hints: Collection[Hint], wake: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        return self._watch(hints, wake)
+
+    @asynccontextmanager
+    async def _watch(
+        self, hints: Collection[Hint], wake: Callable[[], None]
+    ) -> AsyncIterator[None]:
+        with self._watchers.watching(hints, wake):
+            yield
+
+    def _tell(self) -> None:
+        """Pass on what the last commit did; outside of the lock, after the commit."""
+        hints = self._table.hints
+        if hints:
+            self._table.hints = set()
+            self._watchers.tell(hints)
+
+    def _enqueue(self, call: Call, now: Micros, tick: Micros) -> list[Enqueued] | Refused:
+        table = self._table
+        arriving = Counter(job.queue for job in call if not table.known(job.id))
+        for name, count in arriving.items():
+            queue = table.queue(name)
+            if queue.max_depth is not None and queue.depth + count > queue.max_depth:
+                rate = queue.drained.per_second(tick)
+                return Refused(name, queue.depth, queue.max_depth, rate)
+        return [table.add(job, now, tick) for job in call]
+
+    def _ack(self, worker: WorkerName, ack: Ack, now: Micros, tick: Micros) -> Acked:
+        row = self._table.rows.get(ack.id)
+        if row is None:
+            husk = self._table.husks.get(ack.id)
+            return Acked.ALREADY if husk == (ack.attempt, worker) else Acked.LOST
+        if row.attempt != ack.attempt:
+            return Acked.LOST
+        if row.state is not State.RUNNING:
+            return Acked.ALREADY if row.worker == worker else Acked.LOST
+        if ack.if_overdue and row.until > tick:
+            return Acked.LOST
+        self._leases.end(row)
+        row.worker = worker
+        self._record(row, ack, now)
+        target: State = ack.state
+        if target not in TERMINAL:
+            if row.cancel:
+                target = State.CANCELLED
+            elif target is State.SCHEDULED:
+                row.due = now + ack.delay
+        self._table.move(row, target, now, tick, ack.keep)
+        return Acked.APPLIED
+
+    @staticmethod
+    def _record(row: Row, ack: Ack, now: Micros) -> None:
+        """Write down what the run left behind."""
+        if ack.lane is not None:
+            row.lane = ack.lane
+        if ack.result is not None:
+            row.result = ack.result
+        if ack.error is not None:
+            row.add_error(ack.error, now)
+        match ack.charge:
+            case Charge.NONE:
+                pass
+            case Charge.FAILURE:
+                row.failures += 1
+            case Charge.LOSS:
+                row.losses += 1
+            case Charge.RELEASE:
+                row.releases += 1
+            case _:
+                assert_never(ack.charge)
+
+    def _lease(
+        self,
+        worker: WorkerName,
+        state: WorkerState,
+        demand: Demand,
+        ttl: Micros,
+        now: Micros,
+        tick: Micros,
+    ) -> list[LeasedJob]:
+        table, until = self._table, tick + ttl
+        held, leases = state.held, self._leases.table(ttl)
+        jobs: list[LeasedJob] = []
+        for (name, lane), wanted in demand.items():
+            queue = table.queues.get(name)
+            if queue is None or queue.paused:
+                continue
+            full = len(jobs) + wanted
+            ready = queue.ready[lane]
+            while len(jobs) < full and (row := ready.pop()) is not None:
+                if row.expires_at is not None and row.expires_at <= now and not row.attempt:
+                    table.move(row, State.EXPIRED, now, tick, row.request.terms.keep)
+                    continue
+                table.move(row, State.RUNNING, now, tick)
+                row.attempt += 1
+                row.worker = worker
+                row.started_at = now
+                row.until, row.ttl = until, ttl
+                try:
+                    jobs.append(row.leased())
+                except (AttributeError, TypeError, ValueError) as error:
+                    self._bury(row, error, now, tick)
+                    continue
+                held[row.id] = leases[row.id] = row
+                state.granted.append((row, row.attempt))
+        return jobs
+
+    def _bury(self, row: Row, error: Exception, now: Micros, tick: Micros) -> None:
+        """The row cannot be read as a job: dead, so that the others run on."""
+        row.add_error(AttemptError(row.attempt, "malformed", str(error)), now)
+        self._table.move(row, State.DEAD, now, tick, Terms().keep_dead)
+
+    def _next_at(self, queues: set[str]) -> Micros | None:
+        known = [queue for name in queues if (queue := self._table.queues.get(name)) is not None]
+        dues = [due for queue in known if (due := queue.scheduled.due()) is not None]
+        return min(dues, default=None)
+
+    def _running(self, lease: Lease | Progress) -> Row | None:
+        row = self._table.rows.get(lease.id)
+        return row if row is not None and _runs(row, lease.attempt) else None
+
+    def _cancel(self, job_id: JobId, now: Micros, tick: Micros) -> Cancelling:
+        row = self._table.rows.get(job_id)
+        if row is None:
+            return Cancelling.UNKNOWN
+        if row.state in TERMINAL:
+            return Cancelling.ENDED
+        if row.state is State.RUNNING:
+            row.cancel = True
+            return Cancelling.REQUESTED
+        self._table.move(row, State.CANCELLED, now, tick, row.request.terms.keep)
+        return Cancelling.CANCELLED
+
+    def _redrive(self, job_id: JobId, now: Micros, tick: Micros) -> bool:
+        row = self._table.rows.get(job_id)
+        if row is None or row.state not in TERMINAL or row.state is State.SUCCEEDED:
+            return False
+        self._table.revive(row, now, tick)
+        return True
+
+    def _purge(self, job_id: JobId, now: Micros) -> bool:
+        row = self._table.rows.get(job_id)
+        if row is None or row.state not in TERMINAL:
+            return False
+        self._table.purge(row, now)
+        return True
+
+
+def _runs(row: Row, attempt: int) -> bool:
+    """`(id, attempt)` is the fencing token: this attempt runs now (I2)."""
+    return row.attempt == attempt and row.state is State.RUNNING
