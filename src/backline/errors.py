@@ -15,6 +15,7 @@ BacklineError
 │   ├── JobCancelled
 │   ├── JobExpired
 │   └── ResultTimeout      (also a TimeoutError) it has not ended yet
+├── InvalidResult          (also a TypeError) the return value does not fit its annotation
 ├── LeaseLost              raised inside a task: another worker may run its job now
 ├── AlreadyCompleted       raised by `job.complete`: an earlier run committed its effect
 └── StoreError
@@ -141,6 +142,10 @@ class ResultTimeout(ResultError, TimeoutError):
     def __init__(self, job_id: str, *, timeout: float, state: str) -> None:
         super().__init__(job_id, f"is still {state} after {timeout:g} s")
         self.timeout, self.state = timeout, state
+
+
+class InvalidResult(BacklineError, TypeError):
+    """What a task returned does not fit its annotation, or cannot be kept as JSON."""
 
 
 class LeaseLost(BacklineError):
