@@ -1,0 +1,129 @@
+"""The heartbeat: keeps the leases of workers while they live, and tells them the news.
+
+It runs where no user code can hold it up: in the supervisor, which is a process of its
+own, or for an embedded worker in a thread with a loop and a store of its own.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from backline.clock import Clock
+from backline.duty import Duty
+from backline.job import SECOND, Backoff, HeldLease, JobId, Micros, WorkerName
+from backline.store import Store
+from backline.worker.board import Board, Phase, Reply
+
+Token: TypeAlias = tuple[JobId, int]
+"""(job id, attempt): the fencing token of a lease."""
+
+ROUND: Final[Micros] = SECOND
+"""How often cancel requests are looked for, unless a third of the lease is shorter."""
+EXTENSIONS: Final = 3
+"""Extensions in the time of a lease. One that fails is tried again many times before the
+lease is over (see `Keeper`), so a lease outlives more than three lost heartbeats."""
+
+
+@dataclass(slots=True)
+class _Ward:
+    board: Board
+    wake: Callable[[], None]
+    told: dict[Token, Reply] = field(default_factory=dict)
+    held: list[HeldLease] = field(default_factory=list)
+
+
+class Keeper:
+    """Keeps the leases of the workers that were added.
+
+    Every second it reads what each worker holds and tells it, by its board and `wake`, which
+    jobs somebody wants cancelled and which it lost. Every third of `ttl` it extends the
+    leases for `ttl`, and notes on the board until when they last, counted from before the
+    call. After a store error it tries again within a tenth of `ttl`, for ever.
+
+    Not safe between threads; `wake` is called on the keeper's loop.
+    """
+
+    def __init__(self, store: Store, clock: Clock, ttl: Micros) -> None:
+        self._store = store
+        self._clock = clock
+        self._ttl = ttl
+        self._every = min(ROUND, ttl // EXTENSIONS)
+        self._extended_at: Micros | None = None
+        self._wards: dict[WorkerName, _Ward] = {}
+        outage = Backoff(base=max(1, ttl // 30), cap=max(1, ttl // 10))
+        self._duty = Duty("keeping the leases", self._round, clock, outage)
+
+    @property
+    def healthy(self) -> bool:
+        """The last heartbeat reached the store."""
+        return self._duty.failures == 0
+
+    def add(self, board: Board, wake: Callable[[], None]) -> None:
+        """From now on keep the leases of this board's worker. `wake` follows each news."""
+        self._wards[board.worker] = _Ward(board, wake)
+
+    def remove(self, worker: WorkerName) -> None:
+        """Its leases are somebody else's business now. Unknown: nothing."""
+        self._wards.pop(worker, None)
+
+    async def run(self) -> None:
+        """Keep them until cancelled."""
+        await self._duty.run()
+
+    async def beat(self, *, extend: bool = True) -> None:
+        """One heartbeat for every worker. Raises StoreError."""
+        for worker, ward in list(self._wards.items()):
+            started = _started(ward.board)
+            ward.held = await self._store.held(worker)
+            if worker in self._wards:
+                self._tell_news(ward, started)
+        if extend:
+            await self._extend(list(self._wards.values()))
+
+    async def _round(self) -> Micros:
+        begun = self._clock.tick()
+        due = self._extended_at is None or begun >= self._extended_at + self._ttl // EXTENSIONS
+        await self.beat(extend=due)
+        if due:
+            self._extended_at = begun
+        return max(0, self._every - (self._clock.tick() - begun))
+
+    def _tell_news(self, ward: _Ward, started: set[Token]) -> None:
+        held = {(lease.id, lease.attempt) for lease in ward.held}
+        # What was on the board before the store was asked, is not held and is on the board
+        # still cannot have been acked in between: an ack comes after the job has finished.
+        lost = (started - held) & _started(ward.board)
+        cancels = [(lease.id, lease.attempt) for lease in ward.held if lease.cancel]
+        ward.told = {token: reply for token, reply in ward.told.items() if token in started | held}
+        self._tell(ward, cancels, Reply.CANCEL)
+        self._tell(ward, lost, Reply.LOST)
+
+    async def _extend(self, wards: Sequence[_Ward]) -> None:
+        before = self._clock.tick()
+        leases = [(ward, lease) for ward in wards for lease in ward.held]
+        kept = await self._store.extend([lease for _, lease in leases], self._ttl)
+        for ward in wards:
+            if ward.board.worker not in self._wards:
+                continue
+            ward.board.renew(before + self._ttl)
+            refused = {
+                (lease.id, lease.attempt)
+                for (owner, lease), ok in zip(leases, kept, strict=True)
+                if owner is ward and not ok
+            }
+            self._tell(ward, refused & _started(ward.board), Reply.LOST)
+
+    def _tell(self, ward: _Ward, tokens: Sequence[Token] | set[Token], reply: Reply) -> None:
+        news = False
+        for token in tokens:
+            if ward.told.get(token, Reply.NONE) < reply and ward.board.tell(*token, reply):
+                ward.told[token] = reply
+                news = True
+        if news:
+            ward.wake()
+
+
+def _started(board: Board) -> set[Token]:
+    return {
+        (entry.job_id, entry.attempt) for entry in board.entries() if entry.phase is Phase.STARTED
+    }
