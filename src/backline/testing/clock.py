@@ -84,7 +84,7 @@ class InlineExecutor(Executor):
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - an executor hands every error to its caller
+        except BaseException as error:  # noqa: BLE001 - an executor hands every error to its caller
             future.set_exception(error)
         return future
 

@@ -1,0 +1,250 @@
+"""A store that fails as stores do: before the call, after it, slowly, or for one worker."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from backline.errors import StoreFull, StoreUnavailable
+from backline.faults import fault
+from backline.job import (
+    SECOND,
+    Ack,
+    Enqueued,
+    HeldLease,
+    JobId,
+    JobRecord,
+    Lease,
+    Micros,
+    Progress,
+    Refused,
+    WorkerName,
+)
+from backline.store import (
+    Call,
+    Cancelling,
+    Capabilities,
+    Demand,
+    Exchange,
+    Filter,
+    Hint,
+    Page,
+    QueueSettings,
+    QueueStats,
+    Store,
+    WorkerReport,
+)
+from backline.testing.loop import current_process
+
+T = TypeVar("T")
+
+_GROWS: Final = frozenset({"enqueue", "configure", "report"})
+"""The calls that a full store refuses; those that drain it go on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoreFaults:
+    """How often each fault strikes a call: rates from 0 (never) to 1 (always)."""
+
+    refused: float = 0.0
+    """StoreUnavailable, and nothing was applied."""
+    lost: float = 0.0
+    """StoreUnavailable, and the call was applied."""
+    late: float = 0.0
+    """StoreUnavailable at once, and the call is applied some time later, as by a server that
+    goes on after its client went away."""
+    repeated: float = 0.0
+    """The call arrives twice, one right after the other."""
+    full: float = 0.0
+    """StoreFull, from the calls that would make the store grow."""
+    delayed: float = 0.0
+    """The request or the reply takes up to `longest_delay`."""
+    longest_delay: Micros = SECOND
+
+
+NO_FAULTS: Final = StoreFaults()
+
+
+class FlakyStore:
+    """Passes every call on to `store`, or fails it, as `rng` draws by the rates of `faults`.
+
+    One wrapper stands for one process's way to the store. `cut` is a partition: while it is
+    set, no request arrives and no reply comes back. `faults` may be exchanged at any time.
+    Delays pass on the running loop, so on a `VirtualLoop` they take no time. A caller whose
+    simulated process is killed by the hook of a fault point never hears the answer.
+    """
+
+    def __init__(self, store: Store, faults: StoreFaults, rng: random.Random) -> None:
+        self.faults = faults
+        self.cut = False
+        self.struck: Counter[str] = Counter()
+        """How often each fault struck, by its name in `StoreFaults`; also `cut`."""
+        self._store = store
+        self._rng = rng
+        self._late: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return self._store.url
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._store.capabilities
+
+    async def open(self) -> None:
+        await self._pass("open", self._store.open)
+
+    async def close(self) -> None:
+        await self._store.close()
+
+    async def migrate(self) -> int:
+        return await self._pass("migrate", self._store.migrate)
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        return await self._pass("enqueue", lambda: self._store.enqueue(calls))
+
+    async def exchange(
+        self,
+        worker: WorkerName,
+        call: int,
+        acks: Sequence[Ack],
+        demand: Demand,
+        ttl: Micros,
+    ) -> Exchange:
+        return await self._pass(
+            "exchange", lambda: self._store.exchange(worker, call, acks, demand, ttl)
+        )
+
+    async def held(self, worker: WorkerName) -> list[HeldLease]:
+        return await self._pass("held", lambda: self._store.held(worker))
+
+    async def retire(self, worker: WorkerName) -> None:
+        await self._pass("retire", lambda: self._store.retire(worker))
+
+    async def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
+        return await self._pass("extend", lambda: self._store.extend(leases, ttl))
+
+    async def overdue(self, limit: int) -> list[HeldLease]:
+        return await self._pass("overdue", lambda: self._store.overdue(limit))
+
+    async def promote(self, limit: int) -> int:
+        return await self._pass("promote", lambda: self._store.promote(limit))
+
+    async def expire(self, limit: int) -> int:
+        return await self._pass("expire", lambda: self._store.expire(limit))
+
+    async def sweep(self, limit: int) -> int:
+        return await self._pass("sweep", lambda: self._store.sweep(limit))
+
+    async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
+        return await self._pass("cancel", lambda: self._store.cancel(ids))
+
+    async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
+        return await self._pass("redrive", lambda: self._store.redrive(ids))
+
+    async def purge(self, ids: Sequence[JobId]) -> list[bool]:
+        return await self._pass("purge", lambda: self._store.purge(ids))
+
+    async def progress(self, reports: Sequence[Progress]) -> list[bool]:
+        return await self._pass("progress", lambda: self._store.progress(reports))
+
+    async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:
+        return await self._pass("get", lambda: self._store.get(ids))
+
+    async def find(
+        self,
+        where: Filter,
+        *,
+        limit: int,
+        after: JobId | None = None,
+        oldest_first: bool = False,
+    ) -> Page:
+        return await self._pass(
+            "find",
+            lambda: self._store.find(where, limit=limit, after=after, oldest_first=oldest_first),
+        )
+
+    async def stats(self) -> list[QueueStats]:
+        return await self._pass("stats", self._store.stats)
+
+    async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
+        await self._pass("configure", lambda: self._store.configure(settings, declared=declared))
+
+    async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
+        await self._pass("report", lambda: self._store.report(workers, ttl))
+
+    async def workers(self) -> list[WorkerReport]:
+        return await self._pass("workers", self._store.workers)
+
+    def watch(
+        self, hints: Collection[Hint], wake: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """As the store's own, but nothing comes through while the way is cut.
+
+        `wake` runs in the context of the caller, so what it starts is of the same process.
+        """
+        context = copy_context()
+        return self._store.watch(hints, lambda: None if self.cut else context.run(wake))
+
+    async def _pass(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
+        """One call: there, done, and back."""
+        await self._travel()
+        if self._strikes("late", self.faults.late):
+            self._commit_later(name, call)
+            raise StoreUnavailable(f"{name}: no answer in time")
+        if self._is_cut() or self._strikes("refused", self.faults.refused):
+            raise StoreUnavailable(f"{name}: cannot reach the store")
+        if name in _GROWS and self._strikes("full", self.faults.full):
+            raise StoreFull(f"{name}: the disk is full")
+        answer = await self._commit(name, call)
+        if self._strikes("repeated", self.faults.repeated):
+            answer = await self._commit(name, call)
+        await self._travel()
+        if self._is_cut() or self._strikes("lost", self.faults.lost):
+            raise StoreUnavailable(f"{name}: the reply was lost")
+        return answer
+
+    async def _commit(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
+        await self._reach(f"{name}.before_commit")
+        answer = await call()
+        await self._reach(f"{name}.after_commit")
+        return answer
+
+    async def _reach(self, point: str) -> None:
+        fault(point)
+        process = current_process()
+        if process is not None and not process.alive:
+            await asyncio.get_running_loop().create_future()  # the dead do not go on
+
+    def _commit_later(self, name: str, call: Callable[[], Awaitable[T]]) -> None:
+        async def go_on() -> None:
+            await asyncio.sleep(self._delay())
+            await call()
+
+        task = asyncio.get_running_loop().create_task(
+            go_on(),
+            name=f"{name}, late",
+            context=Context(),  # it is no longer a matter of the calling process
+        )
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _travel(self) -> None:
+        if self._strikes("delayed", self.faults.delayed):
+            await asyncio.sleep(self._delay())
+
+    def _delay(self) -> float:
+        return self._rng.uniform(0, self.faults.longest_delay) / SECOND
+
+    def _is_cut(self) -> bool:
+        self.struck["cut"] += self.cut
+        return self.cut
+
+    def _strikes(self, name: str, rate: float) -> bool:
+        strikes = self._rng.random() < rate
+        self.struck[name] += strikes
+        return strikes
