@@ -208,16 +208,17 @@ class Store(Protocol):
     async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
         """Add jobs; each call as a whole, or not at all when a queue of it is full.
 
-        A call is refused when it would take a queue's depth above its `max_depth`; jobs that
-        turn out not to be added count too. A job whose id is known already is `added` (the
-        repeat of a lost reply, I5), also for a day after it was purged. A job whose unique
-        key is held by another adds nothing, or takes its place:
+        A call is refused when it would take a queue's depth above its `max_depth`. A job whose
+        id is known already does not count, so a repeat is not refused for what it added
+        itself (I5): it answers `added`, also for a day after the job was purged. A job whose
+        unique key is held by another does count; it adds nothing, or takes its place:
 
         - `skip`: answers the holder.
         - `raise`: answers the holder, with `conflict`. The rest of the call is added.
         - `replace`: a holder that has not started is cancelled and the new job added. A
           running holder is left alone: the new job is added as `waiting`, becomes ready (or
-          scheduled) in the commit that ends the holder, and holds the key from now on.
+          scheduled) in the commit that ends the holder, and holds the key from now on. Who
+          takes its place waits for the same job; if it ends before, the key goes back.
 
         Two jobs of one batch never share an id or a unique key: the caller sees to it.
         """
@@ -235,8 +236,9 @@ class Store(Protocol):
 
         `call` is the worker's running number. A repeat of the worker's last call (I5) answers
         the same jobs again, as far as they are still running, and leases no others. A job is
-        leased at most `demand` times per (queue, lane), never from a paused queue, and its
-        lease is over `ttl` from now. Each ack applies, or not, by itself.
+        leased at most `demand` times per (queue, lane), never from a paused queue, never for
+        the first time past its `expires_at`, and its lease is over `ttl` from now. Each ack
+        applies, or not, by itself.
 
         An ack to `ready` keeps the job's place in the order; one to `scheduled` gives it a
         new due time. `error` is added to the job's errors (the newest `MAX_ERRORS` stay).
@@ -285,9 +287,10 @@ class Store(Protocol):
         ...
 
     async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
-        """Make dead, cancelled and expired jobs ready again, their failures forgotten.
+        """Make dead, cancelled and expired jobs ready now, their failures forgotten.
 
-        True: this call did it. Refuses no job for a full queue. Takes the unique key back
+        So are result, expiry and a requested cancel; a suspect stays in the cells. True: this
+        call did it. Refuses no job for a full queue. Takes the unique key back
         only if nobody else holds it now.
         """
         ...
@@ -312,7 +315,10 @@ class Store(Protocol):
         after: JobId | None = None,
         oldest_first: bool = False,
     ) -> Page:
-        """A page of jobs, newest id first (or oldest), that follow `after`."""
+        """A page of jobs, newest id first (or oldest), that follow `after`.
+
+        A page may hold fewer than `limit` and yet not be the last: only `Page.after` says so.
+        """
         ...
 
     async def stats(self) -> list[QueueStats]:
