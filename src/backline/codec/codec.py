@@ -18,9 +18,9 @@ import msgspec
 from msgspec import UNSET, Raw, json
 from msgspec.structs import astuple
 
+from backline.codec.wire import ENCODER, decoder, plain, same
 from backline.errors import ConfigError, InvalidArguments, InvalidResult, PayloadTooLarge
 from backline.job import MAX_PAYLOAD
-from backline.wire import ENCODER, decoder, plain, same
 
 _SPLIT: Final = json.Decoder(tuple[list[Raw], dict[str, Raw]])
 _Kind = inspect.Parameter

@@ -1,0 +1,26 @@
+"""Tasks: functions with a name and a policy, and the jobs they make."""
+
+from backline.task.dialects import unknown_option
+from backline.task.handle import Desk, Job
+from backline.task.options import Executor, Options, TaskOptions, TaskSettings
+from backline.task.registry import Registry
+from backline.task.retry import Retry
+from backline.task.task import AnyTask, AsyncTask, Producer, SyncTask, Task, make_task
+
+__all__ = [
+    "AnyTask",
+    "AsyncTask",
+    "Desk",
+    "Executor",
+    "Job",
+    "Options",
+    "Producer",
+    "Registry",
+    "Retry",
+    "SyncTask",
+    "Task",
+    "TaskOptions",
+    "TaskSettings",
+    "make_task",
+    "unknown_option",
+]

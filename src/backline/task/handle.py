@@ -1,0 +1,180 @@
+"""The handle a producer gets for a job it enqueued."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Raw
+
+from backline.errors import JobCancelled, JobExpired, JobFailed, JobNotFound
+from backline.job import AttemptError, JobId, JobRecord, Progress
+from backline.states import State
+from backline.store import Cancelling
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Desk(Protocol):
+    """What a handle asks of the app it came from. The coroutines run on any loop."""
+
+    async def fetch(self, job_id: JobId) -> JobRecord | None:
+        """The job as the store sees it now, None if unknown or purged."""
+        ...
+
+    async def ended(self, job_id: JobId, timeout: float | None) -> JobRecord:
+        """Wait until the job has ended. Raises ResultTimeout, JobNotFound."""
+        ...
+
+    async def cancel(self, job_id: JobId) -> Cancelling:
+        """Cancel the job: at once before it starts, else by a request to its worker."""
+        ...
+
+    async def redrive(self, job_id: JobId) -> bool:
+        """Make a dead, cancelled or expired job ready again."""
+        ...
+
+    def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
+        """Do `work` from sync code. Raises BacklineError, naming `twin`, on a running loop."""
+        ...
+
+
+class Job(Generic[R]):
+    """A job that was enqueued. `R` is what its task returns.
+
+    The properties tell what the last `refresh`, `status` or `result` saw, and never ask the
+    store; before the first of them they are those of a job that was just enqueued.
+    """
+
+    __slots__ = ("_decode", "_desk", "accepted", "added", "id", "record", "task")
+
+    def __init__(
+        self,
+        job_id: JobId,
+        task: str,
+        desk: Desk,
+        decode: Callable[[Raw | None], R],
+        *,
+        accepted: bool = True,
+        added: bool = True,
+    ) -> None:
+        self.id = job_id
+        """The job's id; under a unique key that was taken, the id of the job that holds it."""
+        self.task = task
+        """The task's name."""
+        self.accepted = accepted
+        """False: its queue was full and sheds, so there is no such job."""
+        self.added = added
+        """False: nothing was added, because the unique key was taken or the queue was full."""
+        self.record: JobRecord | None = None
+        """The job as it was last seen."""
+        self._desk = desk
+        self._decode = decode
+
+    async def arefresh(self) -> JobRecord:
+        """Look at the job again. Raises JobNotFound."""
+        record = await self._desk.fetch(self.id)
+        if record is None:
+            raise JobNotFound(self.id)
+        self.record = record
+        return record
+
+    def refresh(self) -> JobRecord:
+        """Look at the job again. Raises JobNotFound."""
+        return self._desk.wait(self.arefresh, "arefresh")
+
+    async def astatus(self) -> State:
+        """The job's state now. Raises JobNotFound."""
+        return (await self.arefresh()).state
+
+    def status(self) -> State:
+        """The job's state now. Raises JobNotFound."""
+        return self._desk.wait(self.astatus, "astatus")
+
+    async def aresult(self, timeout: float | None = None) -> R:
+        """Wait until the job has succeeded, and return what its task returned.
+
+        Waits for `timeout` seconds, or for ever. Raises ResultTimeout (the job goes on),
+        JobFailed (it is dead), JobCancelled, JobExpired, JobNotFound, and InvalidResult if
+        what it returned does not fit the task's annotation.
+        """
+        self.record = record = await self._desk.ended(self.id, timeout)
+        match record.state:
+            case State.DEAD:
+                raise _failed(record)
+            case State.CANCELLED:
+                raise JobCancelled(self.id)
+            case State.EXPIRED:
+                raise JobExpired(self.id)
+            case _:
+                return self._decode(record.result)
+
+    def result(self, timeout: float | None = None) -> R:
+        """Wait until the job has succeeded, and return what its task returned.
+
+        Waits for `timeout` seconds, or for ever. Raises ResultTimeout (the job goes on),
+        JobFailed (it is dead), JobCancelled, JobExpired, JobNotFound, and InvalidResult if
+        what it returned does not fit the task's annotation.
+        """
+        return self._desk.wait(lambda: self.aresult(timeout), "aresult")
+
+    async def acancel(self) -> Cancelling:
+        """Cancel the job: at once before it starts, else by a request to its worker."""
+        return await self._desk.cancel(self.id)
+
+    def cancel(self) -> Cancelling:
+        """Cancel the job: at once before it starts, else by a request to its worker."""
+        return self._desk.wait(self.acancel, "acancel")
+
+    async def aretry(self) -> bool:
+        """Run a dead, cancelled or expired job again, its failures forgotten.
+
+        True: this call did it. False: it was in another state.
+        """
+        return await self._desk.redrive(self.id)
+
+    def retry(self) -> bool:
+        """Run a dead, cancelled or expired job again, its failures forgotten.
+
+        True: this call did it. False: it was in another state.
+        """
+        return self._desk.wait(self.aretry, "aretry")
+
+    @property
+    def return_value(self) -> R | None:
+        """What the task returned, if the job was last seen succeeded; else None."""
+        if self.record is None or self.record.state is not State.SUCCEEDED:
+            return None
+        return self._decode(self.record.result)
+
+    @property
+    def attempts(self) -> int:
+        """How often a worker had taken the job when it was last seen."""
+        return 0 if self.record is None else self.record.attempt
+
+    @property
+    def errors(self) -> tuple[AttemptError, ...]:
+        """How its attempts went wrong, oldest first, when it was last seen."""
+        return () if self.record is None else self.record.errors
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far it was when it was last seen."""
+        return None if self.record is None else self.record.progress
+
+    def __await__(self) -> Any:
+        raise TypeError("a Job is not awaitable; write `await job.aresult()`")
+
+    def __repr__(self) -> str:
+        state = "not accepted" if not self.accepted else "enqueued"
+        return f"<Job {self.task} {self.id} {self.record.state if self.record else state}>"
+
+
+def _failed(record: JobRecord) -> JobFailed:
+    last = record.errors[-1] if record.errors else AttemptError(record.attempt, "unknown", "")
+    return JobFailed(
+        record.id,
+        attempts=record.attempt,
+        kind=last.kind,
+        reason=last.message,
+        traceback=last.traceback,
+    )

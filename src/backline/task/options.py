@@ -1,0 +1,250 @@
+"""The options of a task, checked and turned into what a job carries."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
+
+import msgspec
+
+from backline.duration import Duration, micros
+from backline.errors import ConfigError
+from backline.job import (
+    HOUR,
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    Lane,
+    Micros,
+    OnConflict,
+    Terms,
+)
+from backline.task.dialects import unknown_option
+from backline.task.retry import Retry
+
+MAX_NAME: Final = 200
+"""Characters of a queue's, a task's or a tag's name, and of a unique key."""
+MAX_TAGS: Final = 20
+MAX_HEADERS: Final = 8 * 1024
+"""Characters of all headers of a job."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+UniqueKey: TypeAlias = str | Callable[..., str | None]
+
+
+class Executor(StrEnum):
+    """Where a task runs."""
+
+    ASYNC = "async"
+    """On the worker's event loop: the default of `async def`."""
+    THREAD = "thread"
+    """In one of the worker's threads: the default of `def`."""
+    PROCESS = "process"
+    """Alone in a process that is killed when the job runs past its time limit."""
+
+
+class Options(TypedDict, total=False):
+    """What `.using` takes, and `@app.task` as defaults."""
+
+    queue: str
+    priority: int
+    """-100 to 100; higher runs sooner. Default 0."""
+    delay: Duration
+    """Not before this long from now."""
+    run_at: datetime
+    """Not before this (aware) time."""
+    expires: Duration | datetime
+    """Not any more after this long, or this (aware) time, unless it has started."""
+    timeout: Duration
+    """How long one attempt may run. Default 1 h."""
+    max_attempts: int
+    """Runs in all, the first one included; 1 means no retry. Default 5."""
+    retry: Retry
+    unique_key: UniqueKey | None
+    """While a job of the task with this key lives, no second one is added. A callable gets
+    the task's arguments and returns the key, or None for no key."""
+    unique_for: Duration
+    """The key stays taken this long from the enqueue, even if the job ends sooner."""
+    on_conflict: Literal["skip", "replace", "raise"]
+    headers: Mapping[str, str]
+    tags: tuple[str, ...] | list[str]
+    keep: Duration
+    """How long the job stays readable once it has ended. Default 7 d."""
+    keep_dead: Duration
+    """How long it stays in the dead-letter queue. Default 30 d."""
+
+
+class TaskSettings(Options, total=False):
+    """What `@app.task` takes."""
+
+    name: str
+    """Default: the module's name and the function's qualified name."""
+    executor: Literal["async", "thread", "process"]
+
+
+DECLARED_ONLY: Final = frozenset({"name", "executor"})
+OPTIONS: Final = frozenset(Options.__annotations__) - DECLARED_ONLY
+
+
+class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a task, checked. Times are `Micros`, as in `job`."""
+
+    queue: str = "default"
+    priority: int = 0
+    delay: Micros = 0
+    run_at: Micros | None = None
+    expires_in: Micros | None = None
+    expires_at: Micros | None = None
+    timeout: Micros = HOUR
+    max_attempts: int = 5
+    retry: Retry = Retry()
+    unique_key: UniqueKey | None = None
+    unique_for: Micros = 0
+    on_conflict: OnConflict = OnConflict.SKIP
+    headers: Mapping[str, str] = {}
+    tags: tuple[str, ...] = ()
+    keep: Micros = Terms().keep
+    keep_dead: Micros = Terms().keep_dead
+
+    @property
+    def terms(self) -> Terms:
+        """All that is needed to settle a run of the job without the user's code."""
+        return Terms(self.max_attempts, self.timeout, self.retry.rule(), self.keep, self.keep_dead)
+
+
+def with_options(base: TaskOptions, given: Mapping[str, object], where: str) -> TaskOptions:
+    """`base` with some options changed; `where` names the task, for errors.
+
+    Raises UnknownOption for one that does not exist, ConfigError for a value that cannot be.
+    """
+    changes: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in DECLARED_ONLY:
+            raise ConfigError(f"{name}= of {where} is set where the task is declared")
+        if name not in OPTIONS:
+            raise unknown_option(name, OPTIONS, where)
+        try:
+            changes |= _CHECKS[name](value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ConfigError(f"{name}= of {where}: {error}") from None
+    if "delay" in given and "run_at" in given:
+        raise ConfigError(f"{where} has both delay= and run_at=; give one")
+    if "headers" in changes:
+        changes["headers"] = {**base.headers, **changes["headers"]}
+    merged = msgspec.structs.replace(base, **changes)
+    if merged.unique_for and merged.unique_key is None:
+        raise ConfigError(f"unique_for= of {where} needs a unique_key=")
+    return merged
+
+
+def instant(value: object) -> Micros:
+    """An aware time in microseconds since 1970. Raises ValueError for a naive one."""
+    if not isinstance(value, datetime):
+        raise TypeError(f"a datetime with a time zone is wanted, not {value!r}")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise ValueError(f"{value.isoformat()} has no time zone; give an aware datetime")
+    return (value - _EPOCH) // timedelta(microseconds=1)
+
+
+def name_text(value: object) -> str:
+    """A name people give: printable, neither empty nor long. Raises TypeError, ValueError."""
+    if not isinstance(value, str):
+        raise TypeError(f"a str is wanted, not {value!r}")
+    if not value or len(value) > MAX_NAME or not value.isprintable() or value != value.strip():
+        shown = value if len(value) <= MAX_NAME else f"{value[:40]}..."
+        raise ValueError(f"1 to {MAX_NAME} printable characters are wanted, not {shown!r}")
+    return value
+
+
+def _length(value: object) -> Micros:
+    if isinstance(value, bool) or not isinstance(value, int | float | timedelta | str):
+        raise TypeError(f'seconds, a timedelta or a text such as "5m" is wanted, not {value!r}')
+    return micros(value)
+
+
+def _some_length(value: object) -> Micros:
+    length = _length(value)
+    if length < 1_000:
+        raise ValueError(f"at least a millisecond is wanted, not {value!r}")
+    return length
+
+
+def _whole(value: object, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"an int is wanted, not {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"{least} to {most:,} is possible, not {value}")
+    return value
+
+
+def _expiry(value: object) -> dict[str, Any]:
+    if isinstance(value, datetime):
+        return {"expires_in": None, "expires_at": instant(value)}
+    return {"expires_in": _some_length(value), "expires_at": None}
+
+
+def _retry(value: object) -> Retry:
+    if not isinstance(value, Retry):
+        raise TypeError(f"a Retry is wanted, not {value!r}; max_attempts= says how often")
+    return value
+
+
+def _key(value: object) -> UniqueKey | None:
+    if value is None:
+        return None
+    if callable(value):
+        return cast("Callable[..., str | None]", value)
+    return name_text(value)
+
+
+def _text_headers(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a mapping of str to str is wanted, not {value!r}")
+    size = 0
+    for name, text in value.items():
+        if not (isinstance(name, str) and isinstance(text, str)):
+            raise TypeError(f"a mapping of str to str is wanted; {name!r} is {text!r}")
+        (name + text).encode()  # a lone surrogate is no Unicode
+        size += len(name) + len(text)
+    if size > MAX_HEADERS:
+        raise ValueError(f"{size:,} characters are too many; at most {MAX_HEADERS:,} are kept")
+    return dict(value)
+
+
+def check_headers(value: object, source: str) -> dict[str, str]:
+    """Headers as they travel. Raises ConfigError, naming their source, for what cannot."""
+    try:
+        return _text_headers(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"headers of {source}: {error}") from None
+
+
+def _tag_names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, tuple | list):
+        raise TypeError(f"a list of str is wanted, not {value!r}")
+    if len(value) > MAX_TAGS:
+        raise ValueError(f"{len(value)} are too many; a job has at most {MAX_TAGS}")
+    return tuple(name_text(tag) for tag in value)
+
+
+_CHECKS: Final[Mapping[str, Callable[[object], dict[str, Any]]]] = {
+    "queue": lambda v: {"queue": name_text(v)},
+    "priority": lambda v: {"priority": _whole(v, MIN_PRIORITY, MAX_PRIORITY)},
+    "delay": lambda v: {"delay": _length(v), "run_at": None},
+    "run_at": lambda v: {"run_at": instant(v), "delay": 0},
+    "expires": _expiry,
+    "timeout": lambda v: {"timeout": _some_length(v)},
+    "max_attempts": lambda v: {"max_attempts": _whole(v, 1, 1_000_000)},
+    "retry": lambda v: {"retry": _retry(v)},
+    "unique_key": lambda v: {"unique_key": _key(v)},
+    "unique_for": lambda v: {"unique_for": _length(v)},
+    "on_conflict": lambda v: {"on_conflict": OnConflict(str(v))},
+    "headers": lambda v: {"headers": _text_headers(v)},
+    "tags": lambda v: {"tags": _tag_names(v)},
+    "keep": lambda v: {"keep": _length(v)},
+    "keep_dead": lambda v: {"keep_dead": _length(v)},
+}
+
+
+def lane_of(executor: Executor) -> Lane:
+    """Which workers may lease the jobs of a task."""
+    return Lane.CELL if executor is Executor.PROCESS else Lane.MAIN

@@ -1,0 +1,254 @@
+"""A task: a function with a name and a policy."""
+
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, Unpack
+
+import msgspec
+from msgspec import Raw
+
+from backline.codec import TaskCodec
+from backline.context import JobContext, current_job
+from backline.errors import ConfigError, InvalidArguments
+from backline.job import JobId, JobRequest
+from backline.task.handle import Job
+from backline.task.names import task_name
+from backline.task.options import (
+    Executor,
+    Options,
+    TaskOptions,
+    UniqueKey,
+    lane_of,
+    name_text,
+    with_options,
+)
+from backline.task.retry import Retry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Producer(Protocol):
+    """What a task needs of the app it belongs to."""
+
+    def new_id(self) -> JobId:
+        """A fresh id for a job."""
+        ...
+
+    def headers_now(self) -> Mapping[str, str]:
+        """What the app's header hooks say in the context of the caller."""
+        ...
+
+    async def send(self, request: JobRequest, decode: Callable[[Raw | None], T]) -> Job[T]:
+        """Enqueue one job; returns after the commit."""
+        ...
+
+    def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
+        """Do `work` from sync code. Raises BacklineError, naming `twin`, on a running loop."""
+        ...
+
+
+class Task(Generic[P, R]):
+    """A function that can be enqueued. `P` are the arguments to enqueue it with, `R` is what
+    its job's result is; a `JobContext` that the worker hands over is no part of `P`.
+
+    Made by `@app.task`; immutable.
+    """
+
+    def __init__(
+        self, fn: Callable[..., Any], name: str, executor: Executor, producer: Producer
+    ) -> None:
+        self.fn = fn
+        """The function itself."""
+        self.name = name
+        self.executor = executor
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self.codec = TaskCodec(fn, name, context=JobContext)
+        self.takes_context = self.codec.takes_context
+        """Its first parameter is a `JobContext`."""
+        self.options = TaskOptions()
+        self._producer = producer
+        self._template = self._make_template()
+        self.__wrapped__ = fn
+        self.__name__ = fn.__name__
+        self.__qualname__ = fn.__qualname__
+        self.__module__ = fn.__module__
+        self.__doc__ = fn.__doc__
+
+    @property
+    def retry(self) -> Retry:
+        """Which failures are worth another attempt."""
+        return self.options.retry
+
+    def using(self, **options: Unpack[Options]) -> Self:
+        """The same task with other options; this one stays as it is.
+
+        Raises UnknownOption, ConfigError.
+        """
+        return self._with(with_options(self.options, options, self.name))
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> JobRequest:
+        """A job of this task, for `app.enqueue_many`; nothing is enqueued yet.
+
+        Raises InvalidArguments, PayloadTooLarge.
+        """
+        payload = self.codec.encode(args, kwargs)
+        request = self._template
+        unique_key, headers = request.unique_key, self._producer.headers_now()
+        if callable(self.options.unique_key):
+            unique_key = _called_key(self.options.unique_key, self.name, args, kwargs)
+        return msgspec.structs.replace(
+            request,
+            id=self._producer.new_id(),
+            payload=payload,
+            unique_key=unique_key,
+            headers={**headers, **request.headers} if headers else request.headers,
+        )
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Enqueue a job with these arguments; returns after the commit.
+
+        Raises InvalidArguments, PayloadTooLarge, QueueFull, UniqueConflict, StoreError. After
+        StoreUnavailable the job may or may not be enqueued; enqueueing it again is safe under
+        a `unique_key` with `unique_for`. On a running event loop use `aenqueue`.
+        """
+        request = self.job(*args, **kwargs)
+        return self._producer.wait(lambda: self._send(request), "aenqueue")
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """Enqueue a job with these arguments; returns after the commit.
+
+        Raises InvalidArguments, PayloadTooLarge, QueueFull, UniqueConflict, StoreError. After
+        StoreUnavailable the job may or may not be enqueued; enqueueing it again is safe under
+        a `unique_key` with `unique_for`.
+        """
+        return await self._send(self.job(*args, **kwargs))
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
+        """The same as `enqueue`."""
+        return self.enqueue(*args, **kwargs)
+
+    async def _send(self, request: JobRequest) -> Job[R]:
+        return await self._producer.send(request, self.codec.decode_result)
+
+    def _with(self, options: TaskOptions) -> Self:
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        copy.options = options
+        copy._template = copy._make_template()
+        return copy
+
+    def _make_template(self) -> JobRequest:
+        options = self.options
+        key = options.unique_key
+        return JobRequest(
+            id="",
+            task=self.name,
+            queue=options.queue,
+            lane=lane_of(self.executor),
+            priority=options.priority,
+            delay=options.delay,
+            run_at=options.run_at,
+            expires_in=options.expires_in,
+            expires_at=options.expires_at,
+            terms=options.terms,
+            unique_key=_scoped(self.name, key) if isinstance(key, str) else None,
+            unique_for=options.unique_for,
+            on_conflict=options.on_conflict,
+            headers=options.headers,
+            tags=options.tags,
+        )
+
+    def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.takes_context:
+            return self.fn(current_job(), *args, **kwargs)
+        return self.fn(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} on {self.options.queue}>"
+
+
+class SyncTask(Task[P, R]):
+    """A task that is a `def`."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here and now, without a job of its own."""
+        result: R = self._inline(args, kwargs)
+        return result
+
+
+class AsyncTask(Task[P, R]):
+    """A task that is an `async def`."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Run the function here and now, without a job of its own."""
+        coroutine: Coroutine[Any, Any, R] = self._inline(args, kwargs)
+        return coroutine
+
+
+AnyTask: TypeAlias = Task[..., Any]
+
+
+def make_task(
+    fn: Callable[..., Any], settings: Mapping[str, object], producer: Producer
+) -> SyncTask[..., Any] | AsyncTask[..., Any]:
+    """The task that `@app.task(**settings)` makes of `fn`.
+
+    Raises ConfigError for what is no plain function, has no name in other processes, has
+    annotations that cannot work, or an executor that does not fit; UnknownOption.
+    """
+    if isinstance(fn, Task):
+        raise ConfigError(f"{fn.name} is a task already")
+    if not inspect.isfunction(fn):
+        raise ConfigError(f"a task is a function (def or async def), not {fn!r}")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise ConfigError(f"{fn.__qualname__} yields; a task returns one result")
+    options = dict(settings)
+    name = _given_name(options.pop("name", None)) or task_name(fn)
+    executor = _executor(options.pop("executor", None), name, inspect.iscoroutinefunction(fn))
+    task: SyncTask[..., Any] | AsyncTask[..., Any]
+    if inspect.iscoroutinefunction(fn):
+        task = AsyncTask(fn, name, executor, producer)
+    else:
+        task = SyncTask(fn, name, executor, producer)
+    return task._with(with_options(task.options, options, name))  # noqa: SLF001 - made here
+
+
+def _given_name(name: object) -> str | None:
+    try:
+        return None if name is None else name_text(name)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"name= of a task: {error}") from None
+
+
+def _executor(given: object, name: str, is_async: bool) -> Executor:
+    if given is None:
+        return Executor.ASYNC if is_async else Executor.THREAD
+    try:
+        executor = Executor(str(given))
+    except ValueError:
+        choices = ", ".join(map(str, Executor))
+        raise ConfigError(f"executor= of {name} is one of {choices}, not {given!r}") from None
+    if executor is (Executor.THREAD if is_async else Executor.ASYNC):
+        kind = "an async def runs on the loop" if is_async else "a def does not run on the loop"
+        raise ConfigError(f"executor={executor.value!r} does not fit {name}: {kind}")
+    return executor
+
+
+def _scoped(task: str, key: str) -> str:
+    """A unique key as the store knows it: equal keys of two tasks are two keys."""
+    return f"{task}:{key}"
+
+
+def _called_key(
+    key: UniqueKey, task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> str | None:
+    assert callable(key)
+    found = key(*args, **kwargs)
+    if found is None:
+        return None
+    try:
+        return _scoped(task, name_text(found))
+    except (TypeError, ValueError) as error:
+        raise InvalidArguments(f"the unique_key of {task}: {error}") from None
