@@ -1,0 +1,23 @@
+"""The contract of a store as tests, for any store.
+
+    class TestMyStore(StoreConformance):
+        @pytest.fixture
+        def make_store(self, tmp_path):
+            return lambda clock: MyStore(tmp_path / "jobs", clock=clock)
+
+Names of tests begin with the invariant they hold (`backline.store` lists them). Time is a
+`VirtualClock`; nothing sleeps. For readable failures call, in a conftest.py,
+`pytest.register_assert_rewrite("backline.testing.conformance")`.
+"""
+
+from backline.testing.conformance.base import Harness, MakeStore
+from backline.testing.conformance.enqueueing import Enqueueing
+from backline.testing.conformance.leasing import Leasing
+from backline.testing.conformance.uniqueness import Uniqueness
+
+
+class StoreConformance(Enqueueing, Uniqueness, Leasing):
+    """Every example of the suite."""
+
+
+__all__ = ["Harness", "MakeStore", "StoreConformance"]
