@@ -11,11 +11,15 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Final, Protocol
+from queue import SimpleQueue
+from typing import Final, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from backline.job import JobId, Micros
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -70,12 +74,77 @@ class SystemClock:
         return self._ids()
 
     def executor(self, name: str, threads: int = 1) -> Executor:
-        return ThreadPoolExecutor(threads, thread_name_prefix=name)
+        return DaemonExecutor(name, threads)
 
     def thread(self, name: str, target: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=target, name=name, daemon=True)
         thread.start()
         return thread
+
+
+_WorkItem: TypeAlias = Callable[[], None]
+
+
+class DaemonExecutor(Executor):
+    """A pool of daemon threads, started one by one as calls find none idle.
+
+    The standard pool joins its threads when the interpreter exits, so a job that never
+    returns would keep the process alive for ever.
+    """
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._name = name
+        self._most = threads
+        self._threads: list[threading.Thread] = []
+        self._calls: SimpleQueue[_WorkItem | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._free = 0
+        self._closed = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+
+        def call() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001 - it is the caller's to see
+                    future.set_exception(error)
+
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"the threads of {self._name} were shut down")
+            if self._free <= 0 and len(self._threads) < self._most:
+                self._start()
+            self._free -= 1
+            self._calls.put(call)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the threads end after the calls submitted so far; `wait` for them."""
+        del cancel_futures
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                for _ in self._threads:
+                    self._calls.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _start(self) -> None:
+        name = f"{self._name}-{len(self._threads)}"
+        thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._threads.append(thread)
+        self._free += 1
+        thread.start()
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call
+            with self._lock:
+                self._free += 1
 
 
 class IdMaker:

@@ -88,8 +88,7 @@ def settle(lease: Lease, outcome: Outcome, rng: random.Random) -> Ack:
     """Turn how a run ended into the one write that records it. Pure but for the jitter."""
     match outcome:
         case Succeeded(result):
-            keep = lease.terms.keep
-            return Ack(lease.id, lease.attempt, State.SUCCEEDED, keep=keep, result=result)
+            return succeeded(lease, result)
         case Failed():
             return _failed(lease, outcome, rng)
         case Snoozed(delay):
@@ -99,7 +98,7 @@ def settle(lease: Lease, outcome: Outcome, rng: random.Random) -> Ack:
             keep = lease.terms.keep
             return Ack(lease.id, lease.attempt, State.CANCELLED, keep=keep, error=error)
         case Released():
-            return Ack(lease.id, lease.attempt, State.READY, keep=lease.terms.keep)
+            return released(lease)
         case TaskUnknown():
             return _put_back(lease)
         case Misplaced():
@@ -108,6 +107,16 @@ def settle(lease: Lease, outcome: Outcome, rng: random.Random) -> Ack:
             return _lost(lease, error, rng)
         case _:
             assert_never(outcome)
+
+
+def succeeded(lease: Lease, result: Raw | None) -> Ack:
+    """What `settle` makes of a success; on its own because most runs end so."""
+    return Ack(lease.id, lease.attempt, State.SUCCEEDED, keep=lease.terms.keep, result=result)
+
+
+def released(lease: Lease) -> Ack:
+    """What `settle` makes of a release: back to its place in the queue, at no cost."""
+    return Ack(lease.id, lease.attempt, State.READY, keep=lease.terms.keep)
 
 
 def backoff(rule: Backoff, failures: int, rng: random.Random) -> Micros:

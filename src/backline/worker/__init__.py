@@ -1,0 +1,20 @@
+"""The process that runs jobs: `loop` leases and records, `runners` run, `watchman` watches."""
+
+from backline.worker.board import Board
+from backline.worker.embedded import EmbeddedWorker
+from backline.worker.execute import Middleware
+from backline.worker.loop import Lifespan, Observer, Worker
+from backline.worker.run import Run, Stop
+from backline.worker.settings import WorkerSettings
+
+__all__ = [
+    "Board",
+    "EmbeddedWorker",
+    "Lifespan",
+    "Middleware",
+    "Observer",
+    "Run",
+    "Stop",
+    "Worker",
+    "WorkerSettings",
+]

@@ -1,0 +1,139 @@
+"""A worker inside somebody else's process: a service that also works, a test, a script.
+
+It is the same worker, with its own heartbeat and reaper beside it. With threads, those run
+in a thread of their own with a store handle of their own, so a blocked event loop loses no
+lease. What only a supervisor can do is missing: nobody holds the leases while C code keeps
+the GIL, kills a job that ignores its time limit, or settles at once after a crash; another
+process's reaper does that when the lease is over.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from backline.clock import Clock
+from backline.reaper import Reaper
+from backline.store import Store
+from backline.worker.keeper import Keeper
+from backline.worker.loop import Worker
+
+log = logging.getLogger("backline.worker")
+
+OpenStore: TypeAlias = Callable[[], Store]
+
+
+class EmbeddedWorker:
+    """Runs a worker, its heartbeat and a reaper while inside `async with`.
+
+    `second_store` makes another handle on the same jobs, for the heartbeat's thread; None
+    keeps the heartbeat on this loop (a store that only this process sees, virtual time).
+    """
+
+    def __init__(
+        self, worker: Worker, store: Store, clock: Clock, second_store: OpenStore | None = None
+    ) -> None:
+        self.worker = worker
+        self._store = store
+        self._clock = clock
+        self._second_store = second_store
+        self._working: asyncio.Task[None] | None = None
+        self._guard: asyncio.Task[None] | None = None
+        self._thread: _GuardThread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        if self._second_store is None:
+            duties = self._duties(self._store, self.worker.wake)
+            self._guard = asyncio.create_task(_together(duties), name="backline keeper")
+        else:
+            self._thread = _GuardThread(self._second_store, self._duties_for, self._clock)
+        self._working = asyncio.create_task(self.worker.run(), name="backline worker")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.worker.stop()
+            await self.finished()
+        finally:
+            if self._guard is not None:
+                self._guard.cancel()
+                await asyncio.wait([self._guard])
+            if self._thread is not None:
+                await self._loop_of_caller().run_in_executor(None, self._thread.end)
+
+    async def finished(self) -> None:
+        """Wait until the worker has stopped. Raises what made it fail."""
+        assert self._working is not None, "the worker was not started"
+        await self._working
+
+    def _duties_for(self, store: Store) -> list[Awaitable[None]]:
+        loop = self._loop_of_caller()
+        return self._duties(store, lambda: _call_in(loop, self.worker.wake))
+
+    def _loop_of_caller(self) -> asyncio.AbstractEventLoop:
+        assert self._loop is not None, "the worker was not started"
+        return self._loop
+
+    def _duties(self, store: Store, wake: Callable[[], None]) -> list[Awaitable[None]]:
+        settings = self.worker.settings
+        keeper = Keeper(store, self._clock, settings.lease)
+        keeper.add(self.worker.board, wake)
+        reaper = Reaper(store, self._clock, f"{settings.name}-reaper", settings.lease)
+        return [keeper.run(), reaper.run()]
+
+
+class _GuardThread:
+    """A thread with a loop and a store of its own, for the duties of an embedded worker."""
+
+    def __init__(
+        self,
+        open_store: OpenStore,
+        duties: Callable[[Store], list[Awaitable[None]]],
+        clock: Clock,
+    ) -> None:
+        self._open_store = open_store
+        self._duties = duties
+        self._loop = asyncio.new_event_loop()
+        self._over = asyncio.Event()
+        self._thread: threading.Thread = clock.thread("backline-keeper", self._serve)
+
+    def end(self) -> None:
+        """End the duties and wait for the thread."""
+        _call_in(self._loop, self._over.set)
+        self._thread.join()
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._guard())
+
+    async def _guard(self) -> None:
+        store = self._open_store()
+        try:
+            await store.open()
+            work = asyncio.ensure_future(_together(self._duties(store)))
+            await self._over.wait()
+            work.cancel()
+            await asyncio.wait([work])
+        except Exception:
+            log.exception("the heartbeat of an embedded worker failed: its leases will end")
+        finally:
+            await store.close()
+
+
+async def _together(duties: list[Awaitable[None]]) -> None:
+    await asyncio.gather(*duties)
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+        loop.call_soon_threadsafe(call)

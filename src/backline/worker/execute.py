@@ -1,0 +1,114 @@
+"""Calling a task, and saying how the call ended."""
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias
+
+from backline import duration, errors
+from backline.context import JobContext
+from backline.job import AttemptError
+from backline.policy import Cancelled, Failed, Outcome, Released, Snoozed
+from backline.worker.run import Run, Stop
+
+CallNext: TypeAlias = Callable[[], Awaitable[Any]]
+Middleware: TypeAlias = Callable[[JobContext, CallNext], Awaitable[Any]]
+"""`async def middleware(job, call_next)`: awaits `call_next()` and returns what it returned."""
+
+MAX_MESSAGE: Final = 2_000
+MAX_TRACEBACK: Final = 16_000
+
+
+def through(middleware: Sequence[Middleware], job: JobContext, call: CallNext) -> CallNext:
+    """Wrap a call in middleware, the first one outermost."""
+    for layer in reversed(middleware):
+
+        def wrapped(layer: Middleware = layer, inner: CallNext = call) -> Awaitable[Any]:
+            return layer(job, inner)
+
+        call = wrapped
+    return call
+
+
+def explain(run: Run, error: BaseException) -> Outcome:
+    """What a run that raised comes to."""
+    match error:
+        case asyncio.CancelledError() if run.stop is not None:
+            return stopped(run, run.stop)
+        case errors.Snooze() | errors.RetryLater() | errors.Cancel():
+            return _signalled(run, error)
+        case errors.InvalidArguments() | errors.PayloadTooLarge() | errors.InvalidResult():
+            return Failed(describe(run, error), fatal=True)
+        case _ if run.stop is Stop.TIMEOUT:
+            return Failed(_timed_out(run))
+        case _:
+            return Failed(describe(run, error), fatal=not run.task.retry.allows(error))
+
+
+def stopped(run: Run, reason: Stop) -> Outcome:
+    """What a run that was stopped comes to."""
+    match reason:
+        case Stop.TIMEOUT:
+            return Failed(_timed_out(run))
+        case Stop.CANCEL:
+            return Cancelled()
+        case Stop.LOST | Stop.SHUTDOWN:
+            # After a lost lease the fence refuses this; if the lease turns out to be ours
+            # still (the store was away), the job is free again at once.
+            return Released()
+
+
+def describe(run: Run, error: BaseException) -> AttemptError:
+    """An exception as data; survives exceptions that cannot be printed."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else _qualified(kind)
+    return AttemptError(
+        attempt=run.lease.attempt,
+        kind=_clip(name, MAX_MESSAGE),
+        message=_clip(_text(lambda: str(error)), MAX_MESSAGE),
+        traceback=_clip(_text(lambda: _traceback(error)), MAX_TRACEBACK),
+    )
+
+
+def _signalled(run: Run, signal: errors.JobSignal) -> Outcome:
+    try:
+        match signal:
+            case errors.Snooze(delay=delay):
+                return Snoozed(duration.micros(delay))
+            case errors.RetryLater(delay=delay):
+                return Failed(describe(run, signal), retry_in=duration.micros(delay))
+            case _:
+                return Cancelled(describe(run, signal))
+    except (TypeError, ValueError) as invalid:
+        return Failed(describe(run, invalid))
+
+
+def _timed_out(run: Run) -> AttemptError:
+    limit = duration.text(run.lease.terms.timeout)
+    return AttemptError(run.lease.attempt, "timeout", f"ran past its time limit of {limit}")
+
+
+def _qualified(kind: type[BaseException]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _traceback(error: BaseException) -> str:
+    """The frames below the worker's own."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames))
+
+
+def _text(make: Callable[[], str]) -> str:
+    try:
+        return make().encode("utf-8", "replace").decode()
+    except BaseException as error:  # noqa: BLE001 - an exception's own __str__ may do anything
+        return f"<{type(error).__name__} while printing the exception>"
+
+
+def _clip(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n... {len(text) - limit:,} characters left out ...\n{text[-half:]}"

@@ -1,0 +1,346 @@
+"""The worker: leases jobs, has them run, records how they ended.
+
+One loop speaks with the store. Each exchange hands over the outcomes that gathered while
+the last one was under way and brings the next jobs, so the store commits once for many
+jobs while the jobs of the last exchange run. Everything that can wake the loop rings one
+bell: an outcome, a hint, a timer, a signal to stop.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final, TypeAlias
+
+from backline import policy
+from backline.clock import Clock
+from backline.errors import StoreError
+from backline.job import SECOND, Ack, Acked, Lane, LeasedJob, Micros
+from backline.states import State
+from backline.store import Demand, Exchange, Hint, Store
+from backline.task import Executor, Registry
+from backline.worker.board import Board
+from backline.worker.execute import Middleware, stopped
+from backline.worker.prefetch import Pace, shares
+from backline.worker.progress import ProgressSender
+from backline.worker.run import Run, Stop
+from backline.worker.runners import House, LoopRunners, ThreadRunners
+from backline.worker.settings import WorkerSettings
+from backline.worker.watchman import Watchman
+
+log = logging.getLogger("backline.worker")
+
+Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
+Observer: TypeAlias = Callable[[Run], None]
+"""Called on the loop when a job's outcome is known: `run.ack` says which."""
+
+_FIRST_RETRY: Final = 0.05
+_LONGEST_RETRY: Final = 2.0
+_LAST_WORDS: Final[Micros] = 5 * SECOND
+"""How long after the grace a store that does not answer may still take outcomes."""
+_PROMOTE: Final = 1_000
+_PROBE: Final[Micros] = 20_000
+"""How often a queue that gave less than it was asked for is asked again beside busy ones."""
+
+
+class Worker:
+    """Runs the jobs of some queues in this process until it is told to stop.
+
+    The heartbeats are not its business: a `Keeper` outside of the user's code renews the
+    leases and answers on the board. Everything but `run` may be called only on its loop.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        settings: WorkerSettings,
+        *,
+        clock: Clock,
+        board: Board,
+        lifespan: Lifespan | None = None,
+        middleware: Sequence[Middleware] = (),
+        observer: Observer | None = None,
+    ) -> None:
+        self.settings = settings
+        self.board = board
+        self.stuck = 0
+        """How many jobs were given up because they ignored being stopped."""
+        self._store = store
+        self._registry = registry
+        self._clock = clock
+        self._lifespan = lifespan
+        self._middleware = tuple(middleware)
+        self._observer = observer
+        self._bell = asyncio.Event()
+        self._pace = Pace(settings.concurrency, settings.max_prefetch)
+        self._progress = ProgressSender(store)
+        self._watchman = Watchman(
+            clock, board, lease=settings.lease, refusal=settings.refusal, give_up=self._give_up
+        )
+        self._outcomes: list[Run] = []
+        self._held = 0
+        self._calls = 0
+        self._filled: set[str] = set()
+        self._probed_at: Micros = 0
+        self._hinted = True
+        self._busy: Micros = 0
+        self._next_at: Micros | None = None
+        self._stop_by: Micros | None = None
+        """Set once the worker is to stop: when the grace is over."""
+
+    @property
+    def stopping(self) -> bool:
+        """It leases nothing more."""
+        return self._stop_by is not None
+
+    @property
+    def worn_out(self) -> bool:
+        """So much of it is stuck in jobs that never end that another process should go on."""
+        return self.stuck >= self.settings.stuck_limit
+
+    def stop(self) -> None:
+        """Lease nothing more; finish what runs, within the grace. Repeated: nothing."""
+        if self._stop_by is None:
+            self._stop_by = self._clock.tick() + self.settings.grace
+            grace = self.settings.grace / SECOND
+            asyncio.get_running_loop().call_later(grace, self._stop_runs)
+            self._bell.set()
+
+    def quit(self) -> None:
+        """Stop what runs now and give it back."""
+        self._stop_by = self._clock.tick()
+        self._stop_runs()
+
+    def wake(self) -> None:
+        """The board may have replies, or the store work."""
+        self._watchman.look()
+        self._hint()
+
+    async def run(self) -> None:
+        """Work until `stop` (with `drain`: until there is nothing to do), then return.
+
+        Rides out every error of the store. Raises what `lifespan` raises.
+        """
+        async with AsyncExitStack() as stack:
+            if self._lifespan is not None:
+                await stack.enter_async_context(self._lifespan())
+            await stack.enter_async_context(self._progress)
+            await stack.enter_async_context(self._runners())
+            stack.enter_context(self._watchman)
+            await stack.enter_async_context(self._store.watch([Hint.WORK], self._hint))
+            await self._work()
+
+    @asynccontextmanager
+    async def _runners(self) -> AsyncIterator[None]:
+        threads = self._clock.executor("backline-job", self.settings.concurrency)
+        house = House(self._clock, self.board, self._watchman.admit, self._finished, threads)
+        self._coroutines = LoopRunners(house, self.settings.concurrency, self._middleware)
+        self._functions = ThreadRunners(house)
+        try:
+            yield
+        finally:
+            await self._coroutines.close()
+            threads.shutdown(wait=False)
+
+    async def _work(self) -> None:
+        while True:
+            self._give_back()
+            demand = self._demand()
+            found = False
+            if self._outcomes or demand:
+                found = await self._exchange(demand)
+            drained = self.settings.drain and bool(demand) and not found
+            if self._held == 0 and (self.stopping or drained):
+                return
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait for the bell, but let the runners go on in any case."""
+        if self._bell.is_set():
+            self._bell.clear()
+            await asyncio.sleep(0)
+            return
+        timer = asyncio.get_running_loop().call_later(self._patience(), self._hint)
+        try:
+            await self._bell.wait()
+        finally:
+            timer.cancel()
+            self._bell.clear()
+
+    def _patience(self) -> float:
+        """Seconds until it is time to look for work without being told of any."""
+        wait = self.settings.poll
+        if self._next_at is not None:
+            wait = min(wait, max(0, self._next_at - self._clock.now()))
+        if self._coroutines.waiting() or self._functions.waiting():
+            wait = min(wait, self._pace.patience)
+        return wait / SECOND
+
+    def _hint(self) -> None:
+        self._hinted = True
+        self._bell.set()
+
+    # Speaking with the store.
+
+    async def _exchange(self, demand: Demand) -> bool:
+        """Hand over outcomes and bring jobs; False: there were none."""
+        runs, self._outcomes = self._outcomes, []
+        busy, self._busy = self._busy, 0
+        if demand:
+            self._hinted = False
+            await self._promote()
+        before = self._clock.tick()
+        reply = await self._persist([run.ack for run in runs if run.ack is not None], demand)
+        now = self._clock.tick()
+        self._pace.measured(now - before, len(runs), busy)
+        self.board.beat(now)
+        self._recorded(runs, reply.acks)
+        if demand:
+            self._next_at = reply.next_at
+            self._note_filled(demand, reply.jobs)
+            self._accept(reply.jobs, before, now)
+        return bool(reply.jobs)
+
+    async def _persist(self, acks: list[Ack], demand: Demand) -> Exchange:
+        """Exchange until the store answers: the same call, so a lost reply costs nothing."""
+        self._calls += 1
+        wait = _FIRST_RETRY
+        while True:
+            try:
+                return await self._store.exchange(
+                    self.settings.name, self._calls, acks, demand, self.settings.lease
+                )
+            except StoreError as error:
+                log.warning("the store did not answer, trying again in %.2g s: %s", wait, error)
+            except Exception:
+                log.exception("the store failed, trying again in %.2g s", wait)
+            if self._stop_by is not None and self._clock.tick() > self._stop_by + _LAST_WORDS:
+                log.error("stopping without the store: %d outcomes are not recorded", len(acks))
+                return Exchange([Acked.LOST] * len(acks), [])
+            await asyncio.sleep(wait * self._clock.rng.uniform(0.5, 1.0))
+            wait = min(_LONGEST_RETRY, wait * 2)
+
+    async def _promote(self) -> None:
+        """Make due jobs ready before asking for them: no reaper needs to be awake for it."""
+        if self._next_at is None or self._next_at > self._clock.now():
+            return
+        try:
+            await self._store.promote(_PROMOTE)
+        except StoreError as error:
+            log.warning("due jobs were not promoted: %s", error)
+
+    def _demand(self) -> dict[tuple[str, Lane], int]:
+        idle = self.settings.drain and self._held == 0
+        if self.stopping or not (self._hinted or self._filled or idle):
+            return {}
+        waiting = self._coroutines.waiting() + self._functions.waiting()
+        wanted = self.settings.concurrency + self._pace.ahead() - waiting - self._watchman.running
+        room = min(wanted, self.board.slots - self._held)
+        if room <= 0:
+            return {}
+        filled = self._filled
+        now = self._clock.tick()
+        if idle or now - self._probed_at > _PROBE:
+            self._probed_at, filled = now, set()
+        if idle:  # the answer must speak for every queue
+            room = max(room, len(self.settings.queues))
+        divided = shares(room, self.settings.queues, filled, self._calls)
+        return {(queue, self.settings.lane): share for queue, share in divided.items()}
+
+    def _note_filled(self, demand: Demand, jobs: Sequence[LeasedJob]) -> None:
+        """Remember which queues gave all they were asked for: there may be more."""
+        got = {queue: 0 for queue, _ in demand}
+        for job in jobs:
+            got[job.queue] += 1
+        for (queue, _), asked in demand.items():
+            if got[queue] >= asked:
+                self._filled.add(queue)
+            else:
+                self._filled.discard(queue)
+
+    # Runs come and go.
+
+    def _accept(self, jobs: Sequence[LeasedJob], asked_at: Micros, now: Micros) -> None:
+        """Put leased jobs in line, each in the line of its kind."""
+        self._held += len(jobs)
+        until = asked_at + self.settings.lease
+        coroutines: list[Run] = []
+        functions: list[Run] = []
+        for job in jobs:
+            task = self._registry.get(job.task)
+            run = Run(job, task, until, now, self._progress.send)
+            if task is None:
+                self._refuse(run, policy.TaskUnknown())
+            elif task.executor is Executor.PROCESS and self.settings.lane is not Lane.CELL:
+                self._refuse(run, policy.Misplaced())
+            elif task.is_async or self._middleware:
+                coroutines.append(run)
+            else:
+                functions.append(run)
+        if coroutines:
+            self._coroutines.feed(coroutines)
+        if functions:
+            self._functions.feed(functions)
+
+    def _refuse(self, run: Run, outcome: policy.TaskUnknown | policy.Misplaced) -> None:
+        log.debug("gave back job %s: %s", run.lease.id, type(outcome).__name__)
+        self._finished(run, policy.settle(run.lease, outcome, self._clock.rng))
+
+    def _finished(self, run: Run, ack: Ack) -> None:
+        """A run ended, or was given up: the first outcome counts, later ones are too late."""
+        if run.ack is not None:
+            return
+        run.ack = ack
+        self._watchman.ended(run)
+        self._busy += run.busy
+        if ack.state is State.SUCCEEDED:
+            self.board.finish(run.slot, None if ack.result is None else bytes(ack.result))
+        else:
+            if run.slot >= 0:
+                self.board.finish_other(run.slot)
+            self._hinted = True  # it may be ready here again, or due before anything else
+        self._outcomes.append(run)
+        if self._observer is not None:
+            self._observer(run)
+        self._bell.set()
+
+    def _recorded(self, runs: Sequence[Run], acks: Sequence[Acked]) -> None:
+        """The store took these outcomes, or refused them."""
+        self._held -= len(runs)
+        for run, acked in zip(runs, acks, strict=True):
+            if run.slot >= 0:
+                self.board.clear(run.slot)
+            if acked is Acked.LOST:
+                log.warning(
+                    "attempt %d of job %s was no longer ours: its outcome was refused",
+                    run.lease.attempt,
+                    run.lease.id,
+                )
+
+    def _give_up(self, run: Run) -> None:
+        """A run ignored being stopped: settle it, so that a late end changes nothing."""
+        assert run.stop is not None
+        log.error("job %s ignored being stopped (%s)", run.lease.id, run.stop.name.lower())
+        self.stuck += 1
+        self._coroutines.abandon(run)
+        self._finished(run, policy.settle(run.lease, stopped(run, run.stop), self._clock.rng))
+        if self.worn_out and self.settings.replaceable:
+            self.stop()
+
+    def _give_back(self) -> None:
+        """Give back what waits here for nothing: while stopping, and behind long jobs."""
+        now = self._clock.tick()
+        for line in (self._coroutines, self._functions):
+            oldest = line.oldest()
+            if oldest is None:
+                continue
+            if self.stopping or now - oldest.leased_at > self._pace.patience:
+                self._pace.stalled()
+                for run in line.take_back():
+                    self._finished(run, policy.released(run.lease))
+
+    def _stop_runs(self) -> None:
+        """The grace is over."""
+        self._watchman.stop_all(Stop.SHUTDOWN)
+        self._bell.set()

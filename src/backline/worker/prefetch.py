@@ -1,0 +1,70 @@
+"""How many jobs to ask for, and from which queue: formulas, no I/O.
+
+A worker that leased one job at a time would wait a round trip for each. One that hoards
+makes short jobs wait behind long ones while other workers idle. So it holds no more than
+will start within about one round trip at the pace it measured: many for jobs of
+microseconds, none for jobs of seconds.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from backline.job import Micros
+
+_MARGIN: Final = 1.5
+_WEIGHT: Final = 0.3
+_FIRST_GUESS: Final[Micros] = 100_000
+
+
+class Pace:
+    """Measures round trips and runs, and says how far ahead to lease."""
+
+    def __init__(self, concurrency: int, most: int) -> None:
+        self._concurrency = concurrency
+        self._most = most
+        self._round_trip = 0.0
+        self._run_time = float(_FIRST_GUESS)
+        self._last_finished = 0
+
+    @property
+    def patience(self) -> Micros:
+        """A job that waited this long here is better given back to the queue."""
+        return max(100_000, round(8 * self._round_trip))
+
+    def measured(self, round_trip: Micros, finished: int, busy: Micros) -> None:
+        """One exchange took `round_trip`; since the last one `finished` jobs took `busy`."""
+        self._round_trip += _WEIGHT * (round_trip - self._round_trip)
+        if finished:
+            self._run_time += _WEIGHT * (busy / finished - self._run_time)
+        self._last_finished = finished
+
+    def stalled(self) -> None:
+        """What was leased ahead did not start: lease nothing ahead until jobs end again."""
+        self._last_finished = 0
+
+    def ahead(self) -> int:
+        """How many jobs to hold beside those that can run at once.
+
+        Bounded by what one round trip can start at the measured run time, and by twice what
+        finished since the last exchange: the pace that was seen, with room to grow.
+        """
+        startable = _MARGIN * self._round_trip * self._concurrency / max(self._run_time, 1.0)
+        return int(min(self._most, startable, 2 * self._last_finished))
+
+
+def shares(
+    room: int, weights: Mapping[str, int], filled: Collection[str], turn: int
+) -> dict[str, int]:
+    """Divide `room` among queues by weight; the shares add up to `room`.
+
+    Only among the `filled` ones (those that last gave all they were asked for), if any:
+    what an empty queue cannot use is there for the others. `turn` rotates who gets the
+    remainder, so that a room of one serves every queue in turn.
+    """
+    names = [name for name in weights if name in filled] or list(weights)
+    total = sum(weights[name] for name in names)
+    result = {name: room * weights[name] // total for name in names}
+    rest = room - sum(result.values())
+    for step in range(rest):
+        result[names[(turn + step) % len(names)]] += 1
+    return {name: share for name, share in result.items() if share}

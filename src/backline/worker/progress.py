@@ -1,0 +1,58 @@
+"""Progress on its way to the store: throttled, newest wins, never in a job's way."""
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import Final, Self
+
+from backline.errors import StoreError
+from backline.job import JobId, Progress
+from backline.store import Store
+
+log = logging.getLogger("backline.worker")
+
+_INTERVAL: Final = 0.25
+
+
+class ProgressSender:
+    """Sends what running jobs report, at most four times a second for all of them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._latest: dict[JobId, Progress] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+        self._loop = None
+
+    def send(self, progress: Progress) -> None:
+        """Send soon; replaces what the same job reported and was not sent yet. Any thread."""
+        first = not self._latest
+        self._latest[progress.id] = progress
+        if first and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._start)
+
+    def _start(self) -> None:
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.ensure_future(self._send())
+
+    async def _send(self) -> None:
+        while self._latest:
+            latest, self._latest = self._latest, {}
+            try:
+                await self._store.progress(list(latest.values()))
+            except StoreError as error:  # the next report says it better than a repeat
+                log.debug("progress was not recorded: %s", error)
+            await asyncio.sleep(_INTERVAL)

@@ -1,0 +1,262 @@
+"""Where jobs run: coroutines on the loop, functions in threads.
+
+Both pools take runs from their own line and hand each back, with its ack, to `Finished`.
+They differ in who steps the user's code; what a run is and how it ends is the same.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from msgspec import Raw
+
+from backline import policy
+from backline.clock import Clock
+from backline.context import JobContext, Running, current_run
+from backline.job import Ack, Micros
+from backline.worker.board import Board
+from backline.worker.execute import Middleware, explain, through
+from backline.worker.run import Run
+
+log = logging.getLogger("backline.worker")
+
+Finished: TypeAlias = Callable[[Run, Ack], None]
+Admit: TypeAlias = Callable[[Run], JobContext | None]
+"""Called, in the thread that will run it, before a run begins; None: give it back instead."""
+
+TURN: Final[Micros] = 1_000
+"""A runner lets the rest of the loop go on after this long of jobs that never waited."""
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What both pools work with."""
+
+    clock: Clock
+    board: Board
+    admit: Admit
+    finished: Finished
+    threads: Executor
+
+
+class LoopRunners:
+    """Runs coroutines: each runner is one asyncio Task that awaits job after job in place.
+
+    A Task a job would cost more than most of what happens to a job here. The price is care:
+    a runner is dropped after a job that was cancelled or that changed the context, so no
+    job sees traces of another.
+    """
+
+    def __init__(self, house: House, size: int, middleware: Sequence[Middleware]) -> None:
+        self._size = size
+        self._tick = house.clock.tick
+        self._rng = house.clock.rng
+        self._board = house.board
+        self._admit = house.admit
+        self._finished = house.finished
+        self._middleware = middleware
+        self._threads = house.threads
+        self._line: deque[Run] = deque()
+        self._runners: set[asyncio.Task[None]] = set()
+        self._context: Context = copy_context()
+
+    def feed(self, runs: Sequence[Run]) -> None:
+        """Put runs in line."""
+        self._line.extend(runs)
+        self._staff()
+
+    def waiting(self) -> int:
+        """How many runs are in line, not started."""
+        return len(self._line)
+
+    def oldest(self) -> Run | None:
+        """The run that is next in line."""
+        return self._line[0] if self._line else None
+
+    def take_back(self) -> list[Run]:
+        """Empty the line: these runs were not started and never will be here."""
+        runs = list(self._line)
+        self._line.clear()
+        return runs
+
+    def abandon(self, run: Run) -> None:
+        """Stop counting on the runner of a run that will not end; another takes its place."""
+        if run.loop_task is not None:
+            self._runners.discard(run.loop_task)
+            self._staff()
+
+    async def close(self) -> None:
+        """Cancel whatever still runs and wait for it, but not for what refuses to stop."""
+        for runner in self._runners:
+            runner.cancel()
+        if self._runners:
+            await asyncio.wait(self._runners, timeout=1)
+
+    def _staff(self) -> None:
+        if self._line and len(self._runners) < self._size:
+            runner = asyncio.get_running_loop().create_task(
+                self._serve(), name="backline runner", context=self._context.copy()
+            )
+            self._runners.add(runner)
+
+    async def _serve(self) -> None:
+        """Run jobs until none is in line."""
+        me = asyncio.current_task()
+        assert me is not None
+        running = Running()
+        current_run.set(running)
+        clean = copy_context()
+        turn_ends = self._tick() + TURN
+        try:
+            while self._line:
+                run = self._line.popleft()
+                if self._line:
+                    self._staff()  # the job may wait; then the next runner goes on
+                ended = await self._run(run, running, me)
+                if ended is None or me.cancelling() or copy_context() != clean:
+                    return
+                if ended > turn_ends:
+                    await asyncio.sleep(0)
+                    turn_ends = self._tick() + TURN
+        finally:
+            self._runners.discard(me)
+            self._staff()
+
+    async def _run(self, run: Run, running: Running, me: asyncio.Task[None]) -> Micros | None:
+        """Run one job; returns when it ended, or None when this runner must end as well."""
+        job = running.job = self._admit(run)
+        if job is None:
+            self._finished(run, policy.released(run.lease))
+            return self._tick()
+        run.loop_task = me
+        run.slot = self._board.start(job.id, job.attempt, run.deadline)
+        task = run.task
+        try:
+            arguments, keywords = task.codec.decode(run.lease.payload)
+            if self._middleware or not task.is_async:
+                value = await self._call(run, arguments, keywords)
+            elif task.takes_context:
+                value = await task.fn(job, *arguments, **keywords)
+            else:
+                value = await task.fn(*arguments, **keywords)
+            ack = policy.succeeded(run.lease, task.codec.encode_result(value))
+            closing = False
+        except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
+            ack = policy.settle(run.lease, explain(run, error), self._rng)
+            closing = isinstance(error, GeneratorExit)
+        running.job = None
+        run.loop_task = None
+        ended = self._tick()
+        run.busy = ended - run.started_at
+        self._finished(run, ack)
+        return None if closing else ended
+
+    async def _call(self, run: Run, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+        job, task = run.context, run.task
+        assert job is not None
+        first = (job,) if task.takes_context else ()
+
+        async def call() -> Any:
+            if task.is_async:
+                return await task.fn(*first, *arguments, **keywords)
+            context = copy_context()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(
+                self._threads, lambda: context.run(task.fn, *first, *arguments, **keywords)
+            )
+
+        return await through(self._middleware, job, call)()
+
+
+class ThreadRunners:
+    """Runs functions in threads.
+
+    A thread takes the next run from the line by itself and only leaves the outcome for the
+    loop, which is woken once for all outcomes it has not seen yet.
+    """
+
+    def __init__(self, house: House) -> None:
+        self._tick = house.clock.tick
+        self._rng = house.clock.rng
+        self._board = house.board
+        self._admit = house.admit
+        self._finished = house.finished
+        self._threads = house.threads
+        self._loop = asyncio.get_running_loop()
+        self._line: deque[Run] = deque()
+        self._done: deque[tuple[Run, Ack]] = deque()
+        self._told = False
+
+    def feed(self, runs: Sequence[Run]) -> None:
+        """Put runs in line."""
+        self._line.extend(runs)
+        for _ in runs:
+            self._threads.submit(self._serve_next)
+
+    def waiting(self) -> int:
+        """How many runs are in line, not started."""
+        return len(self._line)
+
+    def oldest(self) -> Run | None:
+        """The run that is next in line."""
+        try:
+            return self._line[0]
+        except IndexError:  # a thread took it meanwhile
+            return None
+
+    def take_back(self) -> list[Run]:
+        """Empty the line: these runs were not started and never will be here."""
+        runs: list[Run] = []
+        try:
+            while True:
+                runs.append(self._line.pop())
+        except IndexError:
+            return runs
+
+    def _serve_next(self) -> None:
+        try:
+            run = self._line.popleft()
+        except IndexError:  # taken back
+            return
+        job = self._admit(run)
+        ack = policy.released(run.lease) if job is None else self._run(run, job)
+        self._done.append((run, ack))
+        if not self._told:
+            self._told = True
+            self._tell_loop()
+
+    def _run(self, run: Run, job: JobContext) -> Ack:
+        run.slot = self._board.start(job.id, job.attempt, run.deadline)
+        try:
+            ack = policy.succeeded(run.lease, copy_context().run(_call, run))
+        except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
+            ack = policy.settle(run.lease, explain(run, error), self._rng)
+        run.busy = self._tick() - run.started_at
+        return ack
+
+    def _tell_loop(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._collect)
+        except RuntimeError:
+            log.warning("a job ended after its worker's loop was closed; it will run again")
+
+    def _collect(self) -> None:
+        self._told = False
+        while self._done:
+            self._finished(*self._done.popleft())
+
+
+def _call(run: Run) -> Raw | None:
+    """Call a function in this thread, in a context of its own."""
+    running = Running()
+    running.job = run.context
+    current_run.set(running)
+    task = run.task
+    arguments, keywords = task.codec.decode(run.lease.payload)
+    first = (run.context,) if task.takes_context else ()
+    return task.codec.encode_result(task.fn(*first, *arguments, **keywords))

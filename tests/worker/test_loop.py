@@ -1,0 +1,639 @@
+"""The worker on virtual time, over the memory store."""
+
+import asyncio
+import contextvars
+import itertools
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from backline.context import JobContext, current_job
+from backline.errors import Cancel, RetryLater, Snooze, StoreUnavailable
+from backline.job import MINUTE, SECOND, JobRecord, JobRequest, Lane, Progress
+from backline.states import State
+from backline.store import Exchange, Store
+from backline.stores.memory import MemoryStore
+from backline.task import Registry, Retry, make_task
+from backline.testing.clock import VirtualClock
+from backline.testing.loop import run
+from backline.worker import Board, Run, Worker, WorkerSettings
+from backline.worker.board import Reply
+
+odd_errors = [
+    ValueError("bad"),
+    asyncio.CancelledError(),
+    TimeoutError("late"),
+    SystemExit(3),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+    BaseException("base"),
+    RecursionError(),
+    StopAsyncIteration(),
+    MemoryError(),
+    BaseExceptionGroup("many", [ValueError("one"), KeyboardInterrupt()]),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "odd"),
+]
+
+
+class Bench:
+    """A store, some tasks and workers over them."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.store: Store = MemoryStore(clock=clock)
+        self.registry = Registry()
+        self.workers = 0
+
+    def new_id(self) -> str:
+        return self.clock.new_id()
+
+    def headers_now(self) -> Mapping[str, str]:
+        return {}
+
+    async def send(self, request: JobRequest, decode: Callable[[Raw | None], Any]) -> NoReturn:
+        raise AssertionError("these tests enqueue through the store")
+
+    def wait(self, work: Callable[[], Coroutine[Any, Any, Any]], twin: str) -> NoReturn:
+        raise AssertionError("these tests enqueue through the store")
+
+    def task(self, fn: Callable[..., Any], **options: Any) -> Callable[..., JobRequest]:
+        task = make_task(fn, {"name": fn.__name__, **options}, self)
+        self.registry.add(task)
+        return task.job
+
+    def worker(self, **options: Any) -> Worker:
+        self.workers += 1
+        parts = {k: options.pop(k) for k in ("middleware", "lifespan", "observer") if k in options}
+        settings = WorkerSettings(name=f"worker-{self.workers}", **options)
+        board = Board.private(settings.most_held, settings.name)
+        return Worker(self.store, self.registry, settings, clock=self.clock, board=board, **parts)
+
+    async def enqueue(self, *jobs: JobRequest) -> list[str]:
+        await self.store.enqueue([jobs])
+        return [job.id for job in jobs]
+
+    async def record(self, job_id: str) -> JobRecord:
+        [job] = await self.store.get([job_id])
+        assert job is not None
+        return job
+
+    async def drain(self, *jobs: JobRequest, **options: Any) -> list[JobRecord]:
+        """Enqueue, work until nothing is ready, and say what became of the jobs."""
+        ids = await self.enqueue(*jobs)
+        await self.worker(drain=True, **options).run()
+        return [await self.record(job_id) for job_id in ids]
+
+
+def on_virtual_time(
+    test: Callable[[Bench], Coroutine[Any, Any, None]],
+) -> Callable[[], None]:
+    def runner() -> None:
+        clock = VirtualClock()
+        run(test(Bench(clock)), clock=clock)
+
+    runner.__name__ = runner.__qualname__ = test.__name__
+    return runner
+
+
+@on_virtual_time
+async def test_runs_coroutines_and_functions_and_keeps_their_results(bench: Bench) -> None:
+    async def double(n: int) -> int:
+        return 2 * n
+
+    def shout(text: str) -> str:
+        return text.upper()
+
+    async_job, sync_job = bench.task(double), bench.task(shout)
+    first, second = await bench.drain(async_job(21), sync_job(text="hey"))
+
+    assert (first.state, first.result, first.attempt) == (State.SUCCEEDED, Raw(b"42"), 1)
+    assert (second.state, second.result) == (State.SUCCEEDED, Raw(b'"HEY"'))
+
+
+@on_virtual_time
+async def test_a_task_sees_its_job_by_argument_and_by_current_job(bench: Bench) -> None:
+    seen: list[tuple[str, int, bool]] = []
+
+    async def by_argument(job: JobContext, n: int) -> None:
+        seen.append((job.id, n, current_job() is job))
+
+    def in_thread(n: int) -> None:
+        seen.append((current_job().id, n, current_job().attempt == 1))
+
+    a, b = bench.task(by_argument), bench.task(in_thread)
+    first, second = await bench.drain(a(1), b(2))
+
+    assert sorted(seen) == sorted([(first.id, 1, True), (second.id, 2, True)])
+
+
+@on_virtual_time
+async def test_a_failure_is_retried_after_its_backoff_until_the_job_is_dead(bench: Bench) -> None:
+    started: list[int] = []
+
+    async def fail() -> None:
+        started.append(bench.clock.now())
+        raise ValueError("no luck")
+
+    job = bench.task(fail, max_attempts=3, retry=Retry(delays=["10s", "20s"]))
+    [job_id] = await bench.enqueue(job())
+    worker = bench.worker()
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(60)
+    worker.stop()
+    await running
+
+    record = await bench.record(job_id)
+    assert (record.state, record.failures, record.attempt) == (State.DEAD, 3, 3)
+    assert [error.kind for error in record.errors] == ["ValueError"] * 3
+    assert "no luck" in record.errors[0].traceback
+    assert "runners.py" not in record.errors[0].traceback  # the user's frames only
+    gaps = [b - a for a, b in itertools.pairwise(started)]
+    assert [round(gap / SECOND, 1) for gap in gaps] == [10.0, 20.0]
+
+
+@on_virtual_time
+async def test_signals_snooze_retry_and_cancel(bench: Bench) -> None:
+    async def snooze() -> None:
+        raise Snooze("5m")
+
+    async def later() -> None:
+        raise RetryLater(60, "the other side is down")
+
+    def cancel() -> None:
+        raise Cancel("no longer wanted")
+
+    jobs = [bench.task(fn)() for fn in (snooze, later, cancel)]
+    snoozed, delayed, cancelled = await bench.drain(*jobs)
+
+    assert (snoozed.state, snoozed.failures) == (State.SCHEDULED, 0)
+    assert snoozed.due - bench.clock.now() == 5 * MINUTE
+    assert (delayed.state, delayed.failures) == (State.SCHEDULED, 1)
+    assert delayed.errors[0].message == "the other side is down"
+    assert delayed.due - bench.clock.now() == MINUTE
+    assert (cancelled.state, cancelled.errors[0].message) == (State.CANCELLED, "no longer wanted")
+
+
+@pytest.mark.parametrize("error", odd_errors, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("kind", ["coroutine", "function"])
+def test_whatever_a_job_raises_is_its_failure_and_no_other_jobs(
+    error: BaseException, kind: str
+) -> None:
+    async def story(bench: Bench) -> None:
+        async def in_loop() -> None:
+            raise error
+
+        def in_thread() -> None:
+            raise error
+
+        async def innocent() -> str:
+            return "fine"
+
+        bad = bench.task(in_loop if kind == "coroutine" else in_thread, max_attempts=1)
+        good = bench.task(innocent)
+        first, *rest = await bench.drain(bad(), *(good() for _ in range(30)), concurrency=2)
+        assert (first.state, first.failures, first.attempt) == (State.DEAD, 1, 1)
+        assert first.errors[0].kind.endswith(type(error).__name__)
+        assert {job.state for job in rest} == {State.SUCCEEDED}
+
+    on_virtual_time(story)()
+
+
+@on_virtual_time
+async def test_exceptions_that_cannot_be_printed_are_recorded_all_the_same(bench: Bench) -> None:
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise SystemExit("gotcha")
+
+    async def unprintable() -> None:
+        raise Unprintable
+
+    async def endless() -> None:
+        raise ValueError("x" * 1_000_000)
+
+    async def surrogate() -> None:
+        raise ValueError("\udcff")
+
+    jobs = [bench.task(fn, max_attempts=1)() for fn in (unprintable, endless, surrogate)]
+    first, second, third = await bench.drain(*jobs)
+
+    assert {job.state for job in (first, second, third)} == {State.DEAD}
+    assert "SystemExit while printing" in first.errors[0].message
+    assert len(second.errors[0].message) < 3_000
+    assert "characters left out" in second.errors[0].message
+    assert third.errors[0].message == "?"
+
+
+@on_virtual_time
+async def test_arguments_that_do_not_fit_kill_the_job_at_once(bench: Bench) -> None:
+    async def strict(n: int) -> None:
+        raise AssertionError("never called")
+
+    good = bench.task(strict)(1)
+    bad = msgspec.structs.replace(good, id=bench.new_id(), payload=Raw(b'[["one"],{}]'))
+    [record] = await bench.drain(bad)
+
+    assert (record.state, record.attempt) == (State.DEAD, 1)
+    assert "n" in record.errors[0].message
+
+
+@on_virtual_time
+async def test_a_result_that_is_too_large_or_no_json_kills_the_job_at_once(bench: Bench) -> None:
+    async def huge() -> str:
+        return "x" * 300_000
+
+    async def odd() -> Any:
+        return object()
+
+    jobs = [bench.task(fn)() for fn in (huge, odd)]
+    for record in await bench.drain(*jobs):
+        assert (record.state, record.attempt, record.result) == (State.DEAD, 1, None)
+
+
+@on_virtual_time
+async def test_an_unknown_task_is_put_back_at_no_cost(bench: Bench) -> None:
+    stranger = JobRequest(id=bench.new_id(), task="not.here")
+    [record] = await bench.drain(stranger)
+
+    assert (record.state, record.releases, record.failures) == (State.SCHEDULED, 1, 0)
+    assert record.due - bench.clock.now() == SECOND
+
+
+@on_virtual_time
+async def test_a_process_task_goes_to_the_cells_and_runs_there(bench: Bench) -> None:
+    def heavy() -> str:
+        return "done"
+
+    job = msgspec.structs.replace(bench.task(heavy, executor="process")(), lane=Lane.MAIN)
+    [record] = await bench.drain(job)
+    assert (record.state, record.lane, record.failures) == (State.READY, Lane.CELL, 0)
+
+    await bench.worker(drain=True, lane=Lane.CELL, concurrency=1, max_prefetch=0).run()
+    record = await bench.record(job.id)
+    assert (record.state, record.result) == (State.SUCCEEDED, Raw(b'"done"'))
+
+
+@on_virtual_time
+async def test_a_coroutine_past_its_time_limit_is_cancelled_and_failed(bench: Bench) -> None:
+    ended: list[float] = []
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append(bench.clock.elapsed / SECOND)
+
+    job = bench.task(slow, timeout="2s", max_attempts=1)
+    [record] = await bench.drain(job())
+
+    assert (record.state, record.failures) == (State.DEAD, 1)
+    assert (record.errors[0].kind, record.errors[0].message) == (
+        "timeout",
+        "ran past its time limit of 2s",
+    )
+    assert ended == [2.0]
+
+
+@on_virtual_time
+async def test_a_coroutine_that_refuses_to_stop_is_fenced(bench: Bench) -> None:
+    async def stubborn() -> str:
+        while bench.clock.elapsed < 60 * SECOND:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                await asyncio.sleep(60)
+        return "too late"
+
+    job = bench.task(stubborn, timeout="1s", max_attempts=1)
+    [job_id] = await bench.enqueue(job())
+    worker = bench.worker(drain=True, refusal=5 * SECOND)
+    await worker.run()
+
+    record = await bench.record(job_id)
+    assert (record.state, record.errors[0].kind, record.result) == (State.DEAD, "timeout", None)
+    assert worker.stuck == 1
+    assert 6 <= bench.clock.elapsed / SECOND < 8
+
+
+@on_virtual_time
+async def test_cancelling_a_running_job_stops_it(bench: Bench) -> None:
+    async def slow() -> None:
+        await asyncio.sleep(3600)
+
+    job = bench.task(slow)
+    [job_id] = await bench.enqueue(job())
+    worker = bench.worker()
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(1)
+    await bench.store.cancel([job_id])
+    assert worker.board.tell(job_id, 1, Reply.CANCEL)  # as a keeper does
+    worker.wake()
+    await asyncio.sleep(0.1)
+
+    assert (await bench.record(job_id)).state is State.CANCELLED
+    worker.stop()
+    await running
+
+
+@on_virtual_time
+async def test_a_cancelled_job_that_finishes_all_the_same_has_succeeded(bench: Bench) -> None:
+    async def careful() -> str:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return "cleaned up"
+        return "slept well"
+
+    job = bench.task(careful)
+    [job_id] = await bench.enqueue(job())
+    worker = bench.worker()
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(1)
+    worker.board.tell(job_id, 1, Reply.CANCEL)
+    worker.wake()
+    await asyncio.sleep(0.1)
+    worker.stop()
+    await running
+
+    record = await bench.record(job_id)
+    assert (record.state, record.result) == (State.SUCCEEDED, Raw(b'"cleaned up"'))
+
+
+@on_virtual_time
+async def test_a_lease_that_nobody_renews_stops_the_job_before_it_ends(bench: Bench) -> None:
+    stopped: list[float] = []
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            stopped.append(bench.clock.elapsed / SECOND)
+
+    job = bench.task(slow)
+    [job_id] = await bench.enqueue(job())
+    worker = bench.worker(lease=30 * SECOND)
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(26)
+    worker.stop()  # or it would lease the job again
+    await running
+
+    assert stopped == [27.0]
+    record = await bench.record(job_id)
+    assert (record.failures, record.losses) == (0, 0)
+
+
+@on_virtual_time
+async def test_renewed_leases_let_a_job_run_for_hours_once(bench: Bench) -> None:
+    runs: list[float] = []
+
+    async def six_hours() -> None:
+        runs.append(bench.clock.elapsed / SECOND)
+        await asyncio.sleep(6 * 3600)
+
+    job = bench.task(six_hours, timeout="7h")
+    [job_id] = await bench.enqueue(job())
+    worker = bench.worker(drain=True)
+
+    async def keep() -> None:
+        while True:
+            worker.board.renew(bench.clock.tick() + 30 * SECOND)
+            await bench.store.extend(await bench.store.held(worker.settings.name), 30 * SECOND)
+            await asyncio.sleep(10)
+
+    keeping = asyncio.create_task(keep())
+    await worker.run()
+    keeping.cancel()
+
+    assert len(runs) == 1
+    assert (await bench.record(job_id)).state is State.SUCCEEDED
+
+
+@on_virtual_time
+async def test_stop_lets_running_jobs_finish_and_gives_the_rest_back(bench: Bench) -> None:
+    async def slow() -> None:
+        await asyncio.sleep(5)
+
+    job = bench.task(slow)
+    ids = await bench.enqueue(*(job() for _ in range(6)))
+    worker = bench.worker(concurrency=2, grace=30 * SECOND)
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(1)
+    worker.stop()
+    await running
+
+    states = [(await bench.record(job_id)).state for job_id in ids]
+    assert states == [State.SUCCEEDED] * 2 + [State.READY] * 4
+    assert bench.clock.elapsed / SECOND < 6
+
+
+@on_virtual_time
+async def test_jobs_that_outlast_the_grace_are_given_back_at_no_cost(bench: Bench) -> None:
+    async def slow() -> None:
+        await asyncio.sleep(3600)
+
+    job = bench.task(slow)
+    [job_id] = await bench.enqueue(job())
+    worker = bench.worker(grace=10 * SECOND)
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(1)
+    worker.stop()
+    await running
+
+    record = await bench.record(job_id)
+    assert (record.state, record.failures, record.losses) == (State.READY, 0, 0)
+    assert 11 <= bench.clock.elapsed / SECOND < 13
+
+
+@on_virtual_time
+async def test_a_store_that_is_away_is_ridden_out(bench: Bench) -> None:
+    async def quick(n: int) -> int:
+        return n
+
+    inner = bench.store
+
+    class Flaky(MemoryStore):
+        calls = 0
+
+        async def exchange(self, *args: Any) -> Exchange:
+            self.calls += 1
+            if self.calls % 3 == 1:
+                raise StoreUnavailable("down")
+            reply = await inner.exchange(*args)
+            if self.calls % 3 == 2:
+                raise StoreUnavailable("the reply was lost")
+            return reply
+
+        def watch(self, *args: Any) -> Any:
+            return inner.watch(*args)
+
+    job = bench.task(quick)
+    ids = await bench.enqueue(*(job(n) for n in range(50)))
+    bench.store = Flaky(clock=bench.clock)
+    await bench.worker(drain=True).run()
+    bench.store = inner
+
+    records = [await bench.record(job_id) for job_id in ids]
+    assert {(r.state, r.attempt) for r in records} == {(State.SUCCEEDED, 1)}
+
+
+@on_virtual_time
+async def test_a_job_never_sees_what_another_left_in_the_context(bench: Bench) -> None:
+    var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="clean")
+    seen: list[str] = []
+
+    async def dirty() -> None:
+        seen.append(var.get())
+        var.set("dirty")
+
+    def dirty_thread() -> None:
+        seen.append(var.get())
+        var.set("dirty")
+
+    a, b = bench.task(dirty), bench.task(dirty_thread)
+    await bench.drain(*(a() for _ in range(5)), *(b() for _ in range(5)), concurrency=1)
+
+    assert seen == ["clean"] * 10
+
+
+@on_virtual_time
+async def test_middleware_wraps_every_job_and_lifespan_the_worker(bench: Bench) -> None:
+    story: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        story.append("open")
+        yield
+        story.append("close")
+
+    async def outer(job: JobContext, call_next: Callable[[], Any]) -> Any:
+        story.append(f"before {job.task}")
+        result = await call_next()
+        story.append("after")
+        return f"<{result}>"
+
+    async def in_loop() -> str:
+        return "a"
+
+    def in_thread() -> str:
+        return "b"
+
+    jobs = [bench.task(fn)() for fn in (in_loop, in_thread)]
+    records = await bench.drain(*jobs, middleware=[outer], lifespan=lifespan, concurrency=1)
+
+    assert [r.result for r in records] == [Raw(b'"<a>"'), Raw(b'"<b>"')]
+    assert story == ["open", "before in_loop", "after", "before in_thread", "after", "close"]
+
+
+@on_virtual_time
+async def test_progress_reaches_the_store_throttled(bench: Bench) -> None:
+    async def long(job: JobContext) -> None:
+        for step in range(100):
+            job.progress(step + 1, 100, "counting")
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+
+    sent = 0
+    job = bench.task(long)
+    [job_id] = await bench.enqueue(job())
+    plain = bench.store.progress
+
+    async def counted(reports: Any) -> list[bool]:
+        nonlocal sent
+        sent += 1
+        return await plain(reports)
+
+    bench.store.progress = counted  # type: ignore[method-assign]
+    await bench.worker(drain=True).run()
+
+    record = await bench.record(job_id)
+    assert record.progress == Progress(job_id, 1, 100, 100, "counting")
+    assert sent <= 6
+
+
+@on_virtual_time
+async def test_short_jobs_do_not_wait_behind_long_ones_that_were_leased_ahead(
+    bench: Bench,
+) -> None:
+    async def job(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    make = bench.task(job, timeout="2h")
+    await bench.enqueue(*(make(0.0) for _ in range(2_000)))
+    first = bench.worker(concurrency=2)
+    running = asyncio.create_task(first.run())
+    await asyncio.sleep(1)
+    await bench.enqueue(*(make(600.0) for _ in range(2)), *(make(0.0) for _ in range(50)))
+    await asyncio.sleep(1)
+    second = bench.worker(concurrency=2)
+    also = asyncio.create_task(second.run())
+    await asyncio.sleep(5)
+    [stats] = await bench.store.stats()
+
+    assert stats.counts[State.RUNNING] == 2
+    assert stats.counts[State.SUCCEEDED] == 2_050
+    first.quit()
+    second.quit()
+    await running
+    await also
+
+
+@on_virtual_time
+async def test_weights_share_the_slots_and_an_empty_queue_costs_nothing(bench: Bench) -> None:
+    order: list[str] = []
+
+    async def note(queue: str) -> None:
+        order.append(queue)
+
+    make = bench.task(note)
+    await bench.enqueue(
+        *(
+            msgspec.structs.replace(make(queue), queue=queue)
+            for queue in ("mail", "slow")
+            for _ in range(100)
+        )
+    )
+    await bench.worker(drain=True, queues={"mail": 3, "slow": 1, "none": 5}, max_prefetch=0).run()
+
+    assert len(order) == 200
+    share = order[:80].count("mail") / 80
+    assert 0.6 <= share <= 0.85
+
+
+@on_virtual_time
+async def test_a_delayed_job_starts_when_it_is_due_without_a_reaper(bench: Bench) -> None:
+    started: list[float] = []
+
+    async def note() -> None:
+        started.append(bench.clock.elapsed / SECOND)
+
+    make = bench.task(note)
+    await bench.enqueue(msgspec.structs.replace(make(), delay=3 * SECOND + 250_000))
+    worker = bench.worker()
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(10)
+    worker.stop()
+    await running
+
+    assert started == [pytest.approx(3.25, abs=0.01)]
+
+
+@on_virtual_time
+async def test_an_observer_sees_every_outcome(bench: Bench) -> None:
+    seen: list[tuple[str, str]] = []
+
+    def observe(run: Run) -> None:
+        assert run.ack is not None
+        seen.append((run.lease.task, run.ack.state))
+
+    async def good() -> None: ...
+
+    async def bad() -> None:
+        raise ValueError
+
+    jobs = [bench.task(good)(), bench.task(bad, max_attempts=1)()]
+    await bench.drain(*jobs, observer=observe)
+
+    assert sorted(seen) == [("bad", State.DEAD), ("good", State.SUCCEEDED)]
