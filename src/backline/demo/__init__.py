@@ -1,0 +1,1 @@
+"""The main job: a photo service, run and measured before your eyes (`backline demo`)."""
