@@ -125,7 +125,7 @@ def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
 
 
 def modules_are_short(source: Source) -> Iterator[str]:
-    if (lines := source.text.count("\n")) > MODULE_LINES:
+    if source.ours and (lines := source.text.count("\n")) > MODULE_LINES:
         yield f"{source.path}: {lines} lines; over {MODULE_LINES} a module becomes a folder"
 
 
@@ -140,11 +140,13 @@ def functions_are_short(source: Source) -> Iterator[str]:
 def time_and_chance_come_through_the_clock(source: Source) -> Iterator[str]:
     if not source.ours or source.path in CLOCKS:
         return
+    called = {id(node.func) for node in ast.walk(source.tree) if isinstance(node, ast.Call)}
     for node in ast.walk(source.tree):
         names = imported(node) if isinstance(node, ast.ImportFrom) else [dotted(node)]
         for name in names:
             owner, _, attribute = name.rpartition(".")
-            if attribute in CLOCK_ONLY.get(owner.removeprefix("datetime."), ()):
+            annotates = attribute[:1].isupper() and id(node) not in called
+            if attribute in CLOCK_ONLY.get(owner.removeprefix("datetime."), ()) and not annotates:
                 yield found(source, node, f"{name}: take it from the Clock")
 
 
@@ -211,7 +213,7 @@ def undocumented(sources: list[Source]) -> list[str]:
     """Public functions, classes and methods of the package that say nothing of themselves.
 
     A method that fulfils a documented one of the same name (a protocol's, a base's, one of
-    the standard library's) need not repeat it.
+    the standard library's) need not repeat it, and the name of a test is a sentence.
     """
     trees = [(source, source.tree) for source in sources if source.ours]
     classes = [
@@ -234,7 +236,7 @@ def undocumented(sources: list[Source]) -> list[str]:
 
 def public(node: Function | ast.ClassDef) -> bool:
     decorators = {dotted(decorator).rpartition(".")[2] for decorator in node.decorator_list}
-    return not node.name.startswith("_") and not decorators & {"overload", "setter"}
+    return not node.name.startswith(("_", "test_")) and not decorators & {"overload", "setter"}
 
 
 def cycle(sources: list[Source]) -> list[str]:
@@ -292,7 +294,7 @@ PLANTED: Final = [
         time_and_chance_come_through_the_clock,
         "src/backline/worker/a.py",
         "import datetime\nx = datetime.datetime.now()",
-        "import random\ndef f(rng: random.Random): return rng.random()",
+        "import random\ndef f(rng: random.Random, t: threading.Thread): return rng.random()",
     ),
     (
         time_and_chance_come_through_the_clock,
@@ -300,6 +302,7 @@ PLANTED: Final = [
         "import random\nrandom.random()",
         "",
     ),
+    (time_and_chance_come_through_the_clock, "src/backline/a.py", "threading.Thread()", ""),
     (no_test_sleeps, "tests/a.py", "time.sleep(1)", "asyncio.sleep(0)"),
     (
         no_test_sleeps,
