@@ -12,11 +12,17 @@ Names of tests begin with the invariant they hold (`backline.store` lists them).
 
 from backline.testing.conformance.base import Harness, MakeStore
 from backline.testing.conformance.enqueueing import Enqueueing
+from backline.testing.conformance.holding import Holding
 from backline.testing.conformance.leasing import Leasing
+from backline.testing.conformance.operating import Operating, Upkeep
+from backline.testing.conformance.reading import Reading, Watching
+from backline.testing.conformance.settling import Settling
 from backline.testing.conformance.uniqueness import Uniqueness
 
 
-class StoreConformance(Enqueueing, Uniqueness, Leasing):
+class StoreConformance(
+    Enqueueing, Uniqueness, Leasing, Settling, Holding, Upkeep, Operating, Reading, Watching
+):
     """Every example of the suite."""
 
 

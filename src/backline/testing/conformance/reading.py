@@ -1,0 +1,305 @@
+"""Looking: get, find, stats, reports of workers, hints."""
+
+import asyncio
+
+from backline.job import HOUR, MINUTE, SECOND, Lane
+from backline.states import TERMINAL, State
+from backline.store import Filter, Hint, QueueSettings, Store, WorkerReport
+from backline.testing.clock import VirtualClock
+from backline.testing.conformance.base import Harness
+from backline.testing.conformance.jobs import (
+    CELL,
+    QUEUE,
+    BareWorker,
+    add,
+    done,
+    failed,
+    find_all,
+    get,
+    later,
+    make_job,
+    make_jobs,
+    put_back,
+    stats_of,
+)
+
+PATIENCE = 5
+"""Seconds of real time within which a hint must have come."""
+
+
+class Reading(Harness):
+    """`get`, `find`, `stats`."""
+
+    async def test_i6_get_answers_in_the_order_of_ids(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        one, two = make_jobs(clock, 2)
+        await add(store, one, two)
+        records = await store.get([two.id, clock.new_id(), one.id, two.id])
+        ids = [None if record is None else record.id for record in records]
+        assert ids == [two.id, None, one.id, two.id]
+        assert await store.get([]) == []
+        assert await store.get(["", "no id at all", "x" * 5_000]) == [None] * 3
+
+    async def test_find_pages_newest_first_or_oldest_first(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        jobs = make_jobs(clock, 7)
+        await add(store, *jobs[3:])
+        await add(store, *jobs[:3])
+        ids = [job.id for job in jobs]
+
+        first = await store.find(Filter(), limit=3)
+        assert [record.id for record in first.jobs] == ids[:3:-1]
+        second = await store.find(Filter(), limit=3, after=first.after)
+        assert [record.id for record in second.jobs] == ids[3:0:-1]
+        third = await store.find(Filter(), limit=3, after=second.after)
+        assert [record.id for record in third.jobs] == ids[:1]
+        assert third.after is None
+
+        first = await store.find(Filter(), limit=4, oldest_first=True)
+        assert [record.id for record in first.jobs] == ids[:4]
+        second = await store.find(Filter(), limit=4, after=first.after, oldest_first=True)
+        assert [record.id for record in second.jobs] == ids[4:]
+        assert second.after is None
+
+    async def test_the_last_page_says_so_also_when_it_is_full(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        await add(store, *make_jobs(clock, 4))
+        first = await store.find(Filter(), limit=2)
+        second = await store.find(Filter(), limit=2, after=first.after)
+        assert (first.after, second.after) == (first.jobs[-1].id, None)
+        assert (await store.find(Filter(), limit=4)).after is None
+        empty = await store.find(Filter(queue="nobody"), limit=4)
+        assert (empty.jobs, empty.after) == ([], None)
+
+    async def test_find_by_every_field_and_by_all_together(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        mail = make_job(clock, tags=("red", "blue"))
+        film = make_job(clock, queue="film", tags=("red",))
+        cut = make_job(clock, queue="film", task="app.cut", delay=HOUR)
+        await add(store, mail, film, cut)
+        await worker.settle(done((await worker.lease())[0]))
+
+        async def found(**fields: object) -> list[str]:
+            where = Filter(**fields)  # type: ignore[arg-type]
+            return [record.id for record in await find_all(store, where)]
+
+        assert await found() == [cut.id, film.id, mail.id]
+        assert await found(queue="film") == [cut.id, film.id]
+        assert await found(task="app.send") == [film.id, mail.id]
+        assert await found(tag="red") == [film.id, mail.id]
+        assert await found(tag="re") == []
+        assert await found(states=frozenset({State.READY})) == [film.id]
+        assert await found(states=TERMINAL) == [mail.id]
+        both = frozenset({State.SCHEDULED, State.READY})
+        assert await found(states=both) == [cut.id, film.id]
+        assert await found(queue="film", tag="red", states=both, task="app.send") == [film.id]
+        assert await found(queue=QUEUE, task="app.cut") == []
+
+    async def test_pages_of_few_among_many(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await add(store, *make_jobs(clock, 300))
+        leases = await worker.lease(300)
+        acks = [failed(le) if n % 30 == 0 else done(le) for n, le in enumerate(leases)]
+        await worker.settle(*acks)
+        dead = [lease.id for lease in leases[::30]]
+        where = Filter(states=frozenset({State.DEAD}))
+        assert [r.id for r in await find_all(store, where, page=3)] == dead[::-1]
+        page = await store.find(where, limit=4, after=dead[2], oldest_first=True)
+        assert [record.id for record in page.jobs] == dead[3:7]
+
+    async def test_i11_the_counts_follow_a_job_through_its_life(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        async def counts() -> dict[str, int]:
+            found = await stats_of(store)
+            assert set(found.counts) == set(State)
+            return {state.value: n for state, n in found.counts.items() if n}
+
+        await add(store, *make_jobs(clock, 4), make_job(clock, delay=HOUR))
+        assert await counts() == {"ready": 4, "scheduled": 1}
+        assert (await stats_of(store)).depth == 5
+        one, two, three = await worker.lease(3)
+        assert await counts() == {"ready": 1, "running": 3, "scheduled": 1}
+        assert (await stats_of(store)).depth == 2
+        await worker.settle(done(one), failed(two), later(three, SECOND))
+        assert await counts() == {"ready": 1, "scheduled": 2, "succeeded": 1, "dead": 1}
+        await store.cancel([three.id])
+        assert await counts() == {
+            "ready": 1,
+            "scheduled": 1,
+            "succeeded": 1,
+            "dead": 1,
+            "cancelled": 1,
+        }
+        await store.redrive([two.id])
+        await store.purge([one.id])
+        assert await counts() == {"ready": 2, "scheduled": 1, "cancelled": 1}
+        assert (await stats_of(store)).purged == 1
+
+    async def test_stats_tell_of_cells_and_of_the_oldest_ready_job(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        now = clock.now()
+        await store.configure([QueueSettings(queue=QUEUE)])
+        stats = await stats_of(store)
+        assert (stats.cells, stats.oldest_ready, stats.drain_rate) == (0, None, 0.0)
+        await add(store, make_job(clock, delay=HOUR))
+        assert (await stats_of(store)).oldest_ready is None
+        await add(store, make_job(clock, priority=5))
+        clock.advance("1s")
+        await add(store, make_job(clock, run_at=now - MINUTE, lane=Lane.CELL), make_job(clock))
+        stats = await stats_of(store)
+        assert (stats.cells, stats.oldest_ready) == (1, now - MINUTE)
+        [cell] = (await worker.exchange((), {CELL: 5})).jobs
+        stats = await stats_of(store)
+        assert (stats.cells, stats.oldest_ready) == (0, now)
+        await worker.lease(1)
+        assert (await stats_of(store)).oldest_ready == now + SECOND
+        await worker.settle(put_back(cell))
+        assert (await stats_of(store)).cells == 1
+        await store.cancel([cell.id])
+        assert (await stats_of(store)).cells == 0
+
+    async def test_stats_are_by_name_and_of_every_queue_that_ever_was(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        assert await store.stats() == []
+        for queue in ("b", "c", "a"):
+            await add(store, make_job(clock, queue=queue))
+            [lease] = await worker.lease(1, queue)
+            await worker.settle(done(lease, keep=0))
+        clock.advance("3d")
+        await store.sweep(100)
+        await store.sweep(100)
+        found = [(stats.queue, stats.purged, stats.depth) for stats in await store.stats()]
+        assert found == [("a", 1, 0), ("b", 1, 0), ("c", 1, 0)]
+
+    async def test_the_drain_rate_counts_endings_and_fades(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await add(store, *make_jobs(clock, 60))
+        for _ in range(5):
+            await worker.settle(*[put_back(lease) for lease in await worker.lease(5)])
+        assert (await stats_of(store)).drain_rate == 0.0
+        for _ in range(10):
+            await worker.settle(*[done(lease) for lease in await worker.lease(5)])
+            clock.advance("1s")
+        rate = (await stats_of(store)).drain_rate
+        assert 0.5 <= rate <= 10
+        clock.advance("1h")
+        assert (await stats_of(store)).drain_rate == 0.0
+
+    async def test_a_record_shows_the_running_attempt(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await add(store, make_job(clock))
+        [lease] = await worker.lease()
+        await worker.settle(put_back(lease))
+        clock.advance("1s")
+        await BareWorker(store, "worker-2").lease()
+        record = await get(store, lease.id)
+        assert (record.worker, record.attempt) == ("worker-2", 2)
+        assert record.started_at == clock.now()
+
+
+class Watching(Harness):
+    """`report`, `workers`, `watch`."""
+
+    @staticmethod
+    def a_report(name: str, **fields: object) -> WorkerReport:
+        values: dict[str, object] = {
+            "worker": name,
+            "host": "høst",
+            "pid": 7,
+            "queues": ("mail", "film"),
+            "lane": Lane.MAIN,
+            "concurrency": 10,
+            "tasks": ("app.send",),
+            "started_at": 5,
+            "version": "1",
+            "running": 3,
+            "restarts": 2,
+            "healthy": False,
+        }
+        return WorkerReport(**values | fields)  # type: ignore[arg-type]
+
+    async def test_workers_are_listed_by_name_until_their_reports_lapse(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        assert await store.workers() == []
+        await store.report([self.a_report("b"), self.a_report("a")], MINUTE)
+        first = clock.now()
+        clock.advance("50s")
+        await store.report([self.a_report("b", running=0, seen_at=1)], MINUTE)
+        assert await store.workers() == [
+            self.a_report("a", seen_at=first),
+            self.a_report("b", running=0, seen_at=clock.now()),
+        ]
+        clock.advance("11s")
+        assert [report.worker for report in await store.workers()] == ["b"]
+        await store.sweep(100)
+        assert [report.worker for report in await store.workers()] == ["b"]
+        clock.advance("50s")
+        assert await store.workers() == []
+
+    async def test_work_is_hinted_when_a_job_becomes_ready_or_due_sooner(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        woken = asyncio.Event()
+
+        async def hinted() -> None:
+            async with asyncio.timeout(PATIENCE):
+                await woken.wait()
+            woken.clear()
+
+        async with store.watch({Hint.WORK}, woken.set):
+            await add(store, make_job(clock, delay=HOUR))
+            await hinted()
+            await add(store, make_job(clock, delay=MINUTE))
+            await hinted()
+            await add(store, make_job(clock))
+            await hinted()
+            [lease] = await worker.lease()
+            await worker.settle(put_back(lease))
+            await hinted()
+            clock.advance("2m")
+            assert await store.promote(10) == 1
+            await hinted()
+
+    async def test_the_end_of_a_job_is_hinted(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        woken = asyncio.Event()
+        await add(store, *make_jobs(clock, 2))
+        [lease] = await worker.lease()
+        async with store.watch([Hint.FINISHED], woken.set):
+            await worker.settle(done(lease))
+            async with asyncio.timeout(PATIENCE):
+                await woken.wait()
+            woken.clear()
+            await store.cancel([job.id for job in await find_all(store)])
+            async with asyncio.timeout(PATIENCE):
+                await woken.wait()
+
+    async def test_hints_pass_between_handles(
+        self, store: Store, other: Store, clock: VirtualClock
+    ) -> None:
+        woken = asyncio.Event()
+        async with store.watch({Hint.WORK}, woken.set):
+            await add(other, make_job(clock))
+            async with asyncio.timeout(PATIENCE):
+                await woken.wait()
+
+    async def test_nobody_is_woken_after_they_left(self, store: Store, clock: VirtualClock) -> None:
+        woken = asyncio.Event()
+        async with store.watch(set(Hint), woken.set):
+            pass
+        await add(store, make_job(clock))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not woken.is_set()
