@@ -1,0 +1,1 @@
+"""The parent process: starts, watches, restarts and recycles workers; runs no user code."""

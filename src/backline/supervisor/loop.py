@@ -1,0 +1,333 @@
+"""The supervisor: one asyncio loop in the main thread of a process that runs no user code.
+
+It starts the workers, learns from the first one which store the app uses, opens it with a
+handle of its own and then keeps, reaps, settles and watches until a signal ends it:
+
+    SIGTERM, SIGINT  drain: what runs gets the grace, what is left is handed back; exit 0
+    again            quit now: everything is handed back at once; exit 1
+    SIGHUP           replace the workers, one by one
+
+Works as PID 1. Its children die with it, whatever it dies of.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from backline.clock import SYSTEM_CLOCK, Clock
+from backline.duty import Duty
+from backline.errors import ConfigError, SchemaMismatch, StoreRefused
+from backline.job import SECOND, Micros
+from backline.store import Store
+from backline.supervisor.crew import Cells, Place, Recruiter
+from backline.supervisor.messages import Hello
+from backline.supervisor.notify import notify, watchdog_interval
+from backline.supervisor.processes import CHILD, Child, Processes
+from backline.supervisor.rundir import Folder
+from backline.supervisor.settings import (
+    EXIT_APP,
+    EXIT_OK,
+    EXIT_QUIT,
+    EXIT_STORE,
+    SupervisorSettings,
+    default_run_dir,
+)
+from backline.supervisor.upkeep import Upkeep, open_patiently, supervisor_name
+from backline.supervisor.warden import LOOK, Warden
+
+log = logging.getLogger("backline.supervisor")
+
+_LAST_WORDS: Final[Micros] = SECOND // 2
+"""How long workers may take to hand everything back when told to quit now."""
+_SETTLING: Final[Micros] = 5 * SECOND
+"""How long a shutdown waits for the store to take the last settlements."""
+_READY_WITHIN: Final[Micros] = 60 * SECOND
+"""How long a recycling waits for a fresh worker before it goes on to the next."""
+
+
+def supervise(settings: SupervisorSettings) -> int:
+    """Run a supervisor in this process, from its main thread; returns the exit code."""
+    return asyncio.run(Supervisor(settings).run())
+
+
+class Supervisor:
+    """Runs until a signal ends it. `command` is what follows the interpreter in a child."""
+
+    def __init__(
+        self,
+        settings: SupervisorSettings,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        command: tuple[str, ...] = CHILD,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._command = command
+        self._name = supervisor_name(clock)
+        self._run_dir = settings.run_dir or default_run_dir()
+        self._warden = Warden(settings, clock)
+        self._stopping = asyncio.Event()
+        self._quitting = asyncio.Event()
+        self._first_word: asyncio.Future[Hello | None] | None = None
+        self._upkeep: Upkeep | None = None
+        self._opened = asyncio.Event()
+        self._complaints: set[str] = set()
+        self._settling: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._keeping: list[asyncio.Task[Any]] = []
+        self._recycling: asyncio.Task[None] | None = None
+
+    async def run(self) -> int:
+        """Supervise until told to stop; returns the exit code. Once only."""
+        self._first_word = asyncio.get_running_loop().create_future()
+        folder = Folder.make(self._run_dir, self._name)
+        try:
+            with self._signals(), Processes(self._clock, self._command) as processes:
+                self._processes = processes
+                self._staff(folder)
+                return await self._live(folder)
+        finally:
+            self._leave(folder)
+
+    def _staff(self, folder: Folder) -> None:
+        settings, clock = self._settings, self._clock
+        recruiter = Recruiter(settings, self._processes, folder, clock)
+        self._places = [
+            Place(recruiter, clock, self._watch_over) for _ in range(settings.processes)
+        ]
+        self._cells = Cells(
+            recruiter,
+            clock,
+            limit=settings.cells,
+            idle=settings.cell_idle,
+            started=self._watch_over,
+        )
+
+    async def _live(self, folder: Folder) -> int:
+        self._do(Duty("watching the workers", self._look, self._clock).run())
+        self._keeping = [self._do(place.keep()) for place in self._places]
+        try:
+            store = await self._unless_stopped(self._find_store(folder))
+            if isinstance(store, int):
+                return store
+            if store is not None:
+                await self._work(store)
+        finally:
+            await self._end_workers()
+            await self._end_tasks()
+        return EXIT_QUIT if self._quitting.is_set() else EXIT_OK
+
+    async def _find_store(self, folder: Folder) -> Store | int:
+        """The store that the app uses, open; or the exit code that says why there is none."""
+        assert self._first_word is not None, "a supervisor that does not run"
+        hello = await self._first_word
+        if hello is None:
+            return EXIT_APP
+        try:
+            store = await open_patiently(hello.url, self._clock)
+        except (StoreRefused, SchemaMismatch, ConfigError) as error:
+            _say(f"backline: {error}")
+            return EXIT_STORE
+        if not store.capabilities.between_processes:
+            await store.close()
+            _say(
+                f"backline: worker processes cannot share {hello.url}, which lives in one "
+                "process; use a URL such as sqlite:///backline.db"
+            )
+            return EXIT_STORE
+        folder.belongs_to(hello.url)
+        self._upkeep = Upkeep(store, hello, self._settings, self._clock, self._name)
+        return store
+
+    async def _work(self, store: Store) -> None:
+        upkeep = self._upkeep
+        assert upkeep is not None, "the store was found"
+        for child in self._processes.all:
+            if child.hello is not None:
+                upkeep.keep(child)
+        self._opened.set()
+        async with upkeep.running():
+            for duty in upkeep.duties(self._run_dir, self._places, self._cells):
+                self._do(duty.run())
+            self._do(self._announce())
+            await self._stopping.wait()
+            notify("STOPPING=1", "STATUS=draining")
+            # Leases are kept and outcomes settled while the last jobs run.
+            await self._end_workers()
+            await self._settle_the_rest()
+        await store.close()
+
+    # Each worker's life, as far as the store is concerned.
+
+    def _watch_over(self, child: Child) -> None:
+        log.info("worker %s started, pid %d", child.name, child.pid)
+        self._do(self._greet(child))
+        child.ended.add_done_callback(lambda _: self._bury(child))
+
+    async def _greet(self, child: Child) -> None:
+        await child.spoke.wait()
+        first = self._first_word
+        assert first is not None, "a supervisor that does not run"
+        if child.failure is not None and child.failure not in self._complaints:
+            self._complaints.add(child.failure)
+            _say(child.failure)
+        if child.hello is None:
+            if child.failure is not None and not first.done():
+                first.set_result(None)
+            return
+        if not first.done():
+            first.set_result(child.hello)
+        if self._upkeep is not None:
+            self._upkeep.keep(child)
+        if self._stopping.is_set():
+            child.stop(self._clock.tick())
+
+    def _bury(self, child: Child) -> None:
+        task = asyncio.get_running_loop().create_task(self._settle(child))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _settle(self, child: Child) -> None:
+        await self._opened.wait()
+        assert self._upkeep is not None, "the store is open"
+        await self._upkeep.settle(child)
+
+    # Duties.
+
+    async def _look(self) -> Micros:
+        self._warden.look(self._processes.all)
+        return LOOK
+
+    async def _announce(self) -> None:
+        """Tell the service manager that the workers are there, and then that we live."""
+        children = [place.child for place in self._places if place.child is not None]
+        await asyncio.gather(*(child.spoke.wait() for child in children))
+        notify("READY=1", f"STATUS={len(children)} workers")
+        interval = watchdog_interval()
+        while interval is not None:
+            notify("WATCHDOG=1")
+            await asyncio.sleep(interval / SECOND)
+
+    async def _recycle(self) -> None:
+        """Replace every worker, one after the other, so that the others go on."""
+        for cell in self._cells:
+            cell.stop(self._clock.tick())
+        for place in self._places:
+            if place.child is None or self._stopping.is_set():
+                continue
+            place.restarted.clear()
+            place.child.stop(self._clock.tick())
+            await place.restarted.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(place.child.spoke.wait(), _READY_WITHIN / SECOND)
+
+    # The end.
+
+    async def _end_workers(self) -> None:
+        """Ask every worker to end, and wait until the last one has. The warden sees to it."""
+        for task in self._keeping:
+            task.cancel()
+        self._cells.close()
+        now = self._clock.tick()
+        for child in self._processes.all:
+            if child.hello is None:
+                child.kill()  # it runs nothing yet
+            else:
+                child.stop(now)
+        quitting = asyncio.ensure_future(self._quitting.wait())
+        while self._processes.all and not quitting.done():
+            ends: set[asyncio.Future[Any]] = {child.ended for child in self._processes.all}
+            await asyncio.wait({*ends, quitting}, return_when=asyncio.FIRST_COMPLETED)
+        quitting.cancel()
+        await self._end_now()
+
+    async def _end_now(self) -> None:
+        """Of workers that are left: a last word, then a kill."""
+        for child in self._processes.all:
+            child.quit(self._clock.tick())
+        await self._see_end(_LAST_WORDS / SECOND)
+        for child in self._processes.all:
+            child.kill()
+        await self._see_end(None)
+
+    async def _see_end(self, timeout: float | None) -> None:
+        ends = [child.ended for child in self._processes.all]
+        if ends:
+            await asyncio.wait(ends, timeout=timeout)
+
+    async def _settle_the_rest(self) -> None:
+        await asyncio.sleep(0)  # the ends just seen become settlements
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=_SETTLING / SECOND)
+
+    async def _end_tasks(self) -> None:
+        left = [*self._tasks, *self._settling]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
+
+    def _leave(self, folder: Folder) -> None:
+        if self._upkeep is not None and folder.boards():
+            log.warning("%s is left to the next supervisor: the store did not answer", folder.path)
+            folder.close()
+        else:
+            folder.remove()
+
+    # Helpers.
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, Store | int]) -> Store | int | None:
+        task, stopping = self._do(work), self._do(self._stopping.wait())
+        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if task.done():
+            result: Store | int = task.result()
+            return result
+        task.cancel()
+        return None
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        handlers = {
+            signal.SIGTERM: self._asked_to_stop,
+            signal.SIGINT: self._asked_to_stop,
+            signal.SIGHUP: self._asked_to_recycle,
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+
+    def _asked_to_stop(self) -> None:
+        if self._stopping.is_set():
+            log.warning("quitting now: running jobs are handed back")
+            self._quitting.set()
+        else:
+            log.info("draining: no new jobs; the second signal quits at once")
+            self._stopping.set()
+
+    def _asked_to_recycle(self) -> None:
+        if self._recycling is None or self._recycling.done():
+            log.info("replacing the workers one by one")
+            self._recycling = self._do(self._recycle())
+
+
+def _say(text: str) -> None:
+    """To the person who started us, whatever the logging is set to."""
+    sys.stderr.write(f"{text.rstrip()}\n")
+    sys.stderr.flush()

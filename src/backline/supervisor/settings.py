@@ -1,0 +1,70 @@
+"""What can be set about a supervisor, and its exit codes."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from backline.errors import ConfigError
+from backline.job import SECOND, Micros
+
+EXIT_OK: Final = 0
+"""Stopped as asked: what ran finished, or was handed back."""
+EXIT_QUIT: Final = 1
+"""Stopped at once by a second signal."""
+EXIT_STORE: Final = 3
+"""The store refuses to be used as it is; the message says what to change."""
+EXIT_APP: Final = 4
+"""The app cannot be loaded; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SupervisorSettings:
+    """What can be set about a supervisor. Raises ConfigError for what cannot work."""
+
+    target: str
+    """The app to work for, as `module:attribute`."""
+    processes: int = 1
+    """How many worker processes to keep."""
+    concurrency: int | None = None
+    """Jobs at a time in each worker process; None: the worker's default."""
+    queues: Mapping[str, int] | None = None
+    """The queues to serve with their weights; None: every queue that the app names."""
+    cells: int = 4
+    """At most this many one-job processes at once; 0: none, and their jobs wait."""
+    cell_idle: Micros = 60 * SECOND
+    """A cell that ran nothing for this long is ended."""
+    grace: Micros = 30 * SECOND
+    """How long running jobs may take to finish at a shutdown or a recycling."""
+    lease: Micros = 30 * SECOND
+    """A job is free again this long after this supervisor and its worker are both gone."""
+    max_jobs: int | None = None
+    """Replace a worker process after this many jobs."""
+    max_memory: int | None = None
+    """Replace a worker process whose resident memory passes this many bytes."""
+    run_dir: Path | None = None
+    """Where boards live; None: below XDG_RUNTIME_DIR, else the directory for temporary files."""
+
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise ConfigError(f"a supervisor keeps at least one worker, not {self.processes}")
+        if self.cells < 0:
+            raise ConfigError(f"the number of cells is 0 or more, not {self.cells}")
+        if self.concurrency is not None and self.concurrency < 1:
+            raise ConfigError(f"concurrency is at least 1, not {self.concurrency}")
+        if self.lease < SECOND:
+            raise ConfigError("a lease is at least 1 s: three heartbeats must fit into it")
+        for name in ("max_jobs", "max_memory"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is at least 1, not {value}")
+
+
+def default_run_dir() -> Path:
+    """XDG_RUNTIME_DIR if there is one, else a directory of this user's own under /tmp."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if runtime and Path(runtime).is_dir() and os.access(runtime, os.W_OK):
+        return Path(runtime) / "backline"
+    temporary = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - owner and mode are checked
+    return Path(temporary) / f"backline-{os.getuid()}"

@@ -1,0 +1,165 @@
+"""What a supervisor does with the store: all that workers must not have to do themselves."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final, Self
+
+from backline import policy
+from backline._version import __version__
+from backline.clock import Clock
+from backline.duty import OUTAGE, Duty
+from backline.errors import StoreUnavailable
+from backline.job import SECOND, Lane, Micros, WorkerName
+from backline.reaper import Reaper
+from backline.store import Hint, Store, WorkerReport
+from backline.stores import open_store
+from backline.supervisor.crew import Cells, Place, host
+from backline.supervisor.messages import Hello, Wake
+from backline.supervisor.processes import Child
+from backline.supervisor.rundir import abandoned
+from backline.supervisor.settings import SupervisorSettings
+from backline.supervisor.undertaker import Undertaker
+from backline.worker.board import Phase
+from backline.worker.keeper import Keeper
+
+log = logging.getLogger(__name__)
+
+REPORT: Final[Micros] = 5 * SECOND
+_REPORT_TTL: Final[Micros] = 3 * REPORT
+_ADOPT: Final[Micros] = 2 * SECOND
+_TEND: Final[Micros] = SECOND // 10
+_TEND_IDLE: Final[Micros] = SECOND
+
+
+class Upkeep:
+    """Heartbeats, reaping, settling, reports and cells, over an open store."""
+
+    def __init__(
+        self, store: Store, hello: Hello, settings: SupervisorSettings, clock: Clock, name: str
+    ) -> None:
+        self.store: Final = store
+        self._hello = hello
+        self._settings = settings
+        self._clock = clock
+        self._keeper = Keeper(store, clock, settings.lease)
+        self._reaper = Reaper(store, clock, name, settings.lease)
+        self._undertaker = Undertaker(store, clock, name, settings.lease)
+        self._hint = asyncio.Event()
+
+    def keep(self, child: Child) -> None:
+        """Keep the leases of a worker that said hello."""
+        if child.alive and child.board is not None:
+            self._keeper.add(child.board, lambda: _wake(child))
+
+    async def settle(self, child: Child) -> None:
+        """Settle what a worker left that has ended."""
+        self._keeper.remove(child.name)
+        await self._undertaker.settle(child.name, Path(child.settings.board), child.death)
+        child.close()
+
+    def duties(self, run_dir: Path, places: Sequence[Place], cells: Cells) -> list[Duty]:
+        """What is done round after round, besides keeping and reaping."""
+
+        async def adopt() -> Micros:
+            for folder in abandoned(run_dir, self._hello.url):
+                await self._undertaker.adopt(folder)
+            return _ADOPT
+
+        async def report() -> Micros:
+            await self.store.report(self._reports(places, cells), _REPORT_TTL)
+            return REPORT
+
+        async def tend() -> Micros:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hint.wait(), _TEND_IDLE / SECOND)
+            self._hint.clear()
+            cells.tend(await self._waiting_for_cells())
+            return _TEND
+
+        named = {"adopting what dead supervisors left": adopt, "reporting": report}
+        if self._settings.cells:
+            named["tending the cells"] = tend
+        return [Duty(name, round_, self._clock) for name, round_ in named.items()]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Keep and reap, and hear of new work, while inside."""
+        async with self.store.watch([Hint.WORK], self._hint.set):
+            tasks = [
+                asyncio.create_task(self._keeper.run(), name="keeper"),
+                asyncio.create_task(self._reaper.run(), name="reaper"),
+            ]
+            try:
+                yield self
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+
+    async def _waiting_for_cells(self) -> int:
+        queues = self._hello.queues
+        stats = await self.store.stats()
+        return sum(each.cells for each in stats if each.queue in queues and not each.paused)
+
+    def _reports(self, places: Sequence[Place], cells: Cells) -> list[WorkerReport]:
+        workers = [(place.child, place.history) for place in places]
+        everybody = [*workers, *((cell, cells.history) for cell in cells)]
+        return [
+            self._report(child, history.restarts, healthy=history.healthy)
+            for child, history in everybody
+            if child is not None and child.alive and child.hello is not None
+        ]
+
+    def _report(self, child: Child, restarts: int, *, healthy: bool) -> WorkerReport:
+        board, hello = child.board, child.hello or self._hello
+        entries = [] if board is None else board.entries()
+        age = self._clock.tick() - child.started_at
+        return WorkerReport(
+            worker=child.name,
+            host=host(),
+            pid=child.pid,
+            queues=hello.queues,
+            lane=child.settings.lane,
+            concurrency=hello.concurrency,
+            tasks=hello.tasks,
+            started_at=self._clock.now() - age,
+            version=__version__,
+            running=sum(entry.phase is Phase.STARTED for entry in entries),
+            restarts=0 if child.settings.lane is Lane.CELL else restarts,
+            healthy=healthy and self._keeper.healthy,
+        )
+
+
+async def open_patiently(url: str, clock: Clock, open_: Callable[..., Store] = open_store) -> Store:
+    """The store, open; waits for one that is away. Raises StoreRefused, SchemaMismatch and
+    ConfigError: waiting does not help against those.
+    """
+    store = open_(url, clock=clock)
+    failures = 0
+    while True:
+        try:
+            await store.open()
+        except StoreUnavailable as error:
+            failures += 1
+            if failures == 1:
+                log.warning("the store cannot be reached, trying until it can: %s", error)
+            await asyncio.sleep(policy.backoff(OUTAGE, failures, clock.rng) / SECOND)
+        except BaseException:
+            await store.close()
+            raise
+        else:
+            return store
+
+
+def supervisor_name(clock: Clock) -> WorkerName:
+    """A name of its own for each start of a supervisor."""
+    return f"{host()}-supervisor-{os.getpid()}-{clock.rng.getrandbits(32):08x}"
+
+
+def _wake(child: Child) -> None:
+    child.send(Wake())
