@@ -1,12 +1,79 @@
 """The memory store keeps the contract."""
 
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
 import pytest
 
+from backline.job import JobId, JobRecord, JobRequest
+from backline.store import Store
 from backline.stores.memory import MemoryStore
-from backline.testing.conformance import MakeStore, StoreConformance
+from backline.stores.memory.row import Row
+from backline.stores.memory.table import Table
+from backline.testing.conformance import MakeStore, Malformed, StoreConformance
+from backline.testing.raw import RAW_FIELDS, RawAccess
 
 
-class TestMemoryStore(StoreConformance):
+class MemoryRaw:
+    """Behind a memory store: its tables."""
+
+    def __init__(self, store: Store) -> None:
+        assert isinstance(store, MemoryStore)
+        self._table: Table = store._table
+
+    def read(self, job_id: JobId) -> Mapping[str, Any] | None:
+        row = self._table.rows.get(job_id)
+        if row is None:
+            return None
+        [members] = [table for table in row.queue.members.values() if job_id in table]
+        assert members is row.queue.members[row.state]
+        values = {name: self._value(row, name) for name in RAW_FIELDS}
+        for name in ("payload", "result"):
+            values[name] = None if values[name] is None else bytes(values[name])
+        return values | {"queue": row.queue.name}
+
+    @staticmethod
+    def _value(row: Row, name: str) -> Any:
+        holder = row if name in Row.__slots__ else row.request
+        return getattr(holder, name, None)
+
+    def write(self, record: JobRecord) -> None:
+        given = {
+            name: getattr(record, name)
+            for name in JobRequest.__struct_fields__
+            if hasattr(record, name)
+        }
+        self._table._seq += 1
+        queue = self._table.queue(record.queue)
+        row = Row(JobRequest(**given), queue, self._table._seq, record.enqueued_at)
+        for name in Row.__slots__:
+            if hasattr(record, name) and name != "queue":
+                setattr(row, name, getattr(record, name))
+        self._table._insert(row)
+
+    def corrupt(self, job_id: JobId, field: str, value: bytes) -> None:
+        """A row in memory is objects: damaging a field leaves the row without it."""
+        row = self._table.rows[job_id]
+        fields = msgspec.structs.asdict(row.request)
+        del fields[field]
+        row.request = SimpleNamespace(**fields)  # type: ignore[assignment]
+
+
+class _Memory:
     @pytest.fixture
     def make_store(self) -> MakeStore:
         return lambda clock: MemoryStore(clock=clock)
+
+    @pytest.fixture
+    def make_raw(self) -> Callable[[Store], RawAccess]:
+        return MemoryRaw
+
+
+class TestMemoryStore(_Memory, StoreConformance):
+    """The examples."""
+
+
+class TestMalformedRows(_Memory, Malformed):
+    """Rows that cannot be read."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from typing import Any
 
 from msgspec import UNSET, Raw
 
@@ -96,6 +97,14 @@ class Row:
         """Keep how an attempt went wrong, and only the newest of them."""
         stamped = AttemptError(error.attempt, error.kind, error.message, error.traceback, now)
         self.errors = (*self.errors, stamped)[-MAX_ERRORS:]
+
+    def salvage(self) -> None:
+        """Keep what can be read of a damaged row, so that it can be shown and purged."""
+        fields: dict[str, Any] = {"task": "", "queue": self.queue.name}
+        for name in JobRequest.__struct_fields__:
+            if hasattr(self.request, name):
+                fields[name] = getattr(self.request, name)
+        self.request = JobRequest(**fields)
 
     def leased(self) -> LeasedJob:
         """The job as its worker gets it.

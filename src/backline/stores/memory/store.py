@@ -332,6 +332,7 @@ class MemoryStore:
 
     def _bury(self, row: Row, error: Exception, now: Micros, tick: Micros) -> None:
         """The row cannot be read as a job: dead, so that the others run on."""
+        row.salvage()
         row.add_error(AttemptError(row.attempt, "malformed", str(error)), now)
         self._table.move(row, State.DEAD, now, tick, Terms().keep_dead)
 

@@ -14,16 +14,30 @@ from backline.testing.conformance.base import Harness, MakeStore
 from backline.testing.conformance.enqueueing import Enqueueing
 from backline.testing.conformance.holding import Holding
 from backline.testing.conformance.leasing import Leasing
+from backline.testing.conformance.looking_behind import LookingBehind, Malformed
 from backline.testing.conformance.operating import Operating, Upkeep
 from backline.testing.conformance.reading import Reading, Watching
+from backline.testing.conformance.repeating import Repeating
 from backline.testing.conformance.settling import Settling
+from backline.testing.conformance.sharing import Sharing
 from backline.testing.conformance.uniqueness import Uniqueness
 
 
 class StoreConformance(
-    Enqueueing, Uniqueness, Leasing, Settling, Holding, Upkeep, Operating, Reading, Watching
+    Enqueueing,
+    Uniqueness,
+    Leasing,
+    Settling,
+    Holding,
+    Upkeep,
+    Operating,
+    Reading,
+    Watching,
+    Repeating,
+    LookingBehind,
+    Sharing,
 ):
-    """Every example of the suite."""
+    """Every example of the suite, but those with rows that cannot be read: `Malformed`."""
 
 
-__all__ = ["Harness", "MakeStore", "StoreConformance"]
+__all__ = ["Harness", "MakeStore", "Malformed", "StoreConformance"]

@@ -23,7 +23,7 @@ from backline.job import (
     Micros,
 )
 from backline.states import State
-from backline.store import Exchange, Filter, QueueStats, Store
+from backline.store import Exchange, Filter, QueueStats, Store, WorkerReport
 
 QUEUE: Final = "mail"
 TTL: Final[Micros] = 30 * SECOND
@@ -33,7 +33,8 @@ CELL: Final = (QUEUE, Lane.CELL)
 
 def make_job(clock: Clock, **fields: Any) -> JobRequest:
     """A job of the queue `mail`, due now."""
-    return JobRequest(**{"id": clock.new_id(), "task": "app.send", "queue": QUEUE} | fields)
+    values: dict[str, Any] = {"id": clock.new_id(), "task": "app.send", "queue": QUEUE}
+    return JobRequest(**values | fields)
 
 
 def make_jobs(clock: Clock, count: int, **fields: Any) -> list[JobRequest]:
@@ -43,7 +44,8 @@ def make_jobs(clock: Clock, count: int, **fields: Any) -> list[JobRequest]:
 
 def ack(lease: Lease, state: AckState, **fields: Any) -> Ack:
     """How the run of `lease` ended."""
-    return Ack(lease.id, lease.attempt, state, **{"keep": HOUR} | fields)
+    values: dict[str, Any] = {"keep": HOUR}
+    return Ack(lease.id, lease.attempt, state, **values | fields)
 
 
 def done(lease: Lease, result: bytes | None = None, **fields: Any) -> Ack:
@@ -66,6 +68,24 @@ def put_back(lease: Lease, **fields: Any) -> Ack:
 def later(lease: Lease, delay: Micros, **fields: Any) -> Ack:
     """It is due again after `delay`."""
     return ack(lease, State.SCHEDULED, delay=delay, **fields)
+
+
+def make_report(name: str, **fields: Any) -> WorkerReport:
+    """What a worker of that name says of itself."""
+    values: dict[str, Any] = {
+        "host": "høst",
+        "pid": 7,
+        "queues": (QUEUE, "film"),
+        "lane": Lane.MAIN,
+        "concurrency": 10,
+        "tasks": ("app.send",),
+        "started_at": 5,
+        "version": "1",
+        "running": 3,
+        "restarts": 2,
+        "healthy": False,
+    }
+    return WorkerReport(worker=name, **values | fields)
 
 
 class BareWorker:

@@ -4,7 +4,7 @@ import asyncio
 
 from backline.job import HOUR, MINUTE, SECOND, Lane
 from backline.states import TERMINAL, State
-from backline.store import Filter, Hint, QueueSettings, Store, WorkerReport
+from backline.store import Filter, Hint, QueueSettings, Store
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.base import Harness
 from backline.testing.conformance.jobs import (
@@ -19,6 +19,7 @@ from backline.testing.conformance.jobs import (
     later,
     make_job,
     make_jobs,
+    make_report,
     put_back,
     stats_of,
 )
@@ -210,35 +211,17 @@ class Reading(Harness):
 class Watching(Harness):
     """`report`, `workers`, `watch`."""
 
-    @staticmethod
-    def a_report(name: str, **fields: object) -> WorkerReport:
-        values: dict[str, object] = {
-            "worker": name,
-            "host": "høst",
-            "pid": 7,
-            "queues": ("mail", "film"),
-            "lane": Lane.MAIN,
-            "concurrency": 10,
-            "tasks": ("app.send",),
-            "started_at": 5,
-            "version": "1",
-            "running": 3,
-            "restarts": 2,
-            "healthy": False,
-        }
-        return WorkerReport(**values | fields)  # type: ignore[arg-type]
-
     async def test_workers_are_listed_by_name_until_their_reports_lapse(
         self, store: Store, clock: VirtualClock
     ) -> None:
         assert await store.workers() == []
-        await store.report([self.a_report("b"), self.a_report("a")], MINUTE)
+        await store.report([make_report("b"), make_report("a")], MINUTE)
         first = clock.now()
         clock.advance("50s")
-        await store.report([self.a_report("b", running=0, seen_at=1)], MINUTE)
+        await store.report([make_report("b", running=0, seen_at=1)], MINUTE)
         assert await store.workers() == [
-            self.a_report("a", seen_at=first),
-            self.a_report("b", running=0, seen_at=clock.now()),
+            make_report("a", seen_at=first),
+            make_report("b", running=0, seen_at=clock.now()),
         ]
         clock.advance("11s")
         assert [report.worker for report in await store.workers()] == ["b"]
