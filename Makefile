@@ -16,7 +16,7 @@ install = $(if $(UV),$(UV_INSTALL) $(1) || { echo "uv failed; trying pip" >&2; $
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one virtual environment, one installer at a time
-.PHONY: demo test check bench chaos clean help
+.PHONY: demo test check format lint types floors house bench chaos clean help
 
 demo: .venv/.demo ## the photo service, inline and through the queue, with its figures
 	@$(BIN)/backline demo
@@ -24,12 +24,22 @@ demo: .venv/.demo ## the photo service, inline and through the queue, with its f
 test: .venv/.test ## all tests but the long campaigns
 	@$(BIN)/pytest
 
-check: .venv/.check ## format, lint, types, layers, size budgets
+check: format lint types floors house ## format, lint, types, layers, size budgets (-k: all of them)
+
+format: .venv/.check
 	@$(BIN)/ruff format --check --quiet . || { echo "run: $(BIN)/ruff format ." >&2; exit 1; }
+
+lint: .venv/.check
 	@$(BIN)/ruff check --quiet .
+
+types: .venv/.check
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/basedpyright
+
+floors: .venv/.check
 	@$(BIN)/lint-imports --no-logo
+
+house: .venv/.check
 	@$(BIN)/pytest -q tests/test_house.py
 
 bench: .venv/.bench ## throughput and latency, beside a peer and the limit

@@ -272,11 +272,13 @@ SOURCES: Final = [
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_rule(rule: Rule) -> None:
-    assert not [finding for source in SOURCES for finding in rule(source)]
+    findings = [finding for source in SOURCES for finding in rule(source)]
+    assert not findings, "\n".join(findings)
 
 
 def test_what_is_public_is_documented() -> None:
-    assert not undocumented(SOURCES)
+    findings = undocumented(SOURCES)
+    assert not findings, "\n".join(findings)
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
