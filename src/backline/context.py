@@ -19,6 +19,11 @@ class RunControl(Protocol):
         """Send progress to the store, soon; a later report replaces one not sent yet."""
         ...
 
+    @property
+    def context(self) -> "JobContext":
+        """What the task sees of this run; always the same object."""
+        ...
+
 
 class JobContext:
     """The job that is running: what it is, and how to speak for it.
@@ -105,16 +110,16 @@ class JobContext:
 
 
 class Running:
-    """The cell of `current_run`: which job the runner that owns it runs at the moment.
+    """The cell of `current_run`: what the runner that owns it runs at the moment.
 
-    The context variable is set once a runner, and the job is put in here: setting the
+    The context variable is set once a runner, and the run is put in here: setting the
     variable anew for every job would cost more, and would hide a task's own changes.
     """
 
-    __slots__ = ("job",)
+    __slots__ = ("run",)
 
-    def __init__(self) -> None:
-        self.job: JobContext | None = None
+    def __init__(self, run: RunControl | None = None) -> None:
+        self.run = run
 
 
 current_run: Final[ContextVar[Running]] = ContextVar("backline_current_run")
@@ -123,6 +128,6 @@ current_run: Final[ContextVar[Running]] = ContextVar("backline_current_run")
 def current_job() -> JobContext:
     """The job this code runs in. Raises BacklineError outside of a job."""
     running = current_run.get(None)
-    if running is None or running.job is None:
+    if running is None or running.run is None:
         raise BacklineError("current_job() was called outside of a running job")
-    return running.job
+    return running.run.context

@@ -3,6 +3,9 @@
 Times are `Micros`: microseconds, as an integer. Wall times count from 1970 (UTC); ticks
 count on a clock that never steps and mean nothing outside their store. Durations are
 `Micros` too. Text that is JSON is `Raw`: bytes that pass through unread.
+
+No value here can be part of a cycle, so none is tracked by the garbage collector
+(`gc=False`): a worker makes and drops many thousands a second.
 """
 
 from collections.abc import Mapping
@@ -73,7 +76,7 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     keep_dead: Micros = 30 * DAY
 
 
-class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
+class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job to be added: what `task.job(...)` builds and `Store.enqueue` takes.
 
     Due at `run_at` if given, else `delay` after the store's now. It expires at `expires_at`
@@ -102,7 +105,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
 
 
-class Enqueued(msgspec.Struct, frozen=True, array_like=True):
+class Enqueued(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What became of one `JobRequest` of an admitted call.
 
     `id` is the job's own if it was added (or had been, by an earlier sending of the same
@@ -125,7 +128,7 @@ class Refused(msgspec.Struct, frozen=True):
     """Jobs per second that lately left the queue; 0.0 when none did."""
 
 
-class Lease(msgspec.Struct, frozen=True, array_like=True):
+class Lease(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The right to run a job, and what is needed to settle the run.
 
     `(id, attempt)` is the fencing token: every write about the run carries it.
@@ -146,7 +149,7 @@ class Lease(msgspec.Struct, frozen=True, array_like=True):
     terms: Terms
 
 
-class LeasedJob(Lease, frozen=True, array_like=True):
+class LeasedJob(Lease, frozen=True, array_like=True, gc=False):
     """A lease with what running the job needs."""
 
     priority: int
@@ -157,7 +160,7 @@ class LeasedJob(Lease, frozen=True, array_like=True):
     payload: Raw
 
 
-class HeldLease(Lease, frozen=True, array_like=True):
+class HeldLease(Lease, frozen=True, array_like=True, gc=False):
     """A lease as the store sees it while the job runs."""
 
     worker: WorkerName
@@ -167,7 +170,7 @@ class HeldLease(Lease, frozen=True, array_like=True):
     """Somebody asked for the job to be cancelled."""
 
 
-class AttemptError(msgspec.Struct, frozen=True):
+class AttemptError(msgspec.Struct, frozen=True, gc=False):
     """How one attempt went wrong."""
 
     attempt: int
@@ -196,7 +199,7 @@ AckState: TypeAlias = Literal[
 ]
 
 
-class Ack(msgspec.Struct, frozen=True, array_like=True):
+class Ack(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How a run ended: the one write that records it. Built by `policy.settle`.
 
     Applies only while `(id, attempt)` is running. An ack that would run the job again
@@ -229,7 +232,7 @@ class Acked(StrEnum):
     """The lease was no longer held; nothing was written."""
 
 
-class Progress(msgspec.Struct, frozen=True, array_like=True):
+class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How far a running job is."""
 
     id: JobId
@@ -239,7 +242,7 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     note: str = ""
 
 
-class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job as the store last saw it."""
 
     id: JobId

@@ -39,10 +39,10 @@ class _Factory:
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self._inner(*args, **kwargs)
         running = current_run.get(None)
-        job = None if running is None else running.job
-        if job is None:
+        if running is None or running.run is None:
             record.job_id = record.task = record.queue = record.attempt = None
         else:
+            job = running.run.context
             record.job_id, record.task = job.id, job.task
             record.queue, record.attempt = job.queue, job.attempt
         return record

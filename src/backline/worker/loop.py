@@ -39,6 +39,8 @@ _LONGEST_RETRY: Final = 2.0
 _LAST_WORDS: Final[Micros] = 5 * SECOND
 """How long after the grace a store that does not answer may still take outcomes."""
 _PROMOTE: Final = 1_000
+_OVERDUE: Final[Micros] = 50_000
+"""How often to try again to have jobs promoted that are due by this process's clock."""
 _PROBE: Final[Micros] = 20_000
 """How often a queue that gave less than it was asked for is asked again beside busy ones."""
 
@@ -172,7 +174,9 @@ class Worker:
         """Seconds until it is time to look for work without being told of any."""
         wait = self.settings.poll
         if self._next_at is not None:
-            wait = min(wait, max(0, self._next_at - self._clock.now()))
+            left = self._next_at - self._clock.now()
+            # Past, and still not ready: the store's clock is behind ours, or it is busy.
+            wait = min(wait, left if left > 0 else _OVERDUE)
         if self._coroutines.waiting() or self._functions.waiting():
             wait = min(wait, self._pace.patience)
         return wait / SECOND
@@ -291,7 +295,7 @@ class Worker:
         """A run ended, or was given up: the first outcome counts, later ones are too late."""
         if run.ack is not None:
             return
-        run.ack = ack
+        run.end(ack)
         self._watchman.ended(run)
         self._busy += run.busy
         if ack.state is State.SUCCEEDED:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TypeAlias
 
+import msgspec
+
 from backline.context import JobContext
 from backline.job import Ack, LeasedJob, Micros, Progress
 from backline.task import AnyTask
@@ -23,73 +25,62 @@ class Stop(Enum):
 Report: TypeAlias = Callable[[Progress], None]
 
 
-class Run:
-    """A leased job on its way through this worker. Implements `context.RunControl`."""
+class Run(msgspec.Struct, eq=False, gc=False):
+    """A leased job on its way through this worker. Implements `context.RunControl`.
 
-    __slots__ = (
-        "_task",
-        "ack",
-        "busy",
-        "context",
-        "deadline",
-        "lease",
-        "leased_at",
-        "loop_task",
-        "send",
-        "slot",
-        "started_at",
-        "stop",
-        "stopped_at",
-        "until",
-    )
+    Not tracked by the garbage collector: `end` drops what could close a cycle.
+    """
 
-    def __init__(
-        self, lease: LeasedJob, task: AnyTask | None, until: Micros, leased_at: Micros, send: Report
-    ) -> None:
-        self.lease = lease
-        self._task = task
-        self.until = until
-        """The lease is ours until this tick, unless it was renewed."""
-        self.leased_at = leased_at
-        self.send = send
-        self.slot = -1
-        self.started_at: Micros = 0
-        self.busy: Micros = 0
-        """How long it ran."""
-        self.deadline: Micros = 0
-        self.stop: Stop | None = None
-        self.stopped_at: Micros = 0
-        self.loop_task: LoopTask[None] | None = None
-        """The runner it is on, while it may be cancelled there."""
-        self.context: JobContext | None = None
-        self.ack: Ack | None = None
-        """Set once: whoever comes later with another outcome is too late."""
+    lease: LeasedJob
+    code: AnyTask | None
+    until: Micros
+    """The lease is ours until this tick, unless it was renewed."""
+    leased_at: Micros
+    send: Report
+    slot: int = -1
+    """Where it is on the board; -1: it has not begun."""
+    started_at: Micros = 0
+    busy: Micros = 0
+    """How long it ran."""
+    deadline: Micros = 0
+    stop: Stop | None = None
+    stopped_at: Micros = 0
+    runner: LoopTask[None] | None = None
+    """The asyncio Task it is on, while it may be cancelled there."""
+    ack: Ack | None = None
+    """Set once: whoever comes later with another outcome is too late."""
+    seen: JobContext | None = None
 
     @property
     def task(self) -> AnyTask:
         """The task's code; a run whose task is unknown here never gets as far as this."""
-        assert self._task is not None
-        return self._task
+        assert self.code is not None
+        return self.code
 
     @property
-    def ended(self) -> bool:
-        """Its outcome is known."""
-        return self.ack is not None
+    def context(self) -> JobContext:
+        """What the task sees of this run; made when first asked for."""
+        if self.seen is None:
+            self.seen = JobContext(self.lease, self, self.deadline)
+        return self.seen
 
-    def begin(self, now: Micros) -> JobContext:
-        """Note that it starts now; returns what the task sees of it."""
+    def begin(self, now: Micros) -> None:
+        """Note that it starts now."""
         self.started_at = now
         self.deadline = now + self.lease.terms.timeout
-        self.context = JobContext(self.lease, self, self.deadline)
-        return self.context
+
+    def end(self, ack: Ack) -> None:
+        """Note how it ended."""
+        self.ack = ack
+        self.runner = self.seen = None
 
     def tell(self, reason: Stop, now: Micros) -> None:
         """Ask the run to stop: cancels a coroutine, raises the flag that threads look at."""
         if self.stop is not None:
             return
         self.stop, self.stopped_at = reason, now
-        if self.loop_task is not None:
-            self.loop_task.cancel()
+        if self.runner is not None:
+            self.runner.cancel()
 
     def cancelled(self) -> bool:
         return self.stop is not None

@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from backline import policy
 from backline.clock import Clock
-from backline.context import JobContext, Running, current_run
+from backline.context import Running, current_run
 from backline.job import Ack, Micros
 from backline.worker.board import Board
 from backline.worker.execute import Middleware, explain, through
@@ -26,8 +26,8 @@ from backline.worker.run import Run
 log = logging.getLogger("backline.worker")
 
 Finished: TypeAlias = Callable[[Run, Ack], None]
-Admit: TypeAlias = Callable[[Run], JobContext | None]
-"""Called, in the thread that will run it, before a run begins; None: give it back instead."""
+Admit: TypeAlias = Callable[[Run], bool]
+"""Called, in the thread that will run it, before a run begins; False: give it back instead."""
 
 TURN: Final[Micros] = 1_000
 """A runner lets the rest of the loop go on after this long of jobs that never waited."""
@@ -86,8 +86,8 @@ class LoopRunners:
 
     def abandon(self, run: Run) -> None:
         """Stop counting on the runner of a run that will not end; another takes its place."""
-        if run.loop_task is not None:
-            self._runners.discard(run.loop_task)
+        if run.runner is not None:
+            self._runners.discard(run.runner)
             self._staff()
 
     async def close(self) -> None:
@@ -129,28 +129,27 @@ class LoopRunners:
 
     async def _run(self, run: Run, running: Running, me: asyncio.Task[None]) -> Micros | None:
         """Run one job; returns when it ended, or None when this runner must end as well."""
-        job = running.job = self._admit(run)
-        if job is None:
-            self._finished(run, policy.released(run.lease))
+        lease = run.lease
+        if not self._admit(run):
+            self._finished(run, policy.released(lease))
             return self._tick()
-        run.loop_task = me
-        run.slot = self._board.start(job.id, job.attempt, run.deadline)
+        running.run, run.runner = run, me
+        run.slot = self._board.start(lease.id, lease.attempt, run.deadline)
         task = run.task
         try:
-            arguments, keywords = task.codec.decode(run.lease.payload)
+            arguments, keywords = task.codec.decode(lease.payload)
             if self._middleware or not task.is_async:
                 value = await self._call(run, arguments, keywords)
             elif task.takes_context:
-                value = await task.fn(job, *arguments, **keywords)
+                value = await task.fn(run.context, *arguments, **keywords)
             else:
                 value = await task.fn(*arguments, **keywords)
-            ack = policy.succeeded(run.lease, task.codec.encode_result(value))
+            ack = policy.succeeded(lease, task.codec.encode_result(value))
             closing = False
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
-            ack = policy.settle(run.lease, explain(run, error), self._rng)
+            ack = policy.settle(lease, explain(run, error), self._rng)
             closing = isinstance(error, GeneratorExit)
-        running.job = None
-        run.loop_task = None
+        running.run = None
         ended = self._tick()
         run.busy = ended - run.started_at
         self._finished(run, ack)
@@ -158,7 +157,6 @@ class LoopRunners:
 
     async def _call(self, run: Run, arguments: list[Any], keywords: dict[str, Any]) -> Any:
         job, task = run.context, run.task
-        assert job is not None
         first = (job,) if task.takes_context else ()
 
         async def call() -> Any:
@@ -223,15 +221,14 @@ class ThreadRunners:
             run = self._line.popleft()
         except IndexError:  # taken back
             return
-        job = self._admit(run)
-        ack = policy.released(run.lease) if job is None else self._run(run, job)
+        ack = self._run(run) if self._admit(run) else policy.released(run.lease)
         self._done.append((run, ack))
         if not self._told:
             self._told = True
             self._tell_loop()
 
-    def _run(self, run: Run, job: JobContext) -> Ack:
-        run.slot = self._board.start(job.id, job.attempt, run.deadline)
+    def _run(self, run: Run) -> Ack:
+        run.slot = self._board.start(run.lease.id, run.lease.attempt, run.deadline)
         try:
             ack = policy.succeeded(run.lease, copy_context().run(_call, run))
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
@@ -253,9 +250,7 @@ class ThreadRunners:
 
 def _call(run: Run) -> Raw | None:
     """Call a function in this thread, in a context of its own."""
-    running = Running()
-    running.job = run.context
-    current_run.set(running)
+    current_run.set(Running(run))
     task = run.task
     arguments, keywords = task.codec.decode(run.lease.payload)
     first = (run.context,) if task.takes_context else ()

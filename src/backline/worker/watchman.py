@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Final, Self
 
 from backline.clock import Clock
-from backline.context import JobContext
 from backline.job import SECOND, Micros
 from backline.worker.board import Board, Reply
 from backline.worker.run import Run, Stop
@@ -63,16 +62,16 @@ class Watchman:
         """How many runs have begun and not ended."""
         return len(self._running)
 
-    def admit(self, run: Run) -> JobContext | None:
-        """Let a run begin; None if its lease may end before anybody renews it. Any thread."""
+    def admit(self, run: Run) -> bool:
+        """Let a run begin; False if its lease may end before anybody renews it. Any thread."""
         now = self._clock.tick()
-        if now >= self._lease_end(run):
-            return None
+        if now >= run.until - self._margin and now >= self._lease_end(run):
+            return False
         self._running[run] = None
-        job = run.begin(now)
+        run.begin(now)
         if run.deadline < self._next_look or self._next_look <= now:
             self._look_at(min(run.deadline, now + _LOOK))
-        return job
+        return True
 
     def ended(self, run: Run) -> None:
         """A run ended. Repeated, or for a run that never began: nothing."""
