@@ -44,18 +44,6 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
-def start_time(pid: int) -> int:
-    """When a process started, in the kernel's ticks: with its id it names it for ever.
-
-    0: there is no such process, or it is a zombie.
-    """
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (OSError, ValueError):
-        return 0
-    return 0 if state in {"Z", "X"} else int(fields[18])
-
-
 def processes_with(assignment: str) -> list[int]:
     """The processes that were started with this in their environment, or forked from one."""
     found: list[int] = []
