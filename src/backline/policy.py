@@ -7,7 +7,7 @@ ran out; none of them needs the user's code, because all it takes is in the leas
 **Poison.** Nobody is charged on suspicion. The first loss of a job puts it back to ready
 at once and costs nothing: most losses are a deploy, a kill, a neighbour's memory. The
 second sends it to the cells of its queue, where it runs alone in its process. A loss there
-is its own doing and a failure; a success clears it.
+is its own doing and a failure, unless nobody saw its process die and it is the first.
 """
 
 import random
@@ -74,9 +74,14 @@ class Misplaced:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The process that ran the job is gone. `error` says how, as far as anybody saw."""
+    """The process that ran the job is gone. `error` says how, as far as anybody saw.
+
+    `witnessed`: somebody saw that process die. A lease that merely ran out may be a host that
+    lost its power, with every job on it as innocent as the next.
+    """
 
     error: AttemptError
+    witnessed: bool = False
 
 
 Outcome: TypeAlias = (
@@ -103,8 +108,8 @@ def settle(lease: Lease, outcome: Outcome, rng: random.Random) -> Ack:
             return _put_back(lease)
         case Misplaced():
             return Ack(lease.id, lease.attempt, State.READY, keep=lease.terms.keep, lane=Lane.CELL)
-        case Lost(error):
-            return _lost(lease, error, rng)
+        case Lost():
+            return _lost(lease, outcome, rng)
         case _:
             assert_never(outcome)
 
@@ -169,10 +174,10 @@ def _put_back(lease: Lease) -> Ack:
     )
 
 
-def _lost(lease: Lease, error: AttemptError, rng: random.Random) -> Ack:
-    if lease.lane is Lane.CELL:
-        return _failed(lease, Failed(error), rng)
+def _lost(lease: Lease, lost: Lost, rng: random.Random) -> Ack:
     suspect = lease.losses + 1 >= LOSSES_TO_SUSPECT
+    if lease.lane is Lane.CELL and (suspect or lost.witnessed):
+        return _failed(lease, Failed(lost.error), rng)
     return Ack(
         lease.id,
         lease.attempt,
@@ -180,5 +185,5 @@ def _lost(lease: Lease, error: AttemptError, rng: random.Random) -> Ack:
         keep=lease.terms.keep,
         charge=Charge.LOSS,
         lane=Lane.CELL if suspect else None,
-        error=error,
+        error=lost.error,
     )

@@ -80,8 +80,9 @@ class Exchange(msgspec.Struct, frozen=True):
     acks: list[Acked]
     jobs: list[LeasedJob]
     """In the order of each queue; queues in no order."""
-    next_at: Micros | None = None
-    """When the earliest scheduled job of the queues asked for is due; None: there is none."""
+    next_in: Micros | None = None
+    """How long until the earliest scheduled job of the queues asked for is due, by the store's
+    clock; None: there is none. 0: due, and not promoted yet."""
 
 
 class Cancelling(StrEnum):

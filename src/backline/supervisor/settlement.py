@@ -82,7 +82,7 @@ def _outcome(lease: HeldLease, entry: Entry | None, death: Death) -> Outcome:
         return Cancelled()
     if death.ours:
         return Released()
-    return Lost(_error(lease, "lost", "its process", death))
+    return Lost(_error(lease, "lost", "its process", death), witnessed=True)
 
 
 def _error(lease: HeldLease, kind: str, begin: str, death: Death) -> AttemptError:

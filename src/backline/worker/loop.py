@@ -174,7 +174,7 @@ class Worker:
         """Seconds until it is time to look for work without being told of any."""
         wait = self.settings.poll
         if self._next_at is not None:
-            left = self._next_at - self._clock.now()
+            left = self._next_at - self._clock.tick()
             # Past, and still not ready: the store's clock is behind ours, or it is busy.
             wait = min(wait, left if left > 0 else _OVERDUE)
         if self._coroutines.waiting() or self._functions.waiting():
@@ -201,7 +201,7 @@ class Worker:
         self.board.beat(now)
         self._recorded(runs, reply.acks)
         if demand:
-            self._next_at = reply.next_at
+            self._next_at = None if reply.next_in is None else now + reply.next_in
             self._note_filled(demand, reply.jobs)
             self._accept(reply.jobs, before, now)
         return bool(reply.jobs)
@@ -227,7 +227,7 @@ class Worker:
 
     async def _promote(self) -> None:
         """Make due jobs ready before asking for them: no reaper needs to be awake for it."""
-        if self._next_at is None or self._next_at > self._clock.now():
+        if self._next_at is None or self._next_at > self._clock.tick():
             return
         try:
             await self._store.promote(_PROMOTE)

@@ -110,9 +110,9 @@ class MemoryStore:
             elif state.grants(call):
                 state.call, state.granted = call, []
                 jobs = self._lease(worker, state, demand, ttl, now, tick)
-            next_at = self._next_at({queue for queue, _ in demand})
+            next_in = self._next_in({queue for queue, _ in demand}, now)
         self._tell()
-        return Exchange(acked, jobs, next_at)
+        return Exchange(acked, jobs, next_in)
 
     async def held(self, worker: WorkerName) -> list[HeldLease]:
         with self._lock:
@@ -336,10 +336,10 @@ class MemoryStore:
         row.add_error(AttemptError(row.attempt, "malformed", str(error)), now)
         self._table.move(row, State.DEAD, now, tick, Terms().keep_dead)
 
-    def _next_at(self, queues: set[str]) -> Micros | None:
+    def _next_in(self, queues: set[str], now: Micros) -> Micros | None:
         known = [queue for name in queues if (queue := self._table.queues.get(name)) is not None]
         dues = [due for queue in known if (due := queue.scheduled.due()) is not None]
-        return min(dues, default=None)
+        return max(0, min(dues) - now) if dues else None
 
     def _running(self, lease: Lease | Progress) -> Row | None:
         row = self._table.rows.get(lease.id)
