@@ -61,6 +61,22 @@ def test_folders_of_another_store_or_of_unknown_ones_are_left_alone(tmp_path: Pa
     assert list(abandoned(tmp_path, URL)) == []
 
 
+def test_a_relative_path_means_another_store_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir, here, there = tmp_path / "run", tmp_path / "here", tmp_path / "there"
+    for url, same in (("sqlite:///jobs.db", False), ("postgresql://db/jobs", True)):
+        here.mkdir(exist_ok=True)
+        there.mkdir(exist_ok=True)
+        monkeypatch.chdir(here)
+        folder = Folder.make(run_dir, "one")
+        folder.belongs_to(url)
+        folder.close()
+        monkeypatch.chdir(there)
+        assert [found.close() for found in abandoned(run_dir, url)] == [None] * same
+        folder.remove()
+
+
 def test_the_url_stays_secret(tmp_path: Path) -> None:
     folder = Folder.make(tmp_path, "one")
     folder.belongs_to("postgresql://user:secret@db/jobs")

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 from backline.errors import ConfigError
 from backline.job import WorkerName
@@ -84,7 +85,9 @@ def _is_for(path: Path, url: str) -> bool:
 
 
 def _digest(url: str) -> str:
-    return hashlib.sha256(url.encode()).hexdigest()
+    """Names the store: a path means another file in another directory, a server is the same."""
+    where = "" if urlsplit(url).netloc else str(Path.cwd())
+    return hashlib.sha256(f"{where}\n{url}".encode()).hexdigest()
 
 
 def _try_lock(path: Path) -> int | None:
