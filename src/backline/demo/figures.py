@@ -75,7 +75,6 @@ class Interrupted(msgspec.Struct, frozen=True, kw_only=True):
     job: str
     running_again: Micros
     """How long after the kill it was running again."""
-    attempts: int
     succeeded: bool
 
 
@@ -84,8 +83,8 @@ class Kill(msgspec.Struct, frozen=True, kw_only=True):
 
     jobs: int
     succeeded: int
-    runs: int
-    """How often a job was started, in all."""
+    leases: int
+    """How often a job was handed to a worker, in all."""
     thumbnails: int
     pid: int
     killed_at: list[Micros]
@@ -116,7 +115,8 @@ class Repair(msgspec.Struct, frozen=True, kw_only=True):
 
     job: str
     reason: str
-    attempts: int
+    failures: int
+    """How often it was tried in vain."""
     started: list[Micros]
     """When each attempt began, as far as that was seen."""
     dead_at: Micros | None

@@ -103,6 +103,16 @@ class Library:
             )
             return [Photo(*row) for row in rows]
 
+    def count(self) -> int:
+        """How many photographs were shared."""
+        with self._open() as db:
+            [count] = db.execute("select count(*) from photo").fetchone()
+        return int(count)
+
+    def saved(self) -> int:
+        """How many originals are kept, those whose request is still under way included."""
+        return sum(path.suffix == ".jpg" for path in self.originals.iterdir())
+
     def made(self, photo_id: str) -> frozenset[int]:
         """The sizes in which it can be had by now."""
         folder = self.folder(photo_id)

@@ -13,7 +13,7 @@ import secrets
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -86,25 +86,33 @@ class Browser:
         await reader.readexactly(int(headers.get("content-length", "0")))
         return int(status.split(" ", 2)[1])
 
-    def close(self) -> None:
-        """Drop the connection."""
+    async def close(self) -> None:
+        """Drop the connection, if there is one."""
         if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+            (_, writer), self._streams = self._streams, None
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
 
 
 class Form:
     """A photograph and its owner as a browser's form sends them."""
 
-    def __init__(self, photo: Path, owner: str) -> None:
+    def __init__(self, name: str, photo: bytes, owner: str) -> None:
         mark = secrets.token_hex(16)
         part = f"--{mark}\r\ncontent-disposition: form-data; name="
-        file = f'{part}"photo"; filename="{photo.name}"\r\ncontent-type: image/jpeg\r\n\r\n'
+        file = f'{part}"photo"; filename="{name}"\r\ncontent-type: image/jpeg\r\n\r\n'
         self.content_type = f"multipart/form-data; boundary={mark}"
         self.body = b"".join(
             (
                 f'{part}"owner"\r\n\r\n{owner}\r\n{file}'.encode(),
-                photo.read_bytes(),
+                photo,
                 f"\r\n--{mark}--\r\n".encode(),
             )
         )
@@ -134,20 +142,21 @@ class Crowd:
         return Outcome(began_at=began_at, uploads=self._uploads, look_ups=self._look_ups)
 
     async def _upload(self, user: str, place: int) -> None:
-        plan, browser = self._plan, Browser(self._plan.port)
-        for turn in range(place, place + plan.uploads_each):
-            form = Form(plan.photos[turn % len(plan.photos)], user)
-            head = f"POST {plan.path} HTTP/1.1\r\ncontent-type: {form.content_type}"
-            await self._timed(self._uploads, browser, head, form.body)
-        browser.close()
+        plan = self._plan
+        async with Browser(plan.port) as browser:
+            for turn in range(place, place + plan.uploads_each):
+                photo = plan.photos[turn % len(plan.photos)]
+                form = Form(photo.name, photo.read_bytes(), user)
+                head = f"POST {plan.path} HTTP/1.1\r\ncontent-type: {form.content_type}"
+                await self._timed(self._uploads, browser, head, form.body)
 
     async def _read(self, number: int) -> None:
-        browser = Browser(self._plan.port)
-        while True:
-            user = self._plan.users[number % len(self._plan.users)]
-            await self._timed(self._look_ups, browser, f"GET /users/{user} HTTP/1.1")
-            number += READERS
-            await asyncio.sleep(READER_PAUSE_S)
+        async with Browser(self._plan.port) as browser:
+            while True:
+                user = self._plan.users[number % len(self._plan.users)]
+                await self._timed(self._look_ups, browser, f"GET /users/{user} HTTP/1.1")
+                number += READERS
+                await asyncio.sleep(READER_PAUSE_S)
 
     async def _timed(
         self, samples: list[Sample], browser: Browser, head: str, body: bytes = b""
@@ -161,7 +170,7 @@ class Crowd:
         except (OSError, EOFError) as failure:
             error = type(failure).__name__
         if not status:
-            browser.close()
+            await browser.close()
         took = SYSTEM_CLOCK.tick() - start
         samples.append(Sample(start - self._tick, took, status, error))
 

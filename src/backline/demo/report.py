@@ -89,7 +89,7 @@ def _kill(kill: Kill) -> Iterator[str]:
     yield _row("jobs succeeded", f"{kill.succeeded}")
     yield _row("jobs lost", f"{kill.lost}")
     yield _row("thumbnails", f"{kill.thumbnails} of {kill.jobs * len(SIZES)}")
-    yield _row("jobs started more than once", f"{kill.runs - kill.jobs}")
+    yield _row("leases handed out for them", f"{kill.leases}")
     for one in kill.interrupted:
         yield _row("interrupted job running again", f"after {millis(one.running_again)}")
     yield ""
@@ -102,7 +102,7 @@ def _kill(kill: Kill) -> Iterator[str]:
 def _repair(repair: Repair) -> Iterator[str]:
     yield "3. A corrupt photograph"
     yield ""
-    yield _row("attempts", f"{repair.attempts}")
+    yield _row("failed attempts", f"{repair.failures}")
     if repair.dead_at is not None:
         yield _row("dead after", seconds(repair.dead_at))
     yield _row("its reason", repair.reason, width=0)
