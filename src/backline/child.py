@@ -1,0 +1,237 @@
+"""A worker process: `python -m backline.child SETTINGS`, started by a supervisor.
+
+It imports the user's app, makes its board, says hello and works until it is told to stop.
+"""
+
+import asyncio
+import faulthandler
+import importlib
+import importlib.util
+import logging
+import os
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Final
+
+import msgspec
+
+from backline.app import App
+from backline.errors import BacklineError, ConfigError
+from backline.job import Lane
+from backline.supervisor import linux
+from backline.supervisor.messages import (
+    CannotStart,
+    ChildSettings,
+    FromWorker,
+    Hello,
+    Lines,
+    Quit,
+    Stop,
+    Wake,
+    line,
+    read_to_worker,
+)
+from backline.supervisor.settings import EXIT_APP, EXIT_OK
+from backline.worker import Board, Worker, WorkerSettings
+from backline.worker.settings import DEFAULT_CONCURRENCY
+
+log = logging.getLogger("backline.worker")
+
+_PREFETCH: Final = 512
+_SOONER_THAN_THE_SUPERVISOR: Final = 300
+_SOONER_THAN_A_WORKER: Final = 500
+"""Points of the kernel's badness, of a thousand: cells run what took too much before."""
+
+
+class CannotLoad(ConfigError):
+    """The app that `module:attribute` names cannot be loaded; the message says why."""
+
+
+def load(target: str) -> App:
+    """Import the app that `module:attribute` names, as `python -m` would find it.
+
+    Raises CannotLoad.
+    """
+    name, _, attribute = target.partition(":")
+    if not name or not attribute:
+        raise CannotLoad(f"{target!r} names no app: write module:attribute, such as app:app")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    module = _import(target, name)
+    try:
+        app = getattr(module, attribute)
+    except AttributeError:
+        raise CannotLoad(
+            f"cannot load {target!r}: module {name!r} has no {attribute!r}{_apps_of(module)}"
+        ) from None
+    if not isinstance(app, App):
+        kind = type(app).__name__
+        raise CannotLoad(
+            f"cannot load {target!r}: it is a {kind}, not a backline.App{_apps_of(module)}"
+        )
+    return app
+
+
+def _import(target: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{name}.".startswith(f"{error.name}."):
+            raise CannotLoad(
+                f"cannot load {target!r}: no module named {error.name!r} in {Path.cwd()} "
+                "or on the module path"
+            ) from None
+        raise CannotLoad(_explain(target, error)) from error
+    except (Exception, SystemExit) as error:
+        raise CannotLoad(_explain(target, error)) from error
+
+
+def _apps_of(module: ModuleType) -> str:
+    found = sorted(name for name, value in vars(module).items() if isinstance(value, App))
+    return f"; did you mean {module.__name__}:{found[0]}?" if found else ""
+
+
+def _explain(target: str, error: BaseException) -> str:
+    """What went wrong, and where in the user's own code."""
+    head = f"cannot load {target!r}: {''.join(traceback.format_exception_only(error)).strip()}"
+    frames = traceback.extract_tb(_users_part(error.__traceback__))
+    return "\n".join([head, *(part.rstrip() for part in traceback.format_list(frames))])
+
+
+def _users_part(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback without the machinery of importing at its head."""
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if file not in {__file__, importlib.__file__} and not file.startswith("<frozen "):
+            return trace
+        trace = trace.tb_next
+    return None
+
+
+class Line:
+    """The worker's end of the channel to its supervisor."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._lines = Lines()
+
+    def say(self, message: FromWorker) -> None:
+        """Tell the supervisor; it may be gone."""
+        try:
+            self._channel.setblocking(True)
+            self._channel.sendall(line(message))
+        except OSError as error:
+            log.warning("the supervisor does not listen: %s", error)
+
+    def obey(self, worker: Worker) -> None:
+        """From now on do what the supervisor says. On the worker's loop."""
+        self._channel.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._channel, self._read, worker)
+
+    def _read(self, worker: Worker) -> None:
+        try:
+            data = self._channel.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:  # the supervisor is gone, and the kernel will not be long
+            asyncio.get_running_loop().remove_reader(self._channel)
+            worker.quit()
+            return
+        for text in self._lines.feed(data):
+            match read_to_worker(text):
+                case Wake():
+                    worker.wake()
+                case Stop():
+                    worker.stop()
+                case Quit():
+                    worker.quit()
+
+
+def worker_settings(settings: ChildSettings, app: App) -> WorkerSettings:
+    """The settings of the worker: one of many jobs at a time, or a cell."""
+    queues = settings.queues or dict.fromkeys(sorted(_queues_of(app)), 1)
+    cell = settings.lane is Lane.CELL
+    return WorkerSettings(
+        name=settings.worker,
+        queues=queues,
+        lane=settings.lane,
+        concurrency=1 if cell else settings.concurrency or DEFAULT_CONCURRENCY,
+        max_prefetch=0 if cell else _PREFETCH,
+        lease=settings.lease,
+        grace=settings.grace,
+        replaceable=True,
+    )
+
+
+def _queues_of(app: App) -> set[str]:
+    return {"default", *(task.options.queue for task in app.registry)}
+
+
+async def _work(app: App, settings: ChildSettings, channel: Line) -> int:
+    chosen = worker_settings(settings, app)
+    board = Board.create(Path(settings.board), chosen.most_held, chosen.name)
+    worker = app.make_worker(app.store, chosen, board)
+    channel.obey(worker)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
+    channel.say(
+        Hello(
+            url=app.url,
+            queues=tuple(chosen.queues),
+            tasks=app.registry.names(),
+            concurrency=chosen.concurrency,
+        )
+    )
+    await worker.run()
+    await app.aclose()
+    return worker.stuck
+
+
+def _live_as_a_child(settings: ChildSettings) -> None:
+    """Die with the supervisor, before it when memory runs out, and by none of its signals."""
+    if not linux.die_with_parent(settings.parent):
+        os._exit(EXIT_OK)
+    cell = settings.lane is Lane.CELL
+    linux.be_killed_before(_SOONER_THAN_A_WORKER if cell else _SOONER_THAN_THE_SUPERVISOR)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        # Not SIG_IGN, which the programs that jobs start would inherit.
+        signal.signal(number, _nothing)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    faulthandler.enable()
+
+
+def _nothing(number: int, frame: object) -> None:
+    """A terminal's signals go to the whole group; the supervisor decides what they mean."""
+    del number, frame
+
+
+def main() -> int:
+    """Be a worker process; returns the exit code."""
+    settings = msgspec.json.decode(sys.argv[1], type=ChildSettings)
+    _live_as_a_child(settings)
+    channel = Line(socket.socket(fileno=settings.channel))
+    try:
+        app = load(settings.target)
+        stuck = asyncio.run(_work(app, settings, channel))
+    except BacklineError as error:
+        channel.say(CannotStart(message=f"backline: {error}"))
+        return EXIT_APP
+    except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor must hear of it
+        text = "".join(traceback.format_exception(error)).rstrip()
+        channel.say(CannotStart(message=f"backline: a worker of {settings.target} failed\n{text}"))
+        return EXIT_APP
+    if stuck:  # threads that never end would hold up the end of the interpreter
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_OK)
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
