@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from backline.codec import TaskCodec, untyped
+from backline.codec import TaskCodec
 from backline.errors import ConfigError, InvalidArguments, InvalidResult, PayloadTooLarge
 from backline.job import MAX_PAYLOAD
 
@@ -408,6 +408,12 @@ def test_results_are_checked_when_annotated_and_as_they_are_when_not() -> None:
         codec(bare).encode_result(object())
     with pytest.raises(InvalidResult, match="expected array, got str"):
         codec(later).decode_result(Raw(b'"x"'))
+
+
+def untyped(name: str) -> TaskCodec:
+    def anything(*args: Any, **kwargs: Any) -> Any: ...
+
+    return TaskCodec(anything, name)
 
 
 def test_a_task_whose_code_is_elsewhere_takes_what_json_can_carry() -> None:

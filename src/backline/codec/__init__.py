@@ -1,5 +1,5 @@
 """A task's arguments and result, as typed Python values and as JSON."""
 
-from backline.codec.codec import TaskCodec, untyped
+from backline.codec.codec import TaskCodec
 
-__all__ = ["TaskCodec", "untyped"]
+__all__ = ["TaskCodec"]

@@ -246,15 +246,6 @@ class TaskCodec:
         return self._decoders[self._others]
 
 
-def _anything(*args: Any, **kwargs: Any) -> Any:
-    """The signature of a task whose code is elsewhere."""
-
-
-def untyped(name: str) -> TaskCodec:
-    """The codec of a task whose code is elsewhere: any arguments that JSON itself can carry."""
-    return TaskCodec(_anything, name)
-
-
 def _hints(fn: Callable[..., object], name: str) -> dict[str, Any]:
     """The resolved annotations. Raises ConfigError, naming the one that cannot be resolved."""
     try:

@@ -2,10 +2,17 @@
 
 from backline.task.dialects import unknown_option
 from backline.task.handle import Desk, Job
-from backline.task.options import Executor, Options, TaskOptions, TaskSettings
+from backline.task.options import (
+    Executor,
+    Options,
+    TaskOptions,
+    TaskSettings,
+    check_headers,
+    name_text,
+)
 from backline.task.registry import Registry
 from backline.task.retry import Retry
-from backline.task.task import AnyTask, AsyncTask, Producer, SyncTask, Task, make_task
+from backline.task.task import AnyTask, AsyncTask, Producer, SyncTask, Task, make_task, remote_task
 
 __all__ = [
     "AnyTask",
@@ -21,6 +28,9 @@ __all__ = [
     "Task",
     "TaskOptions",
     "TaskSettings",
+    "check_headers",
     "make_task",
+    "name_text",
+    "remote_task",
     "unknown_option",
 ]

@@ -3,8 +3,6 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
-from msgspec import Raw
-
 from backline.errors import JobCancelled, JobExpired, JobFailed, JobNotFound
 from backline.job import AttemptError, JobId, JobRecord, Progress
 from backline.states import State
@@ -23,6 +21,10 @@ class Desk(Protocol):
 
     async def ended(self, job_id: JobId, timeout: float | None) -> JobRecord:
         """Wait until the job has ended. Raises ResultTimeout, JobNotFound."""
+        ...
+
+    def decode(self, record: JobRecord) -> Any:
+        """What the job returned, typed by its task's annotation. Raises InvalidResult."""
         ...
 
     async def cancel(self, job_id: JobId) -> Cancelling:
@@ -45,22 +47,19 @@ class Job(Generic[R]):
     store; before the first of them they are those of a job that was just enqueued.
     """
 
-    __slots__ = ("_decode", "_desk", "accepted", "added", "id", "record", "task")
+    __slots__ = ("_desk", "_task", "accepted", "added", "id", "record")
 
     def __init__(
         self,
         job_id: JobId,
         task: str,
         desk: Desk,
-        decode: Callable[[Raw | None], R],
         *,
         accepted: bool = True,
         added: bool = True,
     ) -> None:
         self.id = job_id
         """The job's id; under a unique key that was taken, the id of the job that holds it."""
-        self.task = task
-        """The task's name."""
         self.accepted = accepted
         """False: its queue was full and sheds, so there is no such job."""
         self.added = added
@@ -68,7 +67,7 @@ class Job(Generic[R]):
         self.record: JobRecord | None = None
         """The job as it was last seen."""
         self._desk = desk
-        self._decode = decode
+        self._task = task
 
     async def arefresh(self) -> JobRecord:
         """Look at the job again. Raises JobNotFound."""
@@ -106,7 +105,8 @@ class Job(Generic[R]):
             case State.EXPIRED:
                 raise JobExpired(self.id)
             case _:
-                return self._decode(record.result)
+                value: R = self._desk.decode(record)
+                return value
 
     def result(self, timeout: float | None = None) -> R:
         """Wait until the job has succeeded, and return what its task returned.
@@ -140,11 +140,17 @@ class Job(Generic[R]):
         return self._desk.wait(self.aretry, "aretry")
 
     @property
+    def task(self) -> str:
+        """The task's name; of a handle made from an id alone, once the job was looked at."""
+        return self._task if self.record is None else self.record.task
+
+    @property
     def return_value(self) -> R | None:
         """What the task returned, if the job was last seen succeeded; else None."""
         if self.record is None or self.record.state is not State.SUCCEEDED:
             return None
-        return self._decode(self.record.result)
+        value: R = self._desk.decode(self.record)
+        return value
 
     @property
     def attempts(self) -> int:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, Unpack
 
 import msgspec
-from msgspec import Raw
 
 from backline.codec import TaskCodec
 from backline.context import JobContext, current_job
@@ -40,7 +39,7 @@ class Producer(Protocol):
         """What the app's header hooks say in the context of the caller."""
         ...
 
-    async def send(self, request: JobRequest, decode: Callable[[Raw | None], T]) -> Job[T]:
+    async def send(self, request: JobRequest) -> Job[Any]:
         """Enqueue one job; returns after the commit."""
         ...
 
@@ -130,7 +129,7 @@ class Task(Generic[P, R]):
         return self.enqueue(*args, **kwargs)
 
     async def _send(self, request: JobRequest) -> Job[R]:
-        return await self._producer.send(request, self.codec.decode_result)
+        return await self._producer.send(request)
 
     def _with(self, options: TaskOptions) -> Self:
         copy = object.__new__(type(self))
@@ -213,6 +212,18 @@ def make_task(
     else:
         task = SyncTask(fn, name, executor, producer)
     return task._with(with_options(task.options, options, name))  # noqa: SLF001 - made here
+
+
+def remote_task(name: str, producer: Producer) -> SyncTask[..., Any]:
+    """A task whose code is elsewhere: it takes any arguments that JSON itself can carry."""
+    if _given_name(name) is None:
+        raise ConfigError("a task whose code is elsewhere is known by its name")
+
+    def elsewhere(*args: Any, **kwargs: Any) -> Any:
+        del args, kwargs
+        raise ConfigError(f"the code of {name} is not in this process")
+
+    return SyncTask(elsewhere, name, Executor.THREAD, producer)
 
 
 def _given_name(name: object) -> str | None:

@@ -1,0 +1,329 @@
+"""The app: tasks are declared on it, jobs are enqueued through it."""
+
+import atexit
+import inspect
+import os
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
+from types import TracebackType
+from typing import (
+    Any,
+    Concatenate,
+    Final,
+    Literal,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
+from weakref import WeakSet
+
+from msgspec import UNSET, UnsetType
+
+from backline.app.declare import C, Declare
+from backline.app.immediate import Immediate
+from backline.app.producing import HeadersHook, Producing
+from backline.app.storefront import Storefront
+from backline.app.working import drain, opened, weights
+from backline.clock import SYSTEM_CLOCK, Clock
+from backline.duration import Duration, micros
+from backline.errors import ConfigError
+from backline.queue import OnFull
+from backline.store import QueueSettings, Store
+from backline.stores import open_store
+from backline.stores.memory import MemoryStore
+from backline.task import (
+    AnyTask,
+    AsyncTask,
+    SyncTask,
+    TaskSettings,
+    make_task,
+    name_text,
+)
+from backline.worker import (
+    Board,
+    EmbeddedWorker,
+    Lifespan,
+    Middleware,
+    Observer,
+    Worker,
+    WorkerSettings,
+)
+from backline.worker.settings import DEFAULT_CONCURRENCY
+
+R = TypeVar("R")
+T = TypeVar("T")
+P = ParamSpec("P")
+
+DEFAULT_URL: Final = "sqlite:///backline.db"
+
+
+class App(Producing):
+    """Where a service declares its tasks, and through which it enqueues their jobs.
+
+    `url` names the store; without it BACKLINE_URL does, else it is sqlite:///backline.db.
+    Nothing is opened before it is needed. Async methods work on any event loop, sync ones in
+    any thread without one, also after a fork.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, clock: Clock = SYSTEM_CLOCK, store: Store | None = None
+    ) -> None:
+        if url is not None and store is not None:
+            raise ConfigError("an app has a url or a store, not both")
+        named = url or os.environ.get("BACKLINE_URL") or DEFAULT_URL
+        self.url = named if store is None else store.url
+        """The store's URL."""
+        self._given = store
+        super().__init__(clock, self._open_store)
+        self.store: Store = Storefront(lambda: self._home, self.url)
+        """The store, for code on any event loop; opened when it is first used."""
+        _APPS.add(self)
+
+    # Declaring.
+
+    @overload
+    def task(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, fn: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def task(  # type: ignore[overload-overlap]
+        self, fn: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, fn: Callable[Concatenate[C, P], R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, **settings: Unpack[TaskSettings]) -> Declare: ...
+    def task(self, *fns: Callable[..., Any], **settings: Any) -> Any:
+        """Declare a task: `@app.task`, or `@app.task(queue="mail", ...)`.
+
+        Settings are the defaults of its jobs; `.using(...)` changes them for some. Raises
+        ConfigError if the task cannot work as it stands, UnknownOption.
+        """
+
+        def declare(fn: Callable[..., Any]) -> AnyTask:
+            task: AnyTask = make_task(fn, settings, self)
+            self.registry.add(task)
+            return task
+
+        if len(fns) > 1 or (fns and settings):
+            raise ConfigError("write @app.task, or @app.task(queue=..., ...) with names")
+        return declare(*fns) if fns else declare
+
+    def queue(
+        self,
+        name: str,
+        *,
+        max_depth: int | UnsetType | None = UNSET,
+        on_full: Literal["raise", "wait", "shed"] = "raise",
+    ) -> None:
+        """Declare settings of a queue; jobs need no declared queue.
+
+        At most `max_depth` jobs are scheduled, waiting or ready (None: no limit). `on_full`
+        says what an enqueue does beyond that: "raise" QueueFull, "wait" for room, or "shed":
+        drop the call, count it in `shed_counts`, and return handles that say
+        `accepted == False`. An operator's later edit of the limit stands until this
+        declaration changes. Raises ConfigError.
+        """
+        if name in self._queues:
+            raise ConfigError(f"the queue {name!r} is declared already")
+        if not (max_depth is UNSET or max_depth is None or _positive(max_depth)):
+            raise ConfigError(f"max_depth of queue {name!r} is an int from 1, not {max_depth!r}")
+        try:
+            self._on_full[name_text(name)] = OnFull(on_full)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"queue {name!r}: {error}") from None
+        self._queues[name] = QueueSettings(queue=name, max_depth=max_depth)
+        self._home.redeclare()
+
+    def lifespan(
+        self, fn: Callable[[], AsyncIterator[object] | AbstractAsyncContextManager[object]]
+    ) -> Callable[[], AbstractAsyncContextManager[object]]:
+        """Declare what surrounds each worker: opens pools before its first job, and closes
+        them after its last.
+
+        An async function that yields once, or one that returns an async context manager. An
+        app has one. Raises ConfigError.
+        """
+        if self._parts.lifespan is not None:
+            raise ConfigError("the app has a lifespan already; it has one")
+        if inspect.isasyncgenfunction(fn):
+            surround: Lifespan = asynccontextmanager(fn)
+        else:
+            surround = cast("Lifespan", fn)
+        self._parts.lifespan = surround
+        return surround
+
+    def middleware(self, layer: Middleware) -> Middleware:
+        """Declare `async def layer(job, call_next)` around every run of a job.
+
+        It awaits `call_next()` and returns what that returned; the first declared is the
+        outermost. Raises ConfigError.
+        """
+        if not inspect.iscoroutinefunction(layer):
+            raise ConfigError(f"a middleware is an async def, not {layer!r}")
+        self._parts.middleware.append(layer)
+        return layer
+
+    def headers(self, hook: HeadersHook) -> HeadersHook:
+        """Declare a function that gives headers for each job, such as `traceparent`.
+
+        It is called where the job is enqueued, in the caller's context. A later hook's header
+        wins over an earlier one's, and a task's own `headers=` over both.
+        """
+        self._headers.append(hook)
+        return hook
+
+    # Working.
+
+    @asynccontextmanager
+    async def worker(
+        self,
+        queues: str | Iterable[str] | Mapping[str, int] | None = None,
+        *,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        max_prefetch: int = 512,
+        lease: Duration = "30s",
+        grace: Duration = "30s",
+    ) -> AsyncIterator[EmbeddedWorker]:
+        """Run a worker in this process while inside; on leaving, running jobs get `grace`.
+
+        `queues` is "mail,default=3" (with weights), names, or names with weights; by default
+        every queue of the app's tasks. Raises ConfigError.
+        """
+        settings = WorkerSettings(
+            name=self.clock.new_id(),
+            queues=weights(queues, self._known_queues()),
+            concurrency=concurrency,
+            max_prefetch=max_prefetch,
+            lease=micros(lease),
+            grace=micros(grace),
+        )
+        async with self._home.borrowed() as here:
+            around = opened(self._home.another()) if here is None else nullcontext(here)
+            async with around as store:
+                shared = self.clock is SYSTEM_CLOCK and store.capabilities.between_processes
+                second = self._open_store if shared and self._given is None else None
+                async with self._parts.embed(store, settings, second) as embedded:
+                    yield embedded
+
+    def make_worker(
+        self,
+        store: Store,
+        settings: WorkerSettings,
+        board: Board,
+        *,
+        observer: Observer | None = None,
+    ) -> Worker:
+        """A worker with this app's tasks, lifespan and middleware, on a store that is open."""
+        return self._parts.make_worker(store, settings, board, observer=observer)
+
+    async def adrain(self, *, scheduled: bool = False) -> int:
+        """Work in this process until no job is ready; returns how many runs that took.
+
+        With `scheduled`, until none is scheduled either, waiting for their time.
+        """
+        return await self._home.run(
+            lambda queue: drain(self._parts, queue.store, scheduled=scheduled)
+        )
+
+    def drain(self, *, scheduled: bool = False) -> int:
+        """Work in this process until no job is ready; returns how many runs that took.
+
+        With `scheduled`, until none is scheduled either, waiting for their time.
+        """
+        return self.wait(lambda: self.adrain(scheduled=scheduled), "adrain")
+
+    @contextmanager
+    def immediate(self, *, raising: bool = True) -> Iterator[None]:
+        """Run jobs at once where they are enqueued, in a memory store of their own.
+
+        For tests. Jobs go through the real worker and the real rules. What a job raised is
+        raised by the enqueue unless `raising` is False; its handle tells of it either way.
+        What is scheduled, a retry too, stays so; `drain(scheduled=True)` waits for it.
+        """
+        outside = self._home, self._immediate
+        store = MemoryStore(clock=self.clock)
+        self._home = self._make_home(lambda: store)
+        self._immediate = Immediate(self._parts, raising=raising)
+        try:
+            yield
+        finally:
+            inside = self._home
+            self._home, self._immediate = outside
+            inside.abandon()
+
+    # Living.
+
+    async def aopen(self) -> None:
+        """Open the store now, on the running event loop if it is not open elsewhere.
+
+        Not needed; it shows at start what the first enqueue would run into.
+        """
+        await self.store.open()
+
+    async def aclose(self) -> None:
+        """Finish what is being enqueued and close the store; a later use opens it again."""
+        await self._home.close()
+        self._home.stop_background()
+
+    def close(self) -> None:
+        """Finish what is being enqueued and close the store; a later use opens it again.
+
+        Done at exit too. On a running event loop use `aclose`.
+        """
+        self._home.close_from_thread()
+
+    async def __aenter__(self) -> Self:
+        await self.aopen()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    # Within.
+
+    def _known_queues(self) -> set[str]:
+        return {task.options.queue for task in self.registry} | set(self._queues)
+
+    def _open_store(self) -> Store:
+        return self._given or open_store(self.url, clock=self.clock)
+
+    def __repr__(self) -> str:
+        return f"<App {self.url}, {len(self.registry)} tasks>"
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+_APPS: Final[WeakSet[App]] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for app in list(_APPS):
+        with suppress(Exception):  # there is nobody left to tell
+            app.close()

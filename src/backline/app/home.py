@@ -1,0 +1,291 @@
+"""Where the store lives, and how callers on other loops and threads reach it.
+
+A store belongs to one event loop, its home. The first loop that asks becomes it: an async
+service calls its store without leaving its loop, which saves two switches of threads a call.
+Everybody else sends work there: another loop awaits it, a thread without a loop waits for it.
+Where no loop runs there is the background loop, and a service's loop that comes later takes
+the home over from it as soon as that is idle. See docs/adr/0004-where-the-store-lives.md.
+"""
+
+import asyncio
+import os
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, TypeVar
+from weakref import WeakSet
+
+from backline.app.background import Background
+from backline.clock import Clock
+from backline.errors import BacklineError
+from backline.queue import OnFull, Queue
+from backline.store import QueueSettings, Store
+from backline.stores.memory import MemoryStore
+
+T = TypeVar("T")
+
+_LAST_WORDS_S: Final = 1.0
+"""How long the store of a loop that is gone may take to close."""
+
+
+class Place:
+    """A store that is open on one event loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        store: Store,
+        queue: Queue,
+        before: "Place | None",
+    ) -> None:
+        self.loop = loop
+        self.store = store
+        self.queue = queue
+        self.users = 0
+        self.ready = False
+        self._before = before
+        self._preparing = asyncio.Lock()
+
+    async def prepare(self, declared: Callable[[], Sequence[QueueSettings]]) -> None:
+        """Open the store once, and tell it what stands in code; on this place's loop."""
+        async with self._preparing:
+            if self.ready:
+                return
+            if self._before is not None:
+                await self._before.leave(self.store)
+                self._before = None
+            await self.store.open()
+            if settings := declared():
+                await self.store.configure(settings, declared=True)
+            self.ready = True
+
+    async def leave(self, heir: Store | None) -> None:
+        """Close what is left of this place, from any loop; the store stays if `heir` has it."""
+        here = asyncio.get_running_loop()
+        if self.loop is here:
+            await self._close(heir)
+        elif self.loop.is_running():
+            await asyncio.wrap_future(
+                asyncio.run_coroutine_threadsafe(self._close(heir), self.loop)
+            )
+        elif heir is not self.store:
+            # Its loop is gone, and all that waited there with it. The store may have threads.
+            with suppress(Exception):
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await self.store.close()
+
+    async def _close(self, heir: Store | None) -> None:
+        await self.queue.close()
+        if heir is not self.store:
+            await self.store.close()
+
+
+class Home:
+    """The one place of an app's store, wherever it is at the moment. Safe from any thread.
+
+    A process that is forked begins with a place of its own.
+    """
+
+    def __init__(
+        self,
+        make_store: Callable[[], Store],
+        clock: Clock,
+        on_full: Callable[[str], OnFull],
+        declared: Callable[[], Sequence[QueueSettings]],
+        shed: Counter[str],
+    ) -> None:
+        self._make_store = make_store
+        self._clock = clock
+        self._on_full = on_full
+        self._declared = declared
+        self._kept: Store | None = None
+        self._shed = shed
+        self._lock = threading.Lock()
+        self._place: Place | None = None
+        self._background = Background(clock)
+        _HOMES.add(self)
+
+    async def run(self, work: Callable[[Queue], Awaitable[T]]) -> T:
+        """Do `work` at home; from any loop."""
+        loop = asyncio.get_running_loop()
+        place = self._enter(loop)
+        try:
+            if place.loop is loop:
+                return await self._at(place, work)
+            return await asyncio.wrap_future(
+                asyncio.run_coroutine_threadsafe(self._at(place, work), place.loop)
+            )
+        finally:
+            self._leave(place)
+
+    def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
+        """Do `work` from a thread without a loop.
+
+        Raises BacklineError, naming the async `twin`, on a running event loop. If the loop
+        that does the work ends meanwhile, it is begun anew on another: `work` must be safe to
+        repeat.
+        """
+        if _on_a_loop():
+            raise BacklineError(
+                f"this call would block the event loop that runs here; write `await ...{twin}(...)`"
+            )
+        while True:
+            loop = self._loop_for_threads()
+            coroutine = work()
+            try:
+                future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+            except RuntimeError:  # it was closed just now
+                coroutine.close()
+                continue
+            with suppress(_LoopEnded):
+                return _result(future, loop)
+
+    def peek(self) -> Store:
+        """The store as it is, open or not."""
+        with self._lock:
+            return self._place.store if self._place is not None else self._make_store()
+
+    def another(self) -> Store:
+        """A handle on the same jobs for another loop; not open yet."""
+        with self._lock:
+            return self._kept or self._make_store()
+
+    @asynccontextmanager
+    async def borrowed(self) -> AsyncIterator[Store | None]:
+        """The open store, which stays on the running loop while inside; None: it is elsewhere."""
+        loop = asyncio.get_running_loop()
+        place = self._enter(loop)
+        try:
+            if place.loop is not loop:
+                yield None
+            else:
+                if not place.ready:
+                    await place.prepare(self._declared)
+                yield place.store
+        finally:
+            self._leave(place)
+
+    def redeclare(self) -> None:
+        """What stands in code has changed: tell the store at its next use."""
+        with self._lock:
+            if self._place is not None:
+                self._place.ready = False
+
+    async def close(self) -> None:
+        """Finish what is being enqueued and close the store; a later use opens it again."""
+        with self._lock:
+            place, self._place = self._place, None
+        if place is not None:
+            await place.leave(None)
+
+    def close_from_thread(self) -> None:
+        """The same as `close`, from a thread without a loop; ends the background loop too."""
+        place = self._place
+        if place is not None:
+            if place.loop.is_running():
+                self.wait(self.close, "aclose")
+            else:
+                asyncio.run(self.close())
+        self.stop_background()
+
+    def abandon(self) -> None:
+        """Let go of the store from anywhere, without waiting: nobody will come back to it."""
+        if _on_a_loop():
+            place, self._place = self._place, None
+            if place is not None:
+                place.queue.abandon()
+            self.stop_background()
+        else:
+            self.close_from_thread()
+
+    def stop_background(self) -> None:
+        """End the background loop, if there is one and the store is not there."""
+        with self._lock:
+            if self._place is None or not self._background.is_loop(self._place.loop):
+                self._background.stop()
+
+    def forked(self) -> None:
+        """This is a new process: the parent's loops and threads are not here."""
+        self._lock = threading.Lock()
+        self._place = None
+        self._background = Background(self._clock)
+
+    async def _at(self, place: Place, work: Callable[[Queue], Awaitable[T]]) -> T:
+        if not place.ready:
+            await place.prepare(self._declared)
+        return await work(place.queue)
+
+    def _enter(self, loop: asyncio.AbstractEventLoop) -> Place:
+        """The place to go to from `loop`; it does not move until it is left."""
+        with self._lock:
+            place = self._place
+            if place is None or (place.loop is not loop and self._gives_way(place)):
+                place = self._place = self._move(loop)
+            place.users += 1
+            return place
+
+    def _leave(self, place: Place) -> None:
+        with self._lock:
+            place.users -= 1
+
+    def _gives_way(self, place: Place) -> bool:
+        if not place.loop.is_running():
+            return True
+        return place.users == 0 and self._background.is_loop(place.loop)
+
+    def _move(self, loop: asyncio.AbstractEventLoop) -> Place:
+        store = self._kept or self._make_store()
+        if isinstance(store, MemoryStore):
+            self._kept = store  # its jobs are where the object is
+        return Place(loop, store, Queue(store, self._clock, self._on_full, self._shed), self._place)
+
+    def _loop_for_threads(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._place is not None and self._place.loop.is_running():
+                return self._place.loop
+            return self._background.loop()
+
+
+class _LoopEnded(Exception):
+    """The loop that did the work ended before the work did."""
+
+
+def _on_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _result(future: Future[T], loop: asyncio.AbstractEventLoop) -> T:
+    """Wait for a loop's work, and look now and then whether the loop still runs."""
+    while True:
+        try:
+            return future.result(timeout=1.0)
+        except CancelledError:
+            if loop.is_running():
+                raise
+            raise _LoopEnded from None
+        except TimeoutError:
+            if future.done():
+                return future.result()
+            if not loop.is_running():
+                future.cancel()
+                raise _LoopEnded from None
+        except BaseException:
+            future.cancel()  # Ctrl-C here: nobody waits for the rest
+            raise
+
+
+_HOMES: Final[WeakSet[Home]] = WeakSet()
+
+
+def _forked() -> None:
+    for home in list(_HOMES):
+        home.forked()
+
+
+os.register_at_fork(after_in_child=_forked)

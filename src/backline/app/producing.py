@@ -1,0 +1,166 @@
+"""Enqueueing, and what tasks and handles ask of their app."""
+
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, TypeVar, Unpack
+
+from backline.app.home import Home
+from backline.app.immediate import Immediate
+from backline.app.working import Parts
+from backline.clock import Clock
+from backline.job import Enqueued, JobId, JobRecord, JobRequest
+from backline.queue import OnFull, Queue
+from backline.store import Cancelling, QueueSettings, Store
+from backline.task import AnyTask, Job, Options, Registry, SyncTask, check_headers, remote_task
+
+T = TypeVar("T")
+
+HeadersHook: TypeAlias = Callable[[], Mapping[str, str]]
+
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+class Producing:
+    """The half of an app that a service uses: it enqueues, and looks after what it enqueued.
+
+    Implements `task.Producer` and `task.Desk`.
+    """
+
+    def __init__(self, clock: Clock, make_store: Callable[[], Store]) -> None:
+        self.clock = clock
+        self._parts = Parts(clock)
+        self._make_store = make_store
+        self._headers: list[HeadersHook] = []
+        self._queues: dict[str, QueueSettings] = {}
+        self._on_full: dict[str, OnFull] = {}
+        self._shed: Counter[str] = Counter()
+        self._home = self._make_home(make_store)
+        self._immediate: Immediate | None = None
+
+    @property
+    def registry(self) -> Registry:
+        """The tasks declared on this app."""
+        return self._parts.registry
+
+    def remote(self, name: str, **options: Unpack[Options]) -> SyncTask[..., Any]:
+        """A task whose code is not in this process, to enqueue its jobs by its name.
+
+        Its arguments are checked by the worker that has the code. Raises ConfigError.
+        """
+        return remote_task(name, self).using(**options)
+
+    def enqueue(self, task: str, *args: Any, **kwargs: Any) -> Job[Any]:
+        """Enqueue a job of the task of this name, declared here or not.
+
+        The same as `enqueue` of the task; one that is not declared here has the default
+        options (`remote` takes others).
+        """
+        return self._named(task).enqueue(*args, **kwargs)
+
+    async def aenqueue(self, task: str, *args: Any, **kwargs: Any) -> Job[Any]:
+        """Enqueue a job of the task of this name, declared here or not.
+
+        The same as `aenqueue` of the task; one that is not declared here has the default
+        options (`remote` takes others).
+        """
+        return await self._named(task).aenqueue(*args, **kwargs)
+
+    def enqueue_many(self, jobs: Iterable[JobRequest]) -> list[Job[Any]]:
+        """Enqueue many jobs, made by `task.job(...)`, in one commit: all of them or none.
+
+        Returns their handles in the same order. Raises QueueFull, StoreError; UniqueConflict
+        comes after the commit of all the others. Repeating a call with the same jobs adds
+        nothing twice. On a running event loop use `aenqueue_many`.
+        """
+        requests = list(jobs)
+        return self.wait(lambda: self.aenqueue_many(requests), "aenqueue_many")
+
+    async def aenqueue_many(self, jobs: Iterable[JobRequest]) -> list[Job[Any]]:
+        """Enqueue many jobs, made by `task.job(...)`, in one commit: all of them or none.
+
+        Returns their handles in the same order. Raises QueueFull, StoreError; UniqueConflict
+        comes after the commit of all the others. Repeating a call with the same jobs adds
+        nothing twice.
+        """
+        requests = list(jobs)
+        answers = await self._home.run(lambda queue: self._enqueue(queue, requests))
+        if answers is None:
+            return [self._dropped(request) for request in requests]
+        pairs = zip(requests, answers, strict=True)
+        return [Job(answer.id, request.task, self, added=answer.added) for request, answer in pairs]
+
+    def job(self, job_id: JobId) -> Job[Any]:
+        """The handle of a job that was enqueued earlier, or elsewhere."""
+        return Job(job_id, "", self)
+
+    @property
+    def shed_counts(self) -> Mapping[str, int]:
+        """How many jobs this process dropped because of `on_full="shed"`, by queue."""
+        return dict(self._shed)
+
+    # What tasks and handles ask of their app.
+
+    def new_id(self) -> JobId:
+        """A fresh id for a job."""
+        return self.clock.new_id()
+
+    def headers_now(self) -> Mapping[str, str]:
+        """What the headers hooks say in the context of the caller."""
+        if not self._headers:
+            return _NO_HEADERS
+        found: dict[str, str] = {}
+        for hook in self._headers:
+            found |= check_headers(hook(), f"the hook {getattr(hook, '__name__', hook)}")
+        return found
+
+    async def send(self, request: JobRequest) -> Job[Any]:
+        """Enqueue one job; returns after the commit."""
+        answers = await self._home.run(lambda queue: self._enqueue(queue, (request,)))
+        if answers is None:
+            return self._dropped(request)
+        return Job(answers[0].id, request.task, self, added=answers[0].added)
+
+    async def fetch(self, job_id: JobId) -> JobRecord | None:
+        """The job as the store sees it now, None if unknown or purged."""
+        return await self._home.run(lambda queue: queue.fetch(job_id))
+
+    async def ended(self, job_id: JobId, timeout: float | None) -> JobRecord:
+        """Wait until the job has ended. Raises ResultTimeout, JobNotFound."""
+        return await self._home.run(lambda queue: queue.ended(job_id, timeout))
+
+    def decode(self, record: JobRecord) -> Any:
+        """What the job returned, typed by its task's annotation. Raises InvalidResult."""
+        return self._named(record.task).codec.decode_result(record.result)
+
+    async def cancel(self, job_id: JobId) -> Cancelling:
+        """Cancel the job: at once before it starts, else by a request to its worker."""
+        return await self._home.run(lambda queue: queue.cancel(job_id))
+
+    async def redrive(self, job_id: JobId) -> bool:
+        """Make a dead, cancelled or expired job ready again. True: this call did it."""
+        return await self._home.run(lambda queue: queue.redrive(job_id))
+
+    def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
+        """Do `work` from sync code. Raises BacklineError, naming `twin`, on a running loop."""
+        return self._home.wait(work, twin)
+
+    async def _enqueue(self, queue: Queue, requests: Sequence[JobRequest]) -> list[Enqueued] | None:
+        answers = await queue.enqueue(requests)
+        if self._immediate is not None and answers is not None:
+            await self._immediate.after(queue.store, [answer.id for answer in answers])
+        return answers
+
+    def _named(self, name: str) -> AnyTask:
+        return self.registry.get(name) or remote_task(name, self)
+
+    def _dropped(self, request: JobRequest) -> Job[Any]:
+        return Job(request.id, request.task, self, accepted=False, added=False)
+
+    def _make_home(self, make_store: Callable[[], Store]) -> Home:
+        return Home(
+            make_store,
+            self.clock,
+            lambda queue: self._on_full.get(queue, OnFull.RAISE),
+            lambda: list(self._queues.values()),
+            self._shed,
+        )

@@ -1,0 +1,153 @@
+"""Workers inside the app's own process: embedded, and until there is nothing to do."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from backline.clock import Clock
+from backline.errors import ConfigError
+from backline.job import Lane
+from backline.states import State
+from backline.store import QueueStats, Store
+from backline.task import Registry
+from backline.worker import (
+    Board,
+    EmbeddedWorker,
+    Lifespan,
+    Middleware,
+    Observer,
+    Run,
+    Worker,
+    WorkerSettings,
+)
+
+_PROMOTE: Final = 1_000
+_FIRST_LOOK_S: Final = 0.01
+_LONGEST_LOOK_S: Final = 1.0
+
+
+class Parts:
+    """What of an app its workers need."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.registry = Registry()
+        self.lifespan: Lifespan | None = None
+        self.middleware: list[Middleware] = []
+
+    def make_worker(
+        self,
+        store: Store,
+        settings: WorkerSettings,
+        board: Board,
+        *,
+        observer: Observer | None = None,
+        innermost: Sequence[Middleware] = (),
+    ) -> Worker:
+        """A worker of the app, for a store that is open on the running loop."""
+        return Worker(
+            store,
+            self.registry,
+            settings,
+            clock=self.clock,
+            board=board,
+            lifespan=self.lifespan,
+            middleware=(*self.middleware, *innermost),
+            observer=observer,
+        )
+
+    def embed(
+        self,
+        store: Store,
+        settings: WorkerSettings,
+        second_store: Callable[[], Store] | None = None,
+        *,
+        observer: Observer | None = None,
+        innermost: Sequence[Middleware] = (),
+    ) -> EmbeddedWorker:
+        """A worker with its heartbeat and reaper, in this process."""
+        board = Board.private(settings.most_held, settings.name)
+        worker = self.make_worker(store, settings, board, observer=observer, innermost=innermost)
+        return EmbeddedWorker(worker, store, self.clock, second_store)
+
+
+async def drain(
+    parts: Parts,
+    store: Store,
+    *,
+    scheduled: bool = False,
+    innermost: Sequence[Middleware] = (),
+) -> int:
+    """Work until no job is ready; with `scheduled`, until none is scheduled either.
+
+    Jobs of cells run in this process too. Returns how many runs there were.
+    """
+    runs = 0
+    pause = _FIRST_LOOK_S
+    while True:
+        await store.promote(_PROMOTE)
+        stats = [queue for queue in await store.stats() if not queue.paused]
+        round_ = await _drain_ready(parts, store, stats, innermost)
+        runs += round_
+        if round_:
+            pause = _FIRST_LOOK_S
+        elif scheduled and any(queue.counts.get(State.SCHEDULED) for queue in stats):
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_LOOK_S)
+        else:
+            return runs
+
+
+async def _drain_ready(
+    parts: Parts, store: Store, stats: Iterable[QueueStats], innermost: Sequence[Middleware]
+) -> int:
+    """One worker per lane that has something ready, until there is nothing more."""
+    ready: dict[Lane, dict[str, int]] = {Lane.MAIN: {}, Lane.CELL: {}}
+    for queue in stats:
+        if queue.counts.get(State.READY, 0) > queue.cells:
+            ready[Lane.MAIN][queue.queue] = 1
+        if queue.cells:
+            ready[Lane.CELL][queue.queue] = 1
+    runs: list[Run] = []
+    for lane, queues in ready.items():
+        if queues:
+            settings = WorkerSettings(
+                name=parts.clock.new_id(), queues=queues, lane=lane, drain=True
+            )
+            embedded = parts.embed(store, settings, observer=runs.append, innermost=innermost)
+            async with embedded:
+                await embedded.finished()
+    return len(runs)
+
+
+def weights(
+    queues: str | Iterable[str] | Mapping[str, int] | None, known: Iterable[str]
+) -> dict[str, int]:
+    """The queues a worker serves, each with its weight.
+
+    "mail,default=3", a list of names, or names with weights; None: every queue that is known
+    here. Raises ConfigError.
+    """
+    if queues is None:
+        return dict.fromkeys(sorted({"default", *known}), 1)
+    if isinstance(queues, Mapping):
+        return dict(queues)
+    names = queues.split(",") if isinstance(queues, str) else queues
+    found: dict[str, int] = {}
+    for name in names:
+        queue, _, weight = name.strip().partition("=")
+        if not queue or not (weight or "1").isdecimal():
+            raise ConfigError(f"queues are written mail,default=3, not {name!r}")
+        found[queue] = int(weight or 1)
+    return found
+
+
+@asynccontextmanager
+async def opened(store: Store) -> AsyncIterator[Store]:
+    """A store that is open while inside."""
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()

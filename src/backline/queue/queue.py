@@ -1,0 +1,168 @@
+"""Enqueueing over a store."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from typing import Final
+
+from backline.batching import Batcher
+from backline.clock import Clock
+from backline.errors import StoreError, StoreUnavailable
+from backline.job import SECOND, Enqueued, JobId, JobRecord, JobRequest, Micros, Refused
+from backline.queue.admission import (
+    Distinct,
+    OnFull,
+    conflict,
+    distinct,
+    never_fits,
+    queue_full,
+)
+from backline.queue.bell import Bell
+from backline.queue.results import Results
+from backline.store import Call, Cancelling, Hint, Store
+
+log = logging.getLogger("backline.queue")
+
+MOST_JOBS: Final = 1_000
+"""Jobs that share one commit, at most, unless one call has more."""
+PATIENCE: Final[Micros] = 5 * SECOND
+"""How long an enqueue rides out a store that is away."""
+_FIRST_WAIT_S: Final = 0.02
+_LONGEST_WAIT_S: Final = 1.0
+
+
+class Queue:
+    """Enqueues jobs in a store and waits for them; belongs to one event loop.
+
+    Concurrent calls share commits. `on_full` says for a queue's name what to do when it is
+    full.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        on_full: Callable[[str], OnFull] = lambda _: OnFull.RAISE,
+        shed: Counter[str] | None = None,
+        *,
+        patience: Micros = PATIENCE,
+    ) -> None:
+        self.store = store
+        self.shed = Counter() if shed is None else shed
+        """How many jobs were dropped by `on_full="shed"`, by queue."""
+        self._clock = clock
+        self._on_full = on_full
+        self._patience = patience / SECOND
+        self._bell = Bell(store, [Hint.FINISHED])
+        self._results = Results(store, self._bell)
+        self._batches = Batcher(
+            store.enqueue, most=MOST_JOBS, weight=len, keys=_keys, shared=(StoreError,)
+        )
+
+    async def enqueue(self, call: Sequence[JobRequest]) -> list[Enqueued] | None:
+        """Add jobs, all or none; one answer per job, in order, once they are committed.
+
+        None: a queue of the call was full and sheds. A job whose unique key was taken answers
+        the holder's id. Raises QueueFull, StoreError, and UniqueConflict, with which the rest
+        of the call was added, unless the conflict was between two jobs of the call itself. A
+        store that is away is asked again, with the same ids, for `patience`.
+        """
+        if not call:
+            return []
+        alone = distinct(call)
+        answer = await self._admitted(alone)
+        if answer is None:
+            return None
+        for request, stored in zip(alone.requests, answer, strict=True):
+            if stored.conflict:
+                raise conflict(request, stored.id)
+        return answer if len(call) == 1 else alone.answers(answer, call)
+
+    async def fetch(self, job_id: JobId) -> JobRecord | None:
+        """The job as it is now, None if unknown or purged."""
+        [record] = await self.store.get([job_id])
+        return record
+
+    async def ended(self, job_id: JobId, timeout: float | None) -> JobRecord:
+        """Wait until the job has ended. Raises ResultTimeout, JobNotFound."""
+        return await self._results.ended(job_id, timeout)
+
+    async def cancel(self, job_id: JobId) -> Cancelling:
+        """Cancel the job: at once before it starts, else by a request to its worker."""
+        [done] = await self.store.cancel([job_id])
+        return done
+
+    async def redrive(self, job_id: JobId) -> bool:
+        """Make a dead, cancelled or expired job ready again. True: this call did it."""
+        [done] = await self.store.redrive([job_id])
+        return done
+
+    async def close(self) -> None:
+        """Finish what is being enqueued; whoever waits for a result is cancelled."""
+        await self._batches.idle()
+        await self._results.close()
+        await self._bell.close()
+
+    def abandon(self) -> None:
+        """Let go of the loop at once: whoever still waits is cancelled."""
+        self._results.abandon()
+        self._bell.abandon()
+
+    async def _admitted(self, call: Distinct) -> list[Enqueued] | None:
+        """Send a call until it is taken, or is not to be."""
+        wait = _FIRST_WAIT_S
+        while True:
+            answer = await self._send(call.requests)
+            if not isinstance(answer, Refused):
+                return answer
+            policy = self._on_full(answer.queue)
+            if policy is OnFull.RAISE or never_fits(answer, call.requests):
+                raise queue_full(answer, call.requests)
+            if policy is OnFull.SHED:
+                self.shed[answer.queue] += len(call.requests)
+                return None
+            # Outside of any batch: whoever is admitted meanwhile does not wait for us. A
+            # job that ended may have made room; that it was only begun is not hinted at.
+            await self._bell.wait(self._clock.rng.uniform(wait / 2, wait))
+            wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    async def _send(self, call: Call) -> list[Enqueued] | Refused:
+        """Send a call; a store that is away is asked again for as long as patience lasts."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience
+        wait = _FIRST_WAIT_S
+        unsure = False
+        while True:
+            try:
+                answer = await self._batches.submit(call)
+                known = await self._known(call) if unsure and isinstance(answer, Refused) else None
+            except StoreUnavailable as error:
+                unsure = True
+                if loop.time() + wait > until:
+                    raise
+                log.warning("the store is away, enqueueing again in %.2f s: %s", wait, error)
+            else:
+                return known or answer
+            await asyncio.sleep(self._clock.rng.uniform(wait / 2, wait))
+            wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    async def _known(self, call: Call) -> list[Enqueued] | None:
+        """The answer to a call that was refused after an earlier sending got no reply.
+
+        If any of its jobs is known, that sending was applied, all of it, and the queue is
+        full because of it: what is unknown then had its unique key taken.
+        """
+        records = await self.store.get([request.id for request in call])
+        if not any(records):
+            return None
+        return [
+            Enqueued(request.id, added=bool(r)) for request, r in zip(call, records, strict=True)
+        ]
+
+
+def _keys(call: Call) -> set[Hashable]:
+    """What two calls of one batch must not share."""
+    keys: set[Hashable] = {request.id for request in call}
+    keys.update((request.unique_key,) for request in call if request.unique_key is not None)
+    return keys
