@@ -89,6 +89,7 @@ class Watchman:
         if self._loop is None:
             return
         now = self._clock.tick()
+        self._board.beat(now)  # at least once a second while anything runs
         replies = self._board.any_reply()
         soonest = now + _LOOK
         for run in list(self._running):
