@@ -1,0 +1,151 @@
+"""Adding jobs: admission, unique keys, and one insert for all of them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+
+from backline.job import Enqueued, JobRequest, Micros, Refused
+from backline.states import State
+from backline.store import Call, Hint
+from backline.stores.sqlite import keys
+from backline.stores.sqlite.statements import statement
+from backline.stores.sqlite.transaction import (
+    QueueRow,
+    Transaction,
+    dumps,
+    rate,
+    rate_since,
+)
+
+_ENQUEUE: Final = statement("enqueue")
+_ADDED: Final = statement("added")
+_KNOWN: Final = statement("known")
+_RATES: Final = statement("rates")
+
+_ids: Final = msgspec.json.Decoder(list[str])
+_added: Final = msgspec.json.Decoder(list[tuple[int, str, str, int]])
+
+
+def enqueue(tx: Transaction, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+    """See `backline.store.Store.enqueue`."""
+    queues = tx.queues({job.queue for job in chain.from_iterable(calls)}, make=True)
+    refusals = _refusals(tx, calls, queues)
+    admitted = [job for at, call in enumerate(calls) if at not in refusals for job in call]
+    placed = keys.Placed({}, set(), [])
+    keyed = [job for job in admitted if job.unique_key is not None]
+    if keyed:
+        known = _known(tx, keyed)
+        placed = keys.place(tx, [job for job in keyed if job.id not in known])
+        skipped = known | placed.refused.keys()
+        admitted = [job for job in admitted if job.id not in skipped]
+    if admitted:
+        _insert(tx, admitted, queues, placed.waiting)
+    keys.take(tx, placed.taking)
+    answers = placed.refused
+    return [
+        refusals[at]
+        if at in refusals
+        else [answers.get(job.id) or Enqueued(job.id) for job in call]
+        for at, call in enumerate(calls)
+    ]
+
+
+def _refusals(
+    tx: Transaction, calls: Sequence[Call], queues: Mapping[str, QueueRow]
+) -> dict[int, Refused]:
+    """The calls that do not fit, by their place; those that do take up room."""
+    if all(queue.max_depth is None for queue in queues.values()):
+        return {}
+    refusals: dict[int, Refused] = {}
+    for at, call in enumerate(calls):
+        full = _full(Counter(job.queue for job in call), queues)
+        if full is not None:
+            # The repeat of a lost reply adds nothing, so it is not refused.
+            known = _known(tx, call)
+            call = [job for job in call if job.id not in known]  # noqa: PLW2901
+            full = _full(Counter(job.queue for job in call), queues)
+        if full is None:
+            for job in call:
+                queues[job.queue].depth += 1
+        else:
+            assert full.max_depth is not None
+            refusals[at] = Refused(full.name, full.depth, full.max_depth, drain_rate(tx, full.id))
+    return refusals
+
+
+def _full(arriving: Mapping[str, int], queues: Mapping[str, QueueRow]) -> QueueRow | None:
+    """The first queue that cannot take what arrives."""
+    for name, count in arriving.items():
+        queue = queues[name]
+        if queue.max_depth is not None and queue.depth + count > queue.max_depth:
+            return queue
+    return None
+
+
+def drain_rate(tx: Transaction, queue: int) -> float:
+    """Jobs per second that left the queue within the last minute."""
+    for found, ended, first in tx.db.rows(_RATES, {"since": rate_since(tx.tick)}):
+        if found == queue:
+            return rate(ended, first, tx.tick)
+    return 0.0
+
+
+def _known(tx: Transaction, jobs: Sequence[JobRequest]) -> set[str]:
+    return set(_ids.decode(tx.db.value(_KNOWN, {"ids": dumps([job.id for job in jobs])})))
+
+
+def _insert(
+    tx: Transaction,
+    jobs: Sequence[JobRequest],
+    queues: Mapping[str, QueueRow],
+    waiting: set[str],
+) -> None:
+    ids = {name: queue.id for name, queue in queues.items()}
+    now = tx.now
+    rows: list[tuple[Any, ...]] = []
+    payloads: list[bytes] = []
+    start = 1
+    for job in jobs:
+        due = now + job.delay if job.run_at is None else job.run_at
+        state = "ready" if due <= now else "scheduled"
+        if waiting and job.id in waiting:
+            state = "waiting"
+        payload = bytes(job.payload)
+        length = len(payload)
+        rows.append(
+            (
+                job.id, job.task, ids[job.queue], job.lane, state, -job.priority, due,
+                _expiry(job, now), job.terms, job.unique_key, job.headers, job.tags,
+                start, length,
+            )
+        )  # fmt: skip
+        payloads.append(payload)
+        start += length
+    params = {"jobs": dumps(rows), "payloads": b"".join(payloads), "now": now}
+    added = tx.db.run(_ENQUEUE, params)
+    if added == len(rows):
+        counts = Counter((row[2], row[3], row[4]) for row in rows)
+        moves = [(*key, n) for key, n in counts.items()]
+    else:
+        moves = _count_added(tx, added)
+    for queue, lane, state, n in moves:
+        tx.count(queue, state, lane, n)
+        if state != State.WAITING:
+            tx.hints.add(Hint.WORK)
+
+
+def _count_added(tx: Transaction, added: int) -> list[tuple[int, str, str, int]]:
+    if not added:
+        return []
+    last = tx.db.last_rowid()
+    params = {"first": last - added + 1, "last": last}
+    return _added.decode(tx.db.value(_ADDED, params))
+
+
+def _expiry(job: JobRequest, now: Micros) -> Micros | None:
+    if job.expires_at is None and job.expires_in is not None:
+        return now + job.expires_in
+    return job.expires_at

@@ -1,0 +1,251 @@
+"""The hot path: record how runs ended and hand out new leases, in one commit."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from backline.job import (
+    Ack,
+    Acked,
+    AttemptError,
+    Charge,
+    LeasedJob,
+    Micros,
+    Terms,
+    WorkerName,
+)
+from backline.states import TERMINAL, State
+from backline.store import Demand, Exchange
+from backline.stores.sqlite import keys, moves, rows
+from backline.stores.sqlite.statements import statement
+from backline.stores.sqlite.transaction import QueueRow, Transaction, dumps
+
+_ACKED: Final = statement("acked")
+_SUCCEED: Final = statement("succeed")
+_ACK: Final = statement("ack")
+_BEGIN_CALL: Final = statement("begin_call")
+_REPEATS: Final = statement("repeats")
+_LEASE: Final = statement("lease")
+_LEASED: Final = statement("leased")
+_LEASED_ROWS: Final = statement("leased_rows")
+_NEXT_IN: Final = statement("next_in")
+_EXPIRING: Final = statement("expiring")
+
+_ALREADY: Final = -1
+_EXPIRE_BITE: Final = 1_000
+_PLAIN_KEEPS: Final = 8
+"""Successes are recorded by one statement for each `keep`; rarer ones go with the rest."""
+
+
+class _Met(msgspec.Struct, array_like=True, gc=False):
+    """What an ack met: the running job, or why it does not apply."""
+
+    seq: int
+    queue: int
+    lane: str
+    cancel: bool
+    keyed: bool
+
+
+_met: Final = msgspec.json.Decoder(list[_Met])
+_leased: Final = msgspec.json.Decoder(list[LeasedJob])
+
+
+class Call(msgspec.Struct, frozen=True):
+    """The arguments of `Store.exchange`."""
+
+    worker: WorkerName
+    call: int
+    acks: Sequence[Ack]
+    demand: Demand
+    ttl: Micros
+
+
+def exchange(tx: Transaction, call: Call) -> Exchange:
+    """See `backline.store.Store.exchange`."""
+    acked = _settle(tx, call.worker, call.acks) if call.acks else []
+    if not call.demand:
+        return Exchange(acked, [])
+    queues = tx.queues({queue for queue, _ in call.demand})
+    jobs = _lease(tx, call, queues)
+    ids = dumps([queue.id for queue in queues.values()])
+    return Exchange(acked, jobs, tx.db.value(_NEXT_IN, {"queues": ids, "now": tx.now}))
+
+
+def _settle(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> list[Acked]:
+    tokens = [(ack.id, ack.attempt, int(ack.if_overdue)) for ack in acks]
+    params = {"acks": dumps(tokens), "worker": worker, "tick": tx.tick}
+    met = _met.decode(tx.db.value(_ACKED, params))
+    answers: list[Acked] = []
+    book = _Book(tx, worker)
+    seen: set[int] = set()
+    for ack, job in zip(acks, met, strict=True):
+        seq = job.seq
+        if seq < 0:
+            answers.append(Acked.ALREADY if seq == _ALREADY else Acked.LOST)
+        elif seq in seen:
+            answers.append(Acked.ALREADY)  # twice in one call
+        else:
+            seen.add(seq)
+            book.enter(ack, job)
+            answers.append(Acked.APPLIED)
+    book.write()
+    return answers
+
+
+class _Book:
+    """The acks of one call that apply, sorted by the statement that records them."""
+
+    def __init__(self, tx: Transaction, worker: WorkerName) -> None:
+        self._tx = tx
+        self._worker = worker
+        self._plain: defaultdict[Micros, list[int]] = defaultdict(list)
+        self._full: list[tuple[Any, ...]] = []
+        self._results: list[bytes] = []
+        self._start = 1
+        self._moved: Counter[tuple[int, str, State, str]] = Counter()
+        self._keyed: list[int] = []
+
+    def enter(self, ack: Ack, job: _Met) -> None:
+        """An ack that applies to a running job."""
+        target: State = ack.state
+        if (
+            target is State.SUCCEEDED
+            and ack.result is None
+            and ack.error is None
+            and ack.lane is None
+            and ack.charge is Charge.NONE
+            and (ack.keep in self._plain or len(self._plain) < _PLAIN_KEEPS)
+        ):
+            self._plain[ack.keep].append(job.seq)
+            lane = job.lane
+        else:
+            if job.cancel and target not in TERMINAL:
+                target = State.CANCELLED
+            lane = ack.lane or job.lane
+            self._enter_full(ack, job.seq, target)
+        self._moved[job.queue, job.lane, target, lane] += 1
+        if job.keyed and target in TERMINAL:
+            self._keyed.append(job.seq)
+
+    def _enter_full(self, ack: Ack, seq: int, target: State) -> None:
+        now, charge = self._tx.now, ack.charge
+        start = length = 0
+        if ack.result is not None:
+            result = bytes(ack.result)
+            start, length = self._start, len(result)
+            self._results.append(result)
+            self._start += length
+        self._full.append(
+            (
+                seq,
+                target,
+                now + ack.delay if target is State.SCHEDULED else None,
+                now + ack.keep if target in TERMINAL else None,
+                int(charge is Charge.FAILURE),
+                int(charge is Charge.LOSS),
+                int(charge is Charge.RELEASE),
+                ack.lane,
+                start,
+                length,
+                None if ack.error is None else rows.dated(ack.error, now),
+            )
+        )
+
+    def write(self) -> None:
+        """Record them all, with everything that follows from it."""
+        tx = self._tx
+        params = {"worker": self._worker, "now": tx.now}
+        for keep, seqs in self._plain.items():
+            tx.db.run(_SUCCEED, {**params, "seqs": dumps(seqs), "keep": keep})
+        if self._full:
+            results = b"".join(self._results)
+            tx.db.run(_ACK, {**params, "acks": dumps(self._full), "results": results})
+        for (queue, lane, target, to_lane), n in self._moved.items():
+            tx.moved(queue, lane, State.RUNNING, target, n, to_lane=to_lane)
+        keys.ended(tx, self._keyed)
+
+
+def _lease(tx: Transaction, call: Call, queues: Mapping[str, QueueRow]) -> list[LeasedJob]:
+    params = {"worker": call.worker, "call": call.call, "tick": tx.tick}
+    if not tx.db.run(_BEGIN_CALL, params):
+        again = tx.db.value(_REPEATS, params)
+        return _read_leased(tx, call)[0] if again else []
+    expiring = tx.db.value(_EXPIRING, {"now": tx.now})
+    if expiring:
+        moves.expire(tx, _EXPIRE_BITE)
+    jobs: list[LeasedJob] = []
+    want = dict(call.demand)
+    while _grant(tx, call, queues, want, expiring):
+        jobs, unreadable = _read_leased(tx, call)
+        if not unreadable:
+            break
+        have = Counter((job.queue, job.lane) for job in jobs)
+        want = {key: n - have[key] for key, n in call.demand.items()}
+    return jobs
+
+
+def _grant(
+    tx: Transaction,
+    call: Call,
+    queues: Mapping[str, QueueRow],
+    want: Demand,
+    expiring: int,
+) -> int:
+    """Lease ready jobs; returns how many."""
+    leased = 0
+    for (name, lane), most in want.items():
+        queue = queues.get(name)
+        if queue is None or queue.paused or most <= 0:
+            continue
+        got = tx.db.run(
+            _LEASE,
+            {
+                "queue": queue.id,
+                "lane": lane,
+                "want": most,
+                "worker": call.worker,
+                "call": call.call,
+                "until": tx.tick + call.ttl,
+                "now": tx.now,
+                "expiring": expiring,
+            },
+        )
+        if got:
+            leased += got
+            tx.moved(queue.id, lane, State.READY, State.RUNNING, got)
+    return leased
+
+
+def _read_leased(tx: Transaction, call: Call) -> tuple[list[LeasedJob], int]:
+    """The jobs that this call leased and that still run, and how many of them went dead
+    because they cannot be read."""
+    params = {"worker": call.worker, "call": call.call}
+    [(count, text)] = tx.db.rows(_LEASED, params)
+    if not count:
+        return [], 0
+    try:
+        jobs = _leased.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        jobs = []
+    if len(jobs) != count:
+        jobs = _salvage(tx, call)
+    return jobs, count - len(jobs)
+
+
+def _salvage(tx: Transaction, call: Call) -> list[LeasedJob]:
+    jobs: list[LeasedJob] = []
+    book = _Book(tx, call.worker)
+    for row in tx.db.rows(_LEASED_ROWS, {"worker": call.worker, "call": call.call}):
+        seq, queue, keyed, *cells = row
+        try:
+            jobs.append(rows.leased_job(cells))
+        except (msgspec.MsgspecError, ValueError) as error:
+            job_id, attempt, lane = cells[0], cells[1], cells[4]
+            why = AttemptError(attempt, "malformed", str(error))
+            ack = Ack(job_id, attempt, State.DEAD, keep=Terms().keep_dead, error=why)
+            book.enter(ack, _Met(seq, queue, lane, cancel=False, keyed=bool(keyed)))
+    book.write()
+    return jobs

@@ -1,0 +1,161 @@
+"""Unique keys: who holds one, and who waits for its turn to."""
+
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from backline.job import Enqueued, JobId, JobRequest, Micros, OnConflict, Terms
+from backline.states import QUEUED, State
+from backline.stores.sqlite.statements import statement
+from backline.stores.sqlite.transaction import Place, Transaction, dumps, seqs_of
+
+_KEYS: Final = statement("keys")
+_KEYS_OF: Final = statement("keys_of")
+_TAKE: Final = statement("take_keys")
+_SUCCESSIONS: Final = statement("successions")
+_SUCCEED: Final = statement("succeed_key")
+_ADMIT: Final = statement("admit_successor")
+_FREE: Final = statement("free_keys")
+_END: Final = statement("end")
+
+
+class KeyRow(msgspec.Struct, array_like=True, gc=False):
+    """A unique key and its holder."""
+
+    name: str
+    holder: JobId
+    seq: int
+    """0: the holder is purged."""
+    queue: int
+    lane: str
+    state: State
+    predecessor: int
+    """The row of the job that the holder waits for; 0: none."""
+    taken: bool
+    until: Micros
+
+
+class Succession(msgspec.Struct, array_like=True, gc=False):
+    """A unique key whose holder waits for the end of another job."""
+
+    name: str
+    holder: JobId
+    seq: int
+    queue: int
+    lane: str
+    due: Micros
+    predecessor: int
+    predecessor_id: JobId | None
+
+
+class Taking(NamedTuple):
+    """A job that is to hold a key from now on."""
+
+    name: str
+    holder: JobId
+    until: Micros
+    predecessor: int | None
+
+
+class Placed(NamedTuple):
+    """What the keys of new jobs say of them."""
+
+    refused: dict[JobId, Enqueued]
+    """The answers for jobs that are not to be added."""
+    waiting: set[JobId]
+    taking: list[Taking]
+
+
+_key_rows: Final = msgspec.json.Decoder(list[KeyRow])
+_successions: Final = msgspec.json.Decoder(list[Succession])
+_keys_of: Final = msgspec.json.Decoder(list[tuple[int, str, JobId, Micros]])
+
+
+def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
+    """Decide on new jobs with unique keys, no two alike; cancels those they replace."""
+    names = [job.unique_key for job in jobs if job.unique_key is not None]
+    rows = _read(tx, names)
+    placed = Placed({}, set(), [])
+    replaced: list[Place] = []
+    for job in jobs:
+        assert job.unique_key is not None
+        row = rows.get(job.unique_key)
+        predecessor = 0
+        if row is not None and row.taken:
+            if job.on_conflict is not OnConflict.REPLACE:
+                conflict = job.on_conflict is OnConflict.RAISE
+                placed.refused[job.id] = Enqueued(row.holder, added=False, conflict=conflict)
+                continue
+            predecessor = row.predecessor
+            if row.state is State.RUNNING:
+                predecessor = row.seq
+            elif row.state in QUEUED:
+                replaced.append(Place(row.seq, row.queue, row.lane, row.state, keyed=True))
+        if predecessor:
+            placed.waiting.add(job.id)
+        until = tx.now + job.unique_for
+        placed.taking.append(Taking(job.unique_key, job.id, until, predecessor or None))
+    if replaced:
+        end(tx, replaced, State.CANCELLED)
+    return placed
+
+
+def take(tx: Transaction, taking: Sequence[Taking]) -> None:
+    """Let jobs hold their keys, in the place of whoever did."""
+    if taking:
+        tx.db.run(_TAKE, {"keys": dumps(taking)})
+
+
+def end(tx: Transaction, places: Collection[Place], state: State) -> None:
+    """End jobs that are not running, their keys aside."""
+    params = {"seqs": seqs_of(places), "state": state, "now": tx.now, "keep": Terms().keep}
+    tx.db.run(_END, params)
+    tx.moved_all(places, state)
+
+
+def ended(tx: Transaction, seqs: Sequence[int]) -> None:
+    """These jobs, which have unique keys, have ended: let go of what they held."""
+    if not seqs:
+        return
+    over = set(seqs)
+    params = {"seqs": dumps(seqs)}
+    for key in _successions.decode(tx.db.value(_SUCCESSIONS, params)):
+        if key.seq in over:
+            # The successor ended before its turn: the key is the predecessor's again.
+            _succeed(tx, key.name, key.predecessor_id or key.holder)
+        elif key.predecessor in over:
+            _succeed(tx, key.name, key.holder)
+            _admit(tx, key)
+    tx.db.run(_FREE, params)
+
+
+def take_back(tx: Transaction, places: Sequence[Place]) -> None:
+    """These jobs live again: each holds its key if nobody else does."""
+    seqs = [place.seq for place in places if place.keyed]
+    if not seqs:
+        return
+    own = _keys_of.decode(tx.db.value(_KEYS_OF, {"seqs": dumps(seqs)}))
+    rows = _read(tx, [name for _, name, _, _ in own])
+    taking: dict[str, Taking] = {}
+    for _, name, job_id, _ in own:
+        row = rows.get(name)
+        if name not in taking and (row is None or not row.taken or row.holder == job_id):
+            until = row.until if row is not None and row.holder == job_id else tx.now
+            taking[name] = Taking(name, job_id, until, None)
+    take(tx, list(taking.values()))
+
+
+def _read(tx: Transaction, names: Sequence[str]) -> dict[str, KeyRow]:
+    params = {"names": dumps(names), "now": tx.now}
+    return {row.name: row for row in _key_rows.decode(tx.db.value(_KEYS, params))}
+
+
+def _succeed(tx: Transaction, name: str, holder: JobId) -> None:
+    tx.db.run(_SUCCEED, {"name": name, "holder": holder})
+
+
+def _admit(tx: Transaction, key: Succession) -> None:
+    state = State.SCHEDULED if key.due > tx.now else State.READY
+    if tx.db.run(_ADMIT, {"seq": key.seq, "state": state}):
+        tx.moved(key.queue, key.lane, State.WAITING, state)

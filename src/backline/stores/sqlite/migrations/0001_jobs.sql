@@ -1,0 +1,132 @@
+-- 0001: jobs, their queues and keys, and what the store must remember of workers.
+--
+-- One table of jobs, changed in place: an index entry exists only while the job is in the
+-- state that index serves, so a finished job costs one entry by id and one by age, and the
+-- hot path never passes it. Times are microseconds: wall times since 1970 (UTC), but `until`
+-- and every `tick` on the boot clock. JSON is text that SQL passes through unread.
+
+create table meta (
+    name text primary key,
+    value text not null
+) strict, without rowid;
+
+create table queue (
+    id integer primary key,
+    name text not null unique,
+    paused integer not null default 0,
+    max_depth integer,
+    declared text                     -- the settings last declared in code, as JSON
+) strict;
+
+create table job (
+    seq integer primary key,          -- order of enqueue
+    id text not null,
+    queue integer not null references queue (id),
+    lane text not null check (lane in ('main', 'cell')),
+    state text not null check (
+        state in (
+            'waiting', 'scheduled', 'ready', 'running',
+            'succeeded', 'dead', 'cancelled', 'expired'
+        )
+    ),
+    rank integer not null,            -- minus the priority: the smaller the sooner
+    due integer not null,
+    attempt integer not null default 0,
+    failures integer not null default 0,
+    losses integer not null default 0,
+    releases integer not null default 0,
+    cancel integer not null default 0,
+    enqueued_at integer not null,
+    started_at integer,
+    finished_at integer,
+    expires_at integer,
+    purge_at integer,                 -- set when, and only when, the job is over
+    until integer,                    -- the tick at which the lease is over
+    call integer,                     -- the worker's call that leased it
+    worker text,
+    task text not null,
+    unique_key text,
+    terms text not null,
+    headers text not null,
+    tags text not null,
+    payload text not null,
+    progress text,
+    errors text not null default '[]',
+    result text
+) strict;
+
+create unique index job_id on job (id);
+create index job_ready on job (queue, lane, rank, due) where state = 'ready';
+create index job_scheduled on job (queue, due) where state = 'scheduled';
+create index job_waiting on job (queue) where state = 'waiting';
+create index job_held on job (worker, call, rank, due) where state = 'running';
+create index job_until on job (until) where state = 'running';
+create index job_expiry on job (expires_at)
+    where expires_at is not null and attempt = 0 and purge_at is null;
+create index job_over on job (queue, state, purge_at) where purge_at is not null;
+
+-- How many jobs each queue has by state and lane; in place of a state also 'purged', all
+-- that ever were. Moved once a call, in the commit of the moves: nothing is ever counted.
+create table tally (
+    queue integer not null,
+    kind text not null,
+    lane text not null,
+    n integer not null,
+    primary key (queue, kind, lane)
+) strict, without rowid;
+
+-- How many jobs of a queue ended in each second of the last minute.
+create table ended (
+    queue integer not null,
+    second integer not null,
+    n integer not null,
+    primary key (queue, second)
+) strict, without rowid;
+
+-- Who holds a unique key: a live job, or any job until `until`. While `predecessor` lives,
+-- the holder waits for its end.
+create table unique_key (
+    name text primary key,
+    holder text not null,
+    until integer not null,
+    live integer not null,
+    predecessor integer
+) strict, without rowid;
+create index unique_key_lapsing on unique_key (until) where live = 0;
+
+-- What is left of a purged job, so that a late repeat of a call changes nothing.
+create table purged (
+    id text primary key,
+    attempt integer not null,
+    worker text,
+    forget_at integer not null
+) strict, without rowid;
+create index purged_forget on purged (forget_at);
+
+create table worker (
+    name text primary key,
+    call integer,                     -- the last call that leased jobs
+    retired integer not null default 0,
+    seen integer not null             -- the tick of that call
+) strict, without rowid;
+
+create table report (
+    worker text primary key,
+    forget_tick integer not null,
+    body text not null
+) strict, without rowid;
+
+-- For people with a SQLite shell, and for `get` and `find`: what might have been damaged is
+-- bytes, so that it can always be read.
+create view record as
+select
+    job.id, job.state, queue.name as queue, job.lane, -job.rank as priority,
+    job.due, job.attempt, job.failures, job.losses, job.releases, job.cancel,
+    job.enqueued_at, job.started_at, job.finished_at, job.expires_at, job.purge_at,
+    job.worker, cast(job.task as blob) as task, job.unique_key,
+    cast(job.terms as blob) as terms, cast(job.headers as blob) as headers,
+    cast(job.tags as blob) as tags, cast(job.payload as blob) as payload,
+    cast(job.progress as blob) as progress, cast(job.errors as blob) as errors,
+    cast(job.result as blob) as result,
+    job.seq, job.queue as queue_id
+from job join queue on queue.id = job.queue;

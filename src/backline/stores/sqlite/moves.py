@@ -1,0 +1,170 @@
+"""The moves of jobs that no worker makes: by time, and by people."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from backline.job import DAY, JobId, Lease, Micros, Progress
+from backline.states import TERMINAL, State
+from backline.store import Cancelling
+from backline.stores.sqlite import keys, rows
+from backline.stores.sqlite.statements import statement
+from backline.stores.sqlite.transaction import (
+    Place,
+    Transaction,
+    dumps,
+    rate_since,
+    seqs_of,
+)
+
+_DUE: Final = statement("due")
+_PROMOTE: Final = statement("promote")
+_PAST_EXPIRY: Final = statement("past_expiry")
+_PLACES: Final = statement("places")
+_REQUEST_CANCEL: Final = statement("request_cancel")
+_REDRIVE: Final = statement("redrive")
+_PAST_KEEP: Final = statement("past_keep")
+_REMEMBER: Final = statement("remember")
+_PURGE: Final = statement("purge")
+_FORGET: Final = statement("forget")
+_FORGET_KEYS: Final = statement("forget_keys")
+_FORGET_WORKERS: Final = statement("forget_workers")
+_FORGET_REPORTS: Final = statement("forget_reports")
+_FORGET_ENDED: Final = statement("forget_ended")
+_RUNNING: Final = statement("running")
+_EXTEND: Final = statement("extend")
+_PROGRESS: Final = statement("progress")
+_RETIRE: Final = statement("retire")
+
+_seqs: Final = msgspec.json.Decoder(list[int])
+
+_REDRIVABLE: Final = TERMINAL - {State.SUCCEEDED}
+
+
+def retire(tx: Transaction, worker: str) -> None:
+    """See `backline.store.Store`, as for everything here."""
+    tx.db.run(_RETIRE, {"worker": worker, "tick": tx.tick})
+
+
+def extend(tx: Transaction, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
+    seqs = _running(tx, leases)
+    held = dumps([seq for seq in seqs if seq])
+    tx.db.run(_EXTEND, {"seqs": held, "until": tx.tick + ttl})
+    return [seq > 0 for seq in seqs]
+
+
+def progress(tx: Transaction, reports: Sequence[Progress]) -> list[bool]:
+    seqs = _running(tx, reports)
+    latest = {
+        seq: Progress(report.id, report.attempt, report.done, report.total, rows.clean(report.note))
+        for seq, report in zip(seqs, reports, strict=True)
+        if seq
+    }
+    tx.db.run(_PROGRESS, {"reports": dumps(list(latest.items()))})
+    return [seq > 0 for seq in seqs]
+
+
+def promote(tx: Transaction, limit: int) -> int:
+    places = tx.places(_DUE, now=tx.now, limit=max(limit, 0))
+    if places:
+        tx.db.run(_PROMOTE, {"seqs": seqs_of(places)})
+        tx.moved_all(places, State.READY)
+    return len(places)
+
+
+def expire(tx: Transaction, limit: int) -> int:
+    places = tx.places(_PAST_EXPIRY, now=tx.now, limit=max(limit, 0))
+    _end(tx, places, State.EXPIRED)
+    return len(places)
+
+
+def sweep(tx: Transaction, limit: int) -> int:
+    limit = max(limit, 0)
+    places = tx.places(_PAST_KEEP, now=tx.now, limit=limit)
+    _purge(tx, places)
+    gone = len(places)
+    if gone < limit:
+        gone += tx.db.run(_FORGET, {"now": tx.now, "limit": limit - gone})
+    tx.db.run(_FORGET_KEYS, {"now": tx.now, "limit": limit})
+    tx.db.run(_FORGET_WORKERS, {"before": tx.tick - DAY})
+    tx.db.run(_FORGET_REPORTS, {"tick": tx.tick})
+    tx.db.run(_FORGET_ENDED, {"second": rate_since(tx.tick) - 1})
+    return gone
+
+
+def cancel(tx: Transaction, ids: Sequence[JobId]) -> list[Cancelling]:
+    places = tx.places(_PLACES, ids=dumps(ids))
+    waiting = _once(places, lambda place: place.state not in TERMINAL | {State.RUNNING})
+    running = _once(places, lambda place: place.state is State.RUNNING)
+    _end(tx, waiting, State.CANCELLED)
+    if running:
+        tx.db.run(_REQUEST_CANCEL, {"seqs": seqs_of(running)})
+    cancelled = {place.seq for place in waiting}
+    answers: list[Cancelling] = []
+    for place in places:
+        if not place.seq:
+            answers.append(Cancelling.UNKNOWN)
+        elif place.state is State.RUNNING:
+            answers.append(Cancelling.REQUESTED)
+        elif place.seq in cancelled:
+            cancelled.discard(place.seq)  # named again, it has ended
+            answers.append(Cancelling.CANCELLED)
+        else:
+            answers.append(Cancelling.ENDED)
+    return answers
+
+
+def redrive(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
+    places = tx.places(_PLACES, ids=dumps(ids))
+    dead = _once(places, lambda place: place.state in _REDRIVABLE)
+    if dead:
+        keys.take_back(tx, dead)
+        tx.db.run(_REDRIVE, {"seqs": seqs_of(dead), "now": tx.now})
+        tx.moved_all(dead, State.READY)
+    return _first_time(places, dead)
+
+
+def purge(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
+    places = tx.places(_PLACES, ids=dumps(ids))
+    over = _once(places, lambda place: place.state in TERMINAL)
+    _purge(tx, over)
+    return _first_time(places, over)
+
+
+def _end(tx: Transaction, places: Sequence[Place], state: State) -> None:
+    if places:
+        keys.end(tx, places, state)
+        keys.ended(tx, [place.seq for place in places if place.keyed])
+
+
+def _purge(tx: Transaction, places: Sequence[Place]) -> None:
+    if not places:
+        return
+    seqs = seqs_of(places)
+    tx.db.run(_REMEMBER, {"seqs": seqs, "forget_at": tx.now + DAY})
+    tx.db.run(_PURGE, {"seqs": seqs})
+    for place in places:
+        tx.count(place.queue, place.state, place.lane, -1)
+        tx.count(place.queue, "purged", place.lane, 1)
+
+
+def _once(places: Sequence[Place], fits: Callable[[Place], bool]) -> list[Place]:
+    """The jobs that fit, each once however often it was named."""
+    return list({place.seq: place for place in places if place.seq and fits(place)}.values())
+
+
+def _first_time(places: Sequence[Place], moved: Sequence[Place]) -> list[bool]:
+    """For each job that was named: whether it was moved, and is named for the first time."""
+    left = {place.seq for place in moved}
+    answers: list[bool] = []
+    for place in places:
+        answers.append(place.seq in left)
+        left.discard(place.seq)
+    return answers
+
+
+def _running(tx: Transaction, tokens: Sequence[Lease] | Sequence[Progress]) -> list[int]:
+    """The rows of those attempts that run now, 0 for the others."""
+    attempts = dumps([(token.id, token.attempt) for token in tokens])
+    return _seqs.decode(tx.db.value(_RUNNING, {"attempts": attempts}))

@@ -1,0 +1,239 @@
+"""What only reads: on a connection of its own, never in the writer's queue."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from backline.job import HeldLease, JobId, JobRecord, Lane, Micros, WorkerName
+from backline.states import State
+from backline.store import Filter, Page, QueueStats, WorkerReport
+from backline.stores.sqlite import rows
+from backline.stores.sqlite.driver import Connection
+from backline.stores.sqlite.exchange import Call
+from backline.stores.sqlite.statements import statement
+from backline.stores.sqlite.transaction import dumps, rate, rate_since
+
+_GET: Final = statement("get")
+_GET_ROWS: Final = statement("get_rows")
+_FIND: Final = {True: statement("find_oldest"), False: statement("find_newest")}
+_BOUND: Final = {True: statement("bound_oldest"), False: statement("bound_newest")}
+_FIND_FEW: Final = statement("find_few")
+_TALLIES: Final = statement("tallies")
+_OLDEST_READY: Final = statement("oldest_ready")
+_RATES: Final = statement("rates")
+_HELD: Final = statement("held")
+_OVERDUE: Final = statement("overdue")
+_WORKERS: Final = statement("workers")
+_PEEK: Final = statement("peek")
+_QUEUES: Final = statement("queues")
+_NEXT_IN: Final = statement("next_in")
+
+FEW: Final = 2_000
+"""As many candidates as this are gathered by state and sorted; more are looked for by id."""
+STRETCH: Final = 5_000
+"""Jobs looked at by id before the next look at whether the page is full."""
+MOST_STRETCHES: Final = 20
+"""After so many the page goes out as it is: the caller may ask for the next."""
+
+_FIRST: Final = ""
+_LAST: Final = "\U0010ffff"
+"""Text before and beyond every id."""
+
+_counts: Final = msgspec.json.Decoder(list[tuple[str, str, int]])
+_few: Final = msgspec.json.Decoder(list[tuple[str, int]])
+_reports: Final = msgspec.json.Decoder(WorkerReport)
+
+
+class Peeked(NamedTuple):
+    """What a look before an exchange found."""
+
+    work: bool
+    next_in: Micros | None
+
+
+class _Tally(NamedTuple):
+    """A queue as the counts have it."""
+
+    id: int
+    name: str
+    paused: bool
+    max_depth: int | None
+    counts: list[tuple[str, str, int]]
+
+    def total(self, kind: str, lane: str | None = None) -> int:
+        return sum(n for k, where, n in self.counts if k == kind and lane in {None, where})
+
+
+def peek(db: Connection, call: Call, now: Micros) -> Peeked:
+    """Whether an exchange without acks would find anything to do."""
+    demand = dumps([key for key, want in call.demand.items() if want > 0])
+    params = {"demand": demand, "worker": call.worker, "call": call.call}
+    if db.value(_PEEK, params):
+        return Peeked(work=True, next_in=None)
+    names = sorted({queue for queue, _ in call.demand})
+    ids = [row[1] for row in msgspec.json.decode(db.value(_QUEUES, {"names": dumps(names)}))]
+    return Peeked(work=False, next_in=db.value(_NEXT_IN, {"queues": dumps(ids), "now": now}))
+
+
+def get(db: Connection, ids: Sequence[JobId]) -> list[JobRecord | None]:
+    """See `backline.store.Store`, as for everything here."""
+    text = dumps([rows.clean(job_id) for job_id in ids])
+    found = {row[0]: rows.record(row) for row in db.rows(_GET, {"ids": text})}
+    return [found.get(job_id) for job_id in ids]
+
+
+def held(db: Connection, worker: WorkerName) -> list[HeldLease]:
+    return [rows.held_lease(row) for row in db.rows(_HELD, {"worker": worker})]
+
+
+def overdue(db: Connection, limit: int, tick: Micros) -> list[HeldLease]:
+    params = {"tick": tick, "limit": max(limit, 0)}
+    return [rows.held_lease(row) for row in db.rows(_OVERDUE, params)]
+
+
+def workers(db: Connection, tick: Micros) -> list[WorkerReport]:
+    return [_reports.decode(body) for (body,) in db.rows(_WORKERS, {"tick": tick})]
+
+
+def stats(db: Connection, tick: Micros) -> list[QueueStats]:
+    tallies, oldest, ended = _snapshot(db, tick)
+    return [
+        QueueStats(
+            queue=tally.name,
+            paused=tally.paused,
+            max_depth=tally.max_depth,
+            counts={state: tally.total(state) for state in State},
+            purged=tally.total("purged"),
+            cells=tally.total(State.READY, Lane.CELL),
+            oldest_ready=oldest.get(tally.id),
+            drain_rate=rate(*ended[tally.id], tick) if tally.id in ended else 0.0,
+        )
+        for tally in tallies
+    ]
+
+
+def _snapshot(
+    db: Connection, tick: Micros
+) -> tuple[list[_Tally], dict[int, Micros], dict[int, tuple[int, int]]]:
+    """The counts, the oldest ready jobs and the rates, all of one moment (I11)."""
+    db.run("begin")
+    try:
+        tallies = _tallies(db)
+        oldest = {queue: due for queue, due in db.rows(_OLDEST_READY)}  # noqa: C416
+        rates = db.rows(_RATES, {"since": rate_since(tick)})
+    finally:
+        db.rollback()
+    return tallies, oldest, {queue: (ended, first) for queue, ended, first in rates}
+
+
+def _tallies(db: Connection) -> list[_Tally]:
+    return [
+        _Tally(queue, name, bool(paused), max_depth, _counts.decode(counts))
+        for queue, name, paused, max_depth, counts in db.rows(_TALLIES)
+    ]
+
+
+def find(
+    db: Connection,
+    where: Filter,
+    limit: int,
+    after: JobId | None,
+    *,
+    oldest_first: bool,
+) -> Page:
+    if limit <= 0:
+        return Page([], None)
+    tallies = [tally for tally in _tallies(db) if where.queue is None or tally.name == where.queue]
+    if not tallies:
+        return Page([], None)
+    states = where.states or frozenset(State)
+    running = State.RUNNING in states  # these are indexed for all queues together
+    candidates = sum(tally.total(state) for tally in tallies for state in states)
+    if running and where.queue is not None:
+        candidates += sum(tally.total(State.RUNNING) for tally in _tallies(db))
+    if candidates <= FEW:
+        queues = [tally.id for tally in tallies]
+        return _find_few(db, where, limit, after, queues, oldest_first=oldest_first)
+    return _find_by_id(db, where, limit, after, tallies, oldest_first=oldest_first)
+
+
+def _find_few(
+    db: Connection,
+    where: Filter,
+    limit: int,
+    after: JobId | None,
+    queues: Sequence[int],
+    *,
+    oldest_first: bool,
+) -> Page:
+    states = sorted(where.states or State)
+    found = _few.decode(
+        db.value(_FIND_FEW, {"queues": dumps(list(queues)), "states": dumps(states)})
+    )
+    beyond = sorted(
+        (
+            (job_id, seq)
+            for job_id, seq in found
+            if after is None or (job_id > after if oldest_first else job_id < after)
+        ),
+        reverse=not oldest_first,
+    )
+    jobs: list[JobRecord] = []
+    for start in range(0, len(beyond), limit + 1):
+        seqs = dumps([seq for _, seq in beyond[start : start + limit + 1]])
+        records = {
+            record.id: record
+            for record in map(rows.record, db.rows(_GET_ROWS, {"seqs": seqs}))
+            if _matches(record, where)
+        }
+        jobs += (records[i] for i, _ in beyond[start : start + limit + 1] if i in records)
+        if len(jobs) > limit:
+            break
+    return _page(jobs, limit)
+
+
+def _find_by_id(
+    db: Connection,
+    where: Filter,
+    limit: int,
+    after: JobId | None,
+    tallies: Sequence[_Tally],
+    *,
+    oldest_first: bool,
+) -> Page:
+    params: dict[str, object] = {
+        "queue": None if where.queue is None else tallies[0].id,
+        "states": dumps(sorted(where.states)) if where.states else None,
+        "task": where.task,
+        "tag": where.tag,
+    }
+    jobs: list[JobRecord] = []
+    start, end = (_FIRST, _LAST) if oldest_first else (_LAST, _FIRST)
+    start = start if after is None else after
+    for _ in range(MOST_STRETCHES):
+        bound = db.value(_BOUND[oldest_first], {"after": start, "stretch": STRETCH})
+        wanted = limit + 1 - len(jobs)
+        stretch = {"after": start, "bound": bound or end, "limit": wanted}
+        found = db.rows(_FIND[oldest_first], params | stretch)
+        jobs += map(rows.record, found)
+        if bound is None or len(jobs) > limit:
+            return _page(jobs, limit)
+        start = bound
+    return Page(jobs, start)
+
+
+def _page(jobs: Sequence[JobRecord], limit: int) -> Page:
+    """A page of jobs, of which there is one too many if more follow."""
+    page = list(jobs[:limit])
+    return Page(page, page[-1].id if len(jobs) > limit else None)
+
+
+def _matches(record: JobRecord, where: Filter) -> bool:
+    states: Iterable[State] = where.states
+    return (
+        (not states or record.state in states)
+        and (where.queue is None or record.queue == where.queue)
+        and (where.task is None or record.task == where.task)
+        and (where.tag is None or where.tag in record.tags)
+    )

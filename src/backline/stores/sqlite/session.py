@@ -1,0 +1,201 @@
+"""A process's hold on one database: its connections, its threads, its turns and wake-ups."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeAlias, TypeVar
+
+from backline.clock import Clock
+from backline.errors import StoreError, StoreUnavailable
+from backline.store import Hint
+from backline.stores.sqlite import place, schema
+from backline.stores.sqlite.driver import Connection
+from backline.stores.sqlite.transaction import Transaction
+from backline.stores.sqlite.turns import Turns
+from backline.stores.sqlite.wakeups import Wakeups
+from backline.stores.sqlite.writer import Request, Writer
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[Transaction], Any]
+
+CHECKPOINT: Final = 4_000
+"""Pages of write-ahead log (16 MiB) from which it is copied into the file after a commit."""
+CHECKPOINT_ALONE: Final = 4 * CHECKPOINT
+"""Pages from which it is copied while no other process may write: only then it starts anew
+under writers that never pause."""
+LOG_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes that the write-ahead log is cut back to when it starts anew."""
+
+_log: Final = logging.getLogger("backline.sqlite")
+
+
+class Session:
+    """Opened, used and closed in one process; a child of a fork begins its own."""
+
+    def __init__(self, path: Path, url: str, clock: Clock, vfs: str | None, *, full: bool) -> None:
+        self.wakeups: Wakeups | None = None
+        self._path = path
+        self._url = url
+        self._clock = clock
+        self._vfs = vfs
+        self._full = full
+        self._db: Connection | None = None
+        self._readers: Connection | None = None
+        self._turns: Turns | None = None
+        self._identity: tuple[int, int] | None = None
+        self._log_pages = 0
+        self._write_executor = clock.executor("backline sqlite writer")
+        self._read_executor = clock.executor("backline sqlite reader")
+        self._writer: Writer[Work] = Writer(self._write_executor, self._apply, self._checkpoint)
+
+    async def open(self) -> None:
+        """Connect, migrating the file if need be."""
+        await asyncio.wrap_future(self._write_executor.submit(self._open))
+
+    async def close(self) -> None:
+        """Finish what is under way, then disconnect."""
+        await asyncio.wrap_future(self._read_executor.submit(self._close_reader))
+        await asyncio.wrap_future(self._write_executor.submit(self._close))
+        self._read_executor.shutdown(wait=False)
+        self._write_executor.shutdown(wait=False)
+
+    def abandon(self) -> None:
+        """In the child of a fork: leave everything to the parent, give back its locks."""
+        for connection in (self._db, self._readers):
+            if connection is not None:
+                connection.abandon()
+        if self._turns is not None:
+            self._turns.close()
+        if self.wakeups is not None:
+            self.wakeups.close()
+        self._db = self._readers = self._turns = self.wakeups = None
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Have `work` done in a commit; returns after it."""
+        result: T = await self._writer.submit(work)
+        return result
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Have `work` done on the reading connection."""
+        future = self._read_executor.submit(self._read, work)
+        return future.result() if future.done() else await asyncio.wrap_future(future)
+
+    def _open(self) -> None:
+        if self._db is not None:
+            return
+        place.check(self._path)
+        try:
+            self._turns = Turns(self._path)
+            self.wakeups = Wakeups(self._path, hash((self._clock.boot(), self._clock.tick())))
+        except OSError as error:
+            raise StoreUnavailable(f"a side file of {self._path}: {error}") from error
+        try:
+            with self._turns.mine():
+                db = Connection(self._path, vfs=self._vfs, create=True, full=self._full)
+                self._db = db
+                schema.prepare(db, self._url, self._clock)
+                db.script(f"pragma journal_size_limit = {LOG_LIMIT}")
+                db.on_commit(self._note_log)
+            self._identity = place.identity(self._path)
+            self._readers = Connection(self._path, vfs=self._vfs)
+            self._readers.script("pragma query_only = on")
+        except BaseException:
+            self._close_reader()
+            self._close()
+            raise
+
+    def _close_reader(self) -> None:
+        connection, self._readers = self._readers, None
+        if connection is not None:
+            connection.close()
+
+    def _close(self) -> None:
+        connection, self._db = self._db, None
+        turns, self._turns = self._turns, None
+        wakeups, self.wakeups = self.wakeups, None
+        try:
+            if connection is not None:
+                connection.close()
+        finally:
+            if turns is not None:
+                turns.close()
+            if wakeups is not None:
+                wakeups.close()
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        if self._readers is None:
+            raise StoreUnavailable(f"{self._path} is closed")
+        return work(self._readers)
+
+    def _note_log(self, pages: int) -> None:
+        self._log_pages = pages
+
+    def _apply(self, batch: Sequence[Request[Work]]) -> None:
+        """Do a batch in one commit; an error that is no outage is traced to its request."""
+        hints: set[Hint] = set()
+        db, turns = self._db, self._turns
+        if db is None or turns is None:
+            raise StoreUnavailable(f"{self._path} is closed")
+        with turns.mine():
+            if place.identity(self._path) != self._identity:
+                raise StoreUnavailable(
+                    f"{self._path} was removed or replaced while it was open: "
+                    "close the store and open it again"
+                )
+            self._commit(db, batch, hints)
+        if hints and self.wakeups is not None:
+            self.wakeups.tell(hints)
+
+    def _commit(self, db: Connection, batch: Sequence[Request[Work]], hints: set[Hint]) -> None:
+        try:
+            told = self._transact(db, batch)
+        except StoreError as error:
+            for request in batch:
+                request.error = error
+        except Exception as error:  # noqa: BLE001 - handed to the caller it belongs to
+            if len(batch) == 1:
+                batch[0].error = error
+                return
+            half = len(batch) // 2
+            self._commit(db, batch[:half], hints)
+            self._commit(db, batch[half:], hints)
+        else:
+            hints |= told
+
+    def _transact(self, db: Connection, batch: Sequence[Request[Work]]) -> set[Hint]:
+        hints: set[Hint] = set()
+        now, tick = self._clock.now(), self._clock.tick()
+        try:
+            db.run("begin immediate")
+            for request in batch:
+                tx = Transaction(db, now, tick)
+                request.result = request.item(tx)
+                tx.finish()
+                hints |= tx.hints
+            db.run("commit")
+        except BaseException:
+            self._undo(db)
+            raise
+        return hints
+
+    def _undo(self, db: Connection) -> None:
+        """Roll back; SQLite has done it itself after some errors of the disk."""
+        with suppress(StoreError, ValueError):
+            db.rollback()
+
+    def _checkpoint(self) -> None:
+        """Keep the write-ahead log short, once the answers of a batch are out."""
+        db, turns = self._db, self._turns
+        if self._log_pages < CHECKPOINT or db is None or turns is None:
+            return
+        try:
+            if self._log_pages < CHECKPOINT_ALONE:
+                db.checkpoint()
+            else:
+                with turns.mine():
+                    db.checkpoint()
+        except (StoreError, ValueError) as error:
+            _log.warning("the write-ahead log could not be copied into the file: %s", error)
+        self._log_pages = 0

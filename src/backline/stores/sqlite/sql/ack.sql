@@ -1,0 +1,31 @@
+-- ack: record how runs ended, in full.
+--   in     :acks JSON, a list: [seq, state, due or null, purge_at or null, + failures,
+--          + losses, + releases, lane or null, start and length of the result in the blob
+--          :results (0 and 0: none), error or null]; :worker; :now
+--   out    nothing
+--   locks  the writer's turn
+--   index  the primary key of job
+update job
+set state = ack.value ->> 1,
+    due = coalesce(ack.value ->> 2, due),
+    purge_at = ack.value ->> 3,
+    finished_at = iif(ack.value ->> 3 is null, null, :now),
+    failures = failures + (ack.value ->> 4),
+    losses = losses + (ack.value ->> 5),
+    releases = releases + (ack.value ->> 6),
+    lane = coalesce(ack.value ->> 7, lane),
+    result = iif(
+        ack.value ->> 8,
+        cast(substr(:results, ack.value ->> 8, ack.value ->> 9) as text),
+        result
+    ),
+    errors = case
+        when ack.value ->> 10 is null then errors
+        when not json_valid(errors) then json_array(json(ack.value -> 10))
+        when json_array_length(errors) < 10
+            then json_insert(errors, '$[#]', json(ack.value -> 10))
+        else json_insert(json_remove(errors, '$[0]'), '$[#]', json(ack.value -> 10))
+    end,
+    worker = :worker, call = null, until = null
+from json_each(:acks) as ack
+where job.seq = ack.value ->> 0

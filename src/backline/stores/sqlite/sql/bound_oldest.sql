@@ -1,0 +1,6 @@
+-- bound_oldest: the id at which a stretch of so many jobs ends, oldest id first.
+--   in     :after, an id to begin beyond; :stretch, how many
+--   out    an id, or no row: there are fewer
+--   locks  none: a reader
+--   index  job_id alone, in its order
+select id from job where id > :after order by id asc limit 1 offset :stretch - 1

@@ -1,0 +1,18 @@
+-- due: scheduled jobs whose time has come, earliest first.
+--   in     :now; :limit
+--   out    one JSON list of places: [seq, queue, lane, state, keyed]
+--   locks  the writer's turn
+--   index  job_scheduled, at most :limit entries a queue; these are sorted
+select json_group_array(json_array(
+    seq, queue, lane, state, json(iif(unique_key is null, 'false', 'true'))
+))
+from (
+    select job.* from queue cross join job on job.seq in (
+        select seq from job as mine indexed by job_scheduled
+        where mine.state = 'scheduled' and mine.queue = queue.id and mine.due <= :now
+        order by mine.due, mine.seq
+        limit :limit
+    )
+    order by job.due, job.seq
+    limit :limit
+)

@@ -1,0 +1,14 @@
+-- keys: who holds unique keys.
+--   in     :names JSON, a list; :now
+--   out    one JSON list: [name, holder's id, its seq or 0, queue, lane, state, predecessor
+--          or 0, taken, until]
+--   locks  the writer's turn
+--   index  the primary key of unique_key, job_id
+select json_group_array(json_array(
+    key.name, key.holder, coalesce(job.seq, 0), coalesce(job.queue, 0),
+    coalesce(job.lane, 'main'), coalesce(job.state, 'dead'), coalesce(key.predecessor, 0),
+    json(iif(key.live or key.until > :now, 'true', 'false')), key.until
+))
+from json_each(:names) as wanted
+cross join unique_key as key on key.name = wanted.value
+left join job on job.id = key.holder

@@ -1,0 +1,12 @@
+-- leased_rows: the same as `leased`, row by row, for when one of them cannot be read.
+--   in     :worker; :call
+--   out    [seq, queue, keyed, cells of a LeasedJob in its order], the text ones as blobs
+--   locks  none
+--   index  job_held, in its order
+select seq, queue, unique_key is not null, id, attempt, cast(task as blob),
+    (select name from queue where queue.id = job.queue), lane, failures, losses, releases,
+    cast(terms as blob), -rank, enqueued_at, due,
+    cast(headers as blob), cast(tags as blob), cast(payload as blob)
+from job indexed by job_held
+where state = 'running' and worker = :worker and call = :call
+order by rank, due, seq

@@ -1,0 +1,10 @@
+-- places: where jobs are.
+--   in     :ids JSON, a list
+--   out    one JSON list in the order given: [seq or 0, queue, lane, state, keyed]
+--   locks  the writer's turn
+--   index  job_id, a look-up an id
+select json_group_array(json_array(
+    coalesce(seq, 0), coalesce(queue, 0), coalesce(lane, 'main'), coalesce(state, 'dead'),
+    json(iif(unique_key is null, 'false', 'true'))
+))
+from json_each(:ids) as wanted left join job on job.id = wanted.value

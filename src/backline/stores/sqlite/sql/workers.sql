@@ -1,0 +1,6 @@
+-- workers: the reports that are not forgotten, by name.
+--   in     :tick
+--   out    a row a worker: its report as JSON
+--   locks  none: a reader
+--   index  the primary key of report, in its order
+select cast(body as blob) from report where forget_tick > :tick order by worker

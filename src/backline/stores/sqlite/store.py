@@ -1,0 +1,263 @@
+"""The store of one SQLite file: the methods of the contract, each a line or two."""
+
+import os
+import weakref
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+import msgspec
+from msgspec import UNSET
+
+from backline.clock import SYSTEM_CLOCK, Clock
+from backline.errors import StoreUnavailable
+from backline.job import (
+    Ack,
+    Enqueued,
+    HeldLease,
+    JobId,
+    JobRecord,
+    Lease,
+    Micros,
+    Progress,
+    Refused,
+    WorkerName,
+)
+from backline.store import (
+    Call,
+    Cancelling,
+    Capabilities,
+    Demand,
+    Exchange,
+    Filter,
+    Hint,
+    Page,
+    QueueSettings,
+    QueueStats,
+    WorkerReport,
+)
+from backline.stores.sqlite import driver, enqueue, exchange, moves, reads, schema
+from backline.stores.sqlite.driver import Connection
+from backline.stores.sqlite.session import Session
+from backline.stores.sqlite.statements import statement
+from backline.stores.sqlite.transaction import Transaction, dumps
+
+T = TypeVar("T")
+
+_CONFIGURE: Final = statement("configure")
+_REPORT: Final = statement("report")
+
+_stores: Final["weakref.WeakSet[SqliteStore]"] = weakref.WeakSet()
+
+
+class SqliteStore:
+    """Jobs in one file on this machine, shared by every process that opens it.
+
+    `durability="full"` (the default) survives a power cut with every acknowledged job;
+    "normal" survives the crash of any process, and may lose the last commits with the
+    power. Safe from any thread and any event loop, and after a fork: a child that uses it
+    opens its own connections. `vfs` names a registered SQLite VFS to use for the file.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        durability: Literal["full", "normal"] = "full",
+        vfs: str | None = None,
+    ) -> None:
+        self._given = Path(path)
+        self._path = Path(os.path.abspath(path))  # noqa: PTH100 - the folder may change later
+        self._clock = clock
+        self._durability = durability
+        self._vfs = vfs
+        self._session: Session | None = None
+        self._pid = os.getpid()
+        _stores.add(self)
+
+    @property
+    def url(self) -> str:
+        """What opens the same file again, from the same folder."""
+        option = "" if self._durability == "full" else f"?durability={self._durability}"
+        return f"sqlite:///{self._given}{option}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        full = self._durability == "full"
+        return Capabilities(
+            product=f"SQLite {driver.version()}",
+            between_processes=True,
+            survives="power cut" if full else "process",
+        )
+
+    async def open(self) -> None:
+        if self._session is not None and self._pid == os.getpid():
+            return
+        driver.check_version(driver.version())
+        full = self._durability == "full"
+        session = Session(self._path, self.url, self._clock, self._vfs, full=full)
+        await session.open()
+        self._session, self._pid = session, os.getpid()
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None and self._pid == os.getpid():
+            await session.close()
+
+    async def migrate(self) -> int:
+        await self.open()
+        return schema.VERSION
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        return await self._write(partial(enqueue.enqueue, calls=calls))
+
+    async def exchange(
+        self,
+        worker: WorkerName,
+        call: int,
+        acks: Sequence[Ack],
+        demand: Demand,
+        ttl: Micros,
+    ) -> Exchange:
+        asked = exchange.Call(worker, call, acks, demand, ttl)
+        if not acks:
+            seen = await self._read(partial(reads.peek, call=asked, now=self._clock.now()))
+            if not seen.work:
+                return Exchange([], [], seen.next_in)
+        answer = await self._write(partial(exchange.exchange, call=asked))
+        if answer.jobs and self._session is not None and self._session.wakeups is not None:
+            self._session.wakeups.paid()
+        return answer
+
+    async def held(self, worker: WorkerName) -> list[HeldLease]:
+        return await self._read(partial(reads.held, worker=worker))
+
+    async def retire(self, worker: WorkerName) -> None:
+        await self._write(partial(moves.retire, worker=worker))
+
+    async def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
+        return await self._write(partial(moves.extend, leases=leases, ttl=ttl)) if leases else []
+
+    async def overdue(self, limit: int) -> list[HeldLease]:
+        return await self._read(partial(reads.overdue, limit=limit, tick=self._clock.tick()))
+
+    async def promote(self, limit: int) -> int:
+        return await self._write(partial(moves.promote, limit=limit))
+
+    async def expire(self, limit: int) -> int:
+        return await self._write(partial(moves.expire, limit=limit))
+
+    async def sweep(self, limit: int) -> int:
+        return await self._write(partial(moves.sweep, limit=limit))
+
+    async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
+        return await self._write(partial(moves.cancel, ids=ids)) if ids else []
+
+    async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
+        return await self._write(partial(moves.redrive, ids=ids)) if ids else []
+
+    async def purge(self, ids: Sequence[JobId]) -> list[bool]:
+        return await self._write(partial(moves.purge, ids=ids)) if ids else []
+
+    async def progress(self, reports: Sequence[Progress]) -> list[bool]:
+        return await self._write(partial(moves.progress, reports=reports)) if reports else []
+
+    async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:
+        return await self._read(partial(reads.get, ids=ids))
+
+    async def find(
+        self,
+        where: Filter,
+        *,
+        limit: int,
+        after: JobId | None = None,
+        oldest_first: bool = False,
+    ) -> Page:
+        return await self._read(
+            partial(reads.find, where=where, limit=limit, after=after, oldest_first=oldest_first)
+        )
+
+    async def stats(self) -> list[QueueStats]:
+        return await self._read(partial(reads.stats, tick=self._clock.tick()))
+
+    async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
+        if settings:
+            await self._write(partial(_configure, settings=settings, declared=declared))
+
+    async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
+        if workers:
+            await self._write(partial(_report, workers=workers, ttl=ttl))
+
+    async def workers(self) -> list[WorkerReport]:
+        return await self._read(partial(reads.workers, tick=self._clock.tick()))
+
+    def watch(
+        self, hints: Collection[Hint], wake: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        return self._watch(hints, wake)
+
+    @asynccontextmanager
+    async def _watch(
+        self, hints: Collection[Hint], wake: Callable[[], None]
+    ) -> AsyncIterator[None]:
+        wakeups = (await self._ready()).wakeups
+        if wakeups is None:
+            raise StoreUnavailable(f"{self._path} is closed")
+        with wakeups.watching(hints, wake):
+            yield
+
+    def __repr__(self) -> str:
+        state = "closed" if self._session is None else "open"
+        return f"<SqliteStore {self._path} {state}>"
+
+    async def _ready(self) -> Session:
+        if self._session is None or self._pid != os.getpid():
+            if self._session is None:
+                raise StoreUnavailable(f"{self._path} is not open: call `await store.open()`")
+            await self.open()
+        return self._session
+
+    async def _write(self, work: Callable[[Transaction], T]) -> T:
+        return await (await self._ready()).write(work)
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        return await (await self._ready()).read(work)
+
+    def _forked(self) -> None:
+        """In the child of a fork: everything that is open is the parent's."""
+        if self._session is not None:
+            self._session.abandon()
+
+
+def _configure(tx: Transaction, settings: Sequence[QueueSettings], *, declared: bool) -> None:
+    tx.queues({wanted.queue for wanted in settings}, make=True)
+    for wanted in settings:
+        depth, paused = wanted.max_depth, wanted.paused
+        tx.db.run(
+            _CONFIGURE,
+            {
+                "queue": wanted.queue,
+                "max_depth": None if depth is UNSET else depth,
+                "set_depth": depth is not UNSET,
+                "paused": None if paused is UNSET else paused,
+                "set_paused": paused is not UNSET,
+                "declared": msgspec.json.encode(wanted).decode() if declared else None,
+            },
+        )
+    tx.hints.add(Hint.WORK)  # a queue may have been resumed
+
+
+def _report(tx: Transaction, workers: Sequence[WorkerReport], ttl: Micros) -> None:
+    seen = [(worker.worker, msgspec.structs.replace(worker, seen_at=tx.now)) for worker in workers]
+    tx.db.run(_REPORT, {"reports": dumps(seen), "forget_tick": tx.tick + ttl})
+
+
+def _after_fork() -> None:
+    for store in tuple(_stores):
+        store._forked()  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,134 @@
+"""One commit: its moment, the moves of its jobs, and what to tell of it afterwards."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from backline import states
+from backline.job import MINUTE, SECOND, Micros
+from backline.states import Effect, State
+from backline.store import Hint
+from backline.stores.sqlite.driver import Connection
+from backline.stores.sqlite.statements import statement
+
+_TALLY: Final = statement("tally")
+_ENDED: Final = statement("ended")
+_QUEUES: Final = statement("queues")
+_ADD_QUEUES: Final = statement("add_queues")
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def dumps(value: Any) -> str:
+    """JSON as a parameter: SQLite would take bytes for its binary JSON."""
+    return _encode(value).decode()
+
+
+class Place(msgspec.Struct, array_like=True, gc=False):
+    """Where a job is: what its next move needs to know."""
+
+    seq: int
+    queue: int
+    lane: str
+    state: State
+    keyed: bool
+    """It has a unique key, so its end may concern others."""
+
+
+class QueueRow(msgspec.Struct, array_like=True, gc=False):
+    """A queue as an enqueue or an exchange sees it."""
+
+    name: str
+    id: int
+    paused: bool
+    max_depth: int | None
+    depth: int
+    """0 if it is not limited."""
+
+
+_places: Final = msgspec.json.Decoder(list[Place])
+_queue_rows: Final = msgspec.json.Decoder(list[QueueRow])
+
+
+class Transaction:
+    """What a request works with: the connection, one moment, and the counts it moves.
+
+    Within a group commit each request has its own; `finish` writes its counts.
+    """
+
+    def __init__(self, db: Connection, now: Micros, tick: Micros) -> None:
+        self.db = db
+        self.now = now
+        self.tick = tick
+        self.hints: set[Hint] = set()
+        self._moves: Counter[tuple[int, str, str]] = Counter()
+        self._ended: Counter[int] = Counter()
+
+    def places(self, sql: str, **params: str | int) -> list[Place]:
+        """The places that a statement answers."""
+        return _places.decode(self.db.value(sql, params))
+
+    def queues(self, names: Collection[str], *, make: bool = False) -> dict[str, QueueRow]:
+        """The queues of those names that there are, or all of them if they are to be made."""
+        params = {"names": dumps(list(names))}
+        found = {row.name: row for row in _queue_rows.decode(self.db.value(_QUEUES, params))}
+        if make and len(found) < len(set(names)):
+            self.db.run(_ADD_QUEUES, params)
+            return self.queues(names)
+        return found
+
+    def count(self, queue: int, kind: str, lane: str, n: int) -> None:
+        """Move one count without a move: jobs that were added or purged."""
+        self._moves[queue, kind, lane] += n
+
+    def moved(
+        self,
+        queue: int,
+        lane: str,
+        source: State,
+        target: State,
+        n: int = 1,
+        *,
+        to_lane: str | None = None,
+    ) -> None:
+        """`n` jobs of a queue moved: every effect of that which a count or a hint shows."""
+        effect = states.move(source, target)
+        self._moves[queue, source, lane] -= n
+        self._moves[queue, target, to_lane or lane] += n
+        if effect & Effect.ENDS:
+            self._ended[queue] += n
+            self.hints.add(Hint.FINISHED)
+        if target is State.READY or target is State.SCHEDULED:
+            self.hints.add(Hint.WORK)
+
+    def moved_all(self, places: Iterable[Place], target: State) -> None:
+        """These jobs moved."""
+        counts = Counter((place.queue, place.lane, place.state) for place in places)
+        for (queue, lane, source), n in counts.items():
+            self.moved(queue, lane, source, target, n)
+
+    def finish(self) -> None:
+        """Write the counts, at the end of a request."""
+        moves = [(*key, n) for key, n in self._moves.items() if n]
+        if moves:
+            self.db.run(_TALLY, {"moves": dumps(moves)})
+        if self._ended:
+            ended = dumps(list(self._ended.items()))
+            self.db.run(_ENDED, {"ended": ended, "second": self.tick // SECOND})
+
+
+def seqs_of(places: Iterable[Place]) -> str:
+    """The rows of those jobs, as a parameter."""
+    return dumps([place.seq for place in places])
+
+
+def rate(ended: int, first: int, tick: Micros) -> float:
+    """Jobs per second: `ended` within the minute, the first of them in second `first`."""
+    return ended / (tick // SECOND - first + 1)
+
+
+def rate_since(tick: Micros) -> int:
+    """The first second that counts towards a rate."""
+    return (tick - MINUTE) // SECOND + 1

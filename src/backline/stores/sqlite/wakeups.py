@@ -1,0 +1,280 @@
+"""Wake-ups: telling whoever waits, in any process, that a commit made work or ended jobs.
+
+A commit that did so writes a few bytes to a side file of the database, one for each kind of
+hint. Watchers of other processes see that by inotify, on their own event loop: no thread,
+and no CPU while nothing happens. Where there is no inotify, they look at the file's time,
+more and more seldom while nothing happens. Watchers of the same process are told directly;
+that alone serves the simulation, whose loop has no I/O.
+
+A hint costs its receiver a look at the database, so a busy neighbour must not spin an idle
+worker: the first hints go through at once, a stream of them at `PACE` a second; `paid` gives
+the allowance back when a hint was of use.
+"""
+
+import asyncio
+import ctypes
+import os
+import struct
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Final, TypeAlias
+from weakref import WeakSet
+
+from backline.store import Hint
+
+Wake: TypeAlias = Callable[[], None]
+
+PACE: Final = 50.0
+"""Hints a second that a watcher is woken by when none of them is of use."""
+BURST: Final = 5.0
+"""Hints that a watcher which was left alone for a while is woken by at once."""
+SOONEST_POLL: Final = 0.002
+LATEST_POLL: Final = 0.1
+
+_IN_MODIFY: Final = 0x0000_0002
+_NONBLOCK_CLOEXEC: Final = os.O_NONBLOCK | os.O_CLOEXEC
+_STAMP: Final = struct.Struct("<qq")
+_LEAST_READ: Final = 4096
+
+
+class Wakeups:
+    """The hints of one database, for one handle of one process."""
+
+    def __init__(self, path: Path, token: int) -> None:
+        """`token` tells this process from all others, in other containers too."""
+        self._token = token
+        _tokens.add(token)
+        self._files = {hint: Path(f"{path}-{hint}") for hint in Hint}
+        self._descriptors = {hint: _open(file) for hint, file in self._files.items()}
+        self._key = os.path.realpath(path)
+        self._mine: WeakSet[_Watcher] = WeakSet()
+        self._told = 0
+
+    def tell(self, hints: Collection[Hint]) -> None:
+        """A commit did this. From any thread; never raises."""
+        self._told += 1
+        stamp = _STAMP.pack(self._token, self._told)
+        for hint in hints:
+            with suppress(OSError):  # a hint may be lost
+                os.pwrite(self._descriptors[hint], stamp, 0)
+        for watcher in _watchers(self._key):
+            if not watcher.wanted.isdisjoint(hints):
+                watcher.tell()
+
+    def paid(self) -> None:
+        """A wake-up of a watcher of this handle was of use. From any thread."""
+        for watcher in tuple(self._mine):
+            watcher.allowance = BURST
+
+    @contextmanager
+    def watching(self, hints: Collection[Hint], wake: Wake) -> Iterator[None]:
+        """Call `wake` on the running loop for `hints`, while inside."""
+        files = {hint: self._files[hint] for hint in hints}
+        watcher = _Watcher(asyncio.get_running_loop(), frozenset(hints), wake)
+        self._mine.add(watcher)
+        with _registered(self._key, watcher), _listening(watcher, files):
+            try:
+                yield
+            finally:
+                watcher.stop()
+
+    def close(self) -> None:
+        """Tell nobody any more."""
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors = {}
+
+
+class _Watcher:
+    """Who is to be woken, and how often at most."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, wanted: frozenset[Hint], wake: Wake
+    ) -> None:
+        self.loop = loop
+        self.wanted = wanted
+        self.allowance = BURST
+        self._wake = wake
+        self._at = loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._told = False
+        self._stopped = False
+
+    def tell(self) -> None:
+        """From any thread: something happened."""
+        if self._told or self._stopped:
+            return
+        self._told = True
+        if asyncio._get_running_loop() is self.loop:  # noqa: SLF001 - raises nothing
+            self.loop.call_soon(self.hint)
+        elif not self.loop.is_closed():
+            with suppress(RuntimeError):  # closed between the look and the call
+                self.loop.call_soon_threadsafe(self.hint)
+
+    def hint(self) -> None:
+        """On the loop: wake now, or as soon as the pace allows."""
+        self._told = False
+        if self._timer is not None or self._stopped:
+            return
+        now = self.loop.time()
+        self.allowance = min(BURST, self.allowance + (now - self._at) * PACE)
+        self._at = now
+        if self.allowance >= 1.0:
+            self._go()
+        else:
+            wait = (1.0 - self.allowance) / PACE
+            self._timer = self.loop.call_later(wait, self._late)
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _late(self) -> None:
+        self._timer = None
+        now = self.loop.time()
+        self.allowance = max(1.0, self.allowance + (now - self._at) * PACE)
+        self._at = now
+        self._go()
+
+    def _go(self) -> None:
+        self.allowance -= 1.0
+        self._wake()
+
+
+_registry: Final[dict[str, set[_Watcher]]] = {}
+_registry_lock: Final = Lock()
+_tokens: Final[set[int]] = set()
+"""Whose stamps this process need not hear of by inotify: its watchers were told."""
+
+
+def _forget_parent() -> None:
+    """In the child of a fork: the watchers, and who holds their lock, are the parent's."""
+    _registry.clear()
+    _tokens.clear()
+    if _registry_lock.locked():
+        _registry_lock.release()
+
+
+os.register_at_fork(after_in_child=_forget_parent)
+
+
+@contextmanager
+def _registered(key: str, watcher: _Watcher) -> Iterator[None]:
+    with _registry_lock:
+        _registry.setdefault(key, set()).add(watcher)
+    try:
+        yield
+    finally:
+        with _registry_lock:
+            _registry[key].discard(watcher)
+            if not _registry[key]:
+                del _registry[key]
+
+
+def _watchers(key: str) -> tuple[_Watcher, ...]:
+    if key not in _registry:
+        return ()
+    with _registry_lock:
+        return tuple(_registry.get(key, ()))
+
+
+@contextmanager
+def _listening(watcher: _Watcher, files: Mapping[Hint, Path]) -> Iterator[None]:
+    """Hear of what other processes write, by inotify or else by looking now and then."""
+    loop = watcher.loop
+    descriptor = _inotify(files.values())
+    if descriptor is None:
+        poll = _Poll(watcher, tuple(files.values()))
+        try:
+            yield
+        finally:
+            poll.stop()
+        return
+    try:
+        listens = _add_reader(loop, descriptor, lambda: _heard(descriptor, watcher, files))
+        yield
+        if listens:
+            loop.remove_reader(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _add_reader(loop: asyncio.AbstractEventLoop, descriptor: int, call: Wake) -> bool:
+    try:
+        loop.add_reader(descriptor, call)
+    except NotImplementedError:
+        return False  # a simulated loop: there are no other processes
+    return True
+
+
+def _heard(descriptor: int, watcher: _Watcher, files: Mapping[Hint, Path]) -> None:
+    with suppress(BlockingIOError):
+        while len(os.read(descriptor, _LEAST_READ)) == _LEAST_READ:
+            pass
+    if any(_teller(file) not in _tokens for file in files.values()):
+        watcher.hint()
+
+
+def _teller(file: Path) -> int | None:
+    """The token of who wrote the last hint; None if that cannot be said."""
+    try:
+        with file.open("rb", buffering=0) as side:
+            stamp = side.read(_STAMP.size)
+    except OSError:
+        return None
+    return _STAMP.unpack(stamp)[0] if len(stamp) == _STAMP.size else None
+
+
+class _Poll:
+    """Looks at the times of the files; the longer nothing happens, the more seldom."""
+
+    def __init__(self, watcher: _Watcher, files: tuple[Path, ...]) -> None:
+        self._watcher = watcher
+        self._files = files
+        self._seen = self._look()
+        self._wait = SOONEST_POLL
+        self._timer = watcher.loop.call_later(self._wait, self._check)
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        seen = self._look()
+        if seen == self._seen:
+            self._wait = min(LATEST_POLL, self._wait * 1.5)
+        else:
+            self._seen, self._wait = seen, SOONEST_POLL
+            self._watcher.hint()
+        self._timer = self._watcher.loop.call_later(self._wait, self._check)
+
+    def _look(self) -> tuple[int, ...]:
+        return tuple(_changed(file) for file in self._files)
+
+
+def _changed(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _open(file: Path) -> int:
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def _inotify(files: Collection[Path]) -> int | None:
+    """A descriptor that is readable once one of the files was written; None: not here."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "inotify_init1"):
+        return None
+    descriptor: int = library.inotify_init1(_NONBLOCK_CLOEXEC)
+    if descriptor < 0:
+        return None  # for example, too many instances of this user
+    for file in files:
+        if library.inotify_add_watch(descriptor, os.fsencode(file), _IN_MODIFY) < 0:
+            os.close(descriptor)
+            return None
+    return descriptor

@@ -1,0 +1,110 @@
+"""The SQLite store keeps the contract."""
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+import pytest
+
+from backline.job import JobId, JobRecord
+from backline.store import Store
+from backline.stores.sqlite import SqliteStore
+from backline.testing.conformance import MakeStore, Malformed, StoreConformance
+from backline.testing.machine import check_against_model
+from backline.testing.raw import RAW_FIELDS, RawAccess
+
+
+class SqliteRaw:
+    """Behind a SQLite store: a connection of its own, through the same copy of SQLite."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = apsw.Connection(str(path))
+
+    def read(self, job_id: JobId) -> Mapping[str, Any] | None:
+        rows = self._db.execute(
+            "select job.id, task, queue.name as queue, lane, state, -rank as priority,"
+            " cast(payload as blob) as payload, due, attempt, failures, losses, releases,"
+            " unique_key, enqueued_at, started_at, finished_at, expires_at, purge_at, worker,"
+            " cancel, cast(result as blob) as result"
+            " from job join queue on queue.id = job.queue where job.id = ?",
+            (job_id,),
+        )
+        for row in rows:
+            cells = dict(zip(RAW_FIELDS, row, strict=True))
+            assert [column[0] for column in rows.description] == list(RAW_FIELDS)
+            return cells | {"cancel": bool(cells["cancel"])}
+        return None
+
+    def write(self, record: JobRecord) -> None:
+        cells = msgspec.structs.asdict(record)
+        text = {
+            name: msgspec.json.encode(getattr(record, name)).decode()
+            for name in ("terms", "headers", "tags", "errors")
+        }
+        text |= {name: str(cells[name]) for name in ("lane", "state")}
+        text["payload"] = bytes(record.payload).decode()
+        text["result"] = None if record.result is None else bytes(record.result).decode()
+        self._db.execute("begin immediate")
+        self._db.execute("insert or ignore into queue (name) values (?)", (record.queue,))
+        self._db.execute(
+            "insert into job (id, queue, lane, state, rank, due, attempt, failures, losses,"
+            " releases, cancel, enqueued_at, started_at, finished_at, expires_at, purge_at,"
+            " worker, task, unique_key, terms, headers, tags, payload, errors, result)"
+            " values (:id, (select id from queue where name = :queue), :lane, :state,"
+            " -:priority, :due, :attempt, :failures, :losses, :releases, :cancel,"
+            " :enqueued_at, :started_at, :finished_at, :expires_at, :purge_at, :worker, :task,"
+            " :unique_key, :terms, :headers, :tags, :payload, :errors, :result)",
+            cells | text,
+        )
+        self._db.execute(
+            "insert into tally (queue, kind, lane, n)"
+            " values ((select id from queue where name = :queue), :state, :lane, 1)"
+            " on conflict do update set n = n + 1",
+            cells | text,
+        )
+        self._db.execute("commit")
+
+    def corrupt(self, job_id: JobId, field: str, value: bytes) -> None:
+        column = {"terms": "terms", "headers": "headers"}[field]
+        self._db.execute(f"update job set {column} = cast(? as text) where id = ?", (value, job_id))
+
+    def close(self) -> None:
+        self._db.close()
+
+
+class _Sqlite:
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> MakeStore:
+        return lambda clock: SqliteStore(tmp_path / "jobs.db", clock=clock, durability="normal")
+
+    @pytest.fixture
+    def make_raw(self, tmp_path: Path) -> Iterator[Callable[[Store], RawAccess]]:
+        opened: list[SqliteRaw] = []
+
+        def make(_store: Store) -> RawAccess:
+            opened.append(SqliteRaw(tmp_path / "jobs.db"))
+            return opened[-1]
+
+        yield make
+        for raw in opened:
+            raw.close()
+
+
+class TestSqliteStore(_Sqlite, StoreConformance):
+    """The examples."""
+
+
+class TestMalformedRows(_Sqlite, Malformed):
+    """Rows that cannot be read."""
+
+
+def test_the_model_agrees(tmp_path: Path) -> None:
+    numbers = count()
+    check_against_model(
+        lambda clock: SqliteStore(
+            tmp_path / f"{next(numbers)}.db", clock=clock, durability="normal"
+        )
+    )
