@@ -1,0 +1,54 @@
+"""`backline cancel`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from backline.cli.change import Change, Which, bulk_options, change
+from backline.cli.options import chosen, filter_options, state_option
+from backline.cli.session import Session, with_store
+from backline.job import JobId
+from backline.states import LIVE
+from backline.store import Cancelling
+
+
+@click.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@filter_options
+@state_option("Only jobs in this state; may be repeated.", LIVE)
+@bulk_options
+@with_store
+async def cancel(
+    session: Session,
+    ids: tuple[str, ...],
+    queue: str | None,
+    task: str | None,
+    tag: str | None,
+    states: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Cancel jobs, by their ids or all that a filter matches.
+
+    A job that has not started will not run. One that runs is asked to stop within a second,
+    and there will be no further attempt. The ID `-` reads ids from standard input.
+    """
+
+    async def act(bite: Sequence[JobId]) -> Sequence[str]:
+        return await session.store.cancel(bite)
+
+    how = Change(
+        verb="cancel",
+        act=act,
+        done={
+            Cancelling.CANCELLED: "cancelled",
+            Cancelling.REQUESTED: "running, asked to stop",
+        },
+        failed={
+            Cancelling.ENDED: "had ended before",
+            Cancelling.UNKNOWN: "unknown (purged, or never enqueued here)",
+        },
+        asks=True,
+    )
+    where = chosen(queue, task, tag, states, otherwise=LIVE)
+    return await change(session, how, Which(ids=ids, where=where, wanted=None, **options))

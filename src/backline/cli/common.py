@@ -1,0 +1,132 @@
+"""What every command shares: exit codes, errors with their remedy, the world around them."""
+
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import click
+
+from backline.clock import SYSTEM_CLOCK, Clock
+from backline.display import safe
+from backline.errors import BacklineError, ConfigError, SchemaMismatch, StoreError, StoreRefused
+from backline.store import Store
+from backline.stores import open_store
+
+
+class Exit(IntEnum):
+    """The exit codes of every command."""
+
+    OK = 0
+    NOT_DONE = 1
+    """What was asked for did not happen, or not all of it."""
+    USAGE = 2
+    STORE = 3
+    """The store cannot be reached, or refuses to be used as it is."""
+    APP = 4
+    """The app could not be loaded."""
+    INTERRUPTED = 130
+    """By Ctrl-C; what was done until then is done."""
+
+
+class Failure(click.ClickException):
+    """An error of the command line: what went wrong, and the command or change that helps."""
+
+    def __init__(self, message: str, *, fix: str = "", code: Exit = Exit.NOT_DONE) -> None:
+        super().__init__(message)
+        self.fix = fix
+        self.code = code
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What the commands take from the world; tests and programs that embed them pass others."""
+
+    clock: Clock = SYSTEM_CLOCK
+    open_store: Callable[..., Store] = open_store
+    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+def surroundings() -> Surroundings:
+    """Those of the command that runs."""
+    found = click.get_current_context().find_object(Surroundings)
+    return Surroundings() if found is None else found
+
+
+class Commands(click.Group):
+    """A group whose errors are one or two lines on standard error, with the promised code."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command. Standing alone it ends in SystemExit with the command's exit code."""
+        call: Callable[[], Any] = functools.partial(
+            super().main,
+            args,
+            prog_name,
+            complete_var,
+            standalone_mode=False,
+            windows_expand_args=windows_expand_args,
+            **extra,
+        )
+        if not standalone_mode:
+            return call()
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # terminals without Unicode
+        try:
+            code = call()
+        except click.Abort:
+            _fail("interrupted", "", Exit.INTERRUPTED)
+        except click.ClickException as error:
+            _fail(*_explained(error))
+        except BacklineError as error:
+            _fail(*explain(error))
+        except OSError as error:
+            _fail(str(error), "", Exit.NOT_DONE)
+        except Exception as error:
+            if os.environ.get("BACKLINE_TRACEBACK"):
+                raise
+            what = f"a bug in Backline, please report it: {type(error).__name__}: {error}"
+            _fail(what, "set BACKLINE_TRACEBACK=1 to see where", Exit.NOT_DONE)
+        sys.exit(code if isinstance(code, int) else Exit.OK)
+
+
+def explain(error: BacklineError) -> tuple[str, str, Exit]:
+    """What to say of an error of the library: what went wrong, what helps, the exit code."""
+    if isinstance(error, SchemaMismatch | StoreRefused):
+        return str(error), "", Exit.STORE
+    if isinstance(error, StoreError):
+        return f"the store is not available: {error}", "backline doctor", Exit.STORE
+    if isinstance(error, ConfigError):
+        return str(error), "", Exit.USAGE
+    return str(error), "", Exit.NOT_DONE
+
+
+def _explained(error: click.ClickException) -> tuple[str, str, int]:
+    if isinstance(error, Failure):
+        return error.message, error.fix, error.code
+    if isinstance(error, click.UsageError):
+        path = error.ctx.command_path if error.ctx else "backline"
+        return error.format_message(), f"{path} --help", error.exit_code
+    return error.format_message(), "", error.exit_code
+
+
+def _fail(message: str, fix: str, code: int) -> NoReturn:
+    lines = [safe(line) for line in message.splitlines() if line.strip()] or ["failed"]
+    click.echo(f"{click.style('error:', fg='red')} {lines[0]}", err=True)
+    for line in lines[1:]:
+        click.echo(f"  {line}", err=True)
+    if fix:
+        click.echo(f"  {click.style('try:', bold=True)} {safe(fix)}", err=True)
+    sys.exit(code)

@@ -1,0 +1,60 @@
+"""`backline doctor`."""
+
+import click
+
+from backline.cli.common import Exit, explain
+from backline.cli.findings import CHECKS, Finding, Level, examine
+from backline.cli.options import json_option
+from backline.cli.session import Session, run_on, store_of, store_options
+from backline.cli.text import say, say_json
+from backline.errors import StoreError
+
+_MARKS = {Level.OK: ("ok", "green"), Level.NOTE: ("note", "yellow"), Level.WRONG: ("wrong", "red")}
+
+
+@click.command()
+@store_options
+@json_option
+def doctor(store_url: str | None, app_target: str | None, as_json_lines: bool) -> int:
+    """Look for what is wrong, and name the command that fixes it.
+
+    Checks the store, its disk and clock, the workers that report to it, tasks that none of
+    them knows, queues that none serves, paused, full and slow queues, and dead jobs.
+
+    Exit status: 0 nothing is wrong, 1 something is, 3 the store cannot be used.
+    """
+    code = Exit.OK
+    try:
+        store = store_of(store_url, app_target)
+        findings = run_on(store, _findings)
+    except StoreError as error:
+        message, fix, code = explain(error)
+        fix = "" if fix == "backline doctor" else fix
+        findings = [Finding("store", Level.WRONG, message, fix)]
+    for finding in findings:
+        _show(finding, as_json_lines=as_json_lines)
+    if code is Exit.OK and any(finding.level is Level.WRONG for finding in findings):
+        return Exit.NOT_DONE
+    return code
+
+
+async def _findings(session: Session) -> list[Finding]:
+    patient = await examine(session)
+    return [finding for check in CHECKS for finding in check(patient)]
+
+
+def _show(finding: Finding, *, as_json_lines: bool) -> None:
+    if as_json_lines:
+        say_json(
+            {
+                "check": finding.check,
+                "level": finding.level,
+                "message": finding.message,
+                "fix": finding.fix or None,
+            }
+        )
+        return
+    word, colour = _MARKS[finding.level]
+    say(f"{click.style(f'{word:5}', fg=colour)}  {finding.check:10}  {finding.message}")
+    if finding.fix:
+        say(f"{'':19}try: {finding.fix}")

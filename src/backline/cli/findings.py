@@ -1,0 +1,268 @@
+"""What `backline doctor` looks at: each check says what it found, and what would help."""
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from backline._version import __version__
+from backline.cli.session import Session, sqlite_file
+from backline.cli.text import plural
+from backline.display import ago, safe, span
+from backline.job import MINUTE, SECOND, JobRecord, Lane
+from backline.states import QUEUED, State
+from backline.store import Capabilities, Filter, QueueStats, WorkerReport
+
+SAMPLE: Final = 200
+"""So many queued jobs of a queue are looked at from each end."""
+_AHEAD: Final = 5 * SECOND
+_LOW_SPACE: Final = 1 << 30
+_NO_SPACE: Final = 100 << 20
+_LONG_WAIT: Final = 5 * MINUTE
+
+
+class Level(StrEnum):
+    """How a finding is to be taken."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Worth knowing; nothing is wrong."""
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found."""
+
+    check: str
+    level: Level
+    message: str
+    fix: str = ""
+    """The command or the change that helps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patient:
+    """What the checks look at, read once."""
+
+    url: str
+    now: int
+    schema: int
+    capabilities: Capabilities
+    queues: list[QueueStats]
+    workers: list[WorkerReport]
+    queued: dict[str, list[JobRecord]]
+    """Of each queue with queued jobs, its oldest and its newest."""
+    newest: JobRecord | None
+
+
+Findings: TypeAlias = Iterator[Finding]
+
+
+async def examine(session: Session) -> Patient:
+    """Read all that the checks need; nothing of it costs more with more jobs."""
+    store = session.store
+    schema = await store.migrate()
+    queues = await store.stats()
+    queued: dict[str, list[JobRecord]] = {}
+    for queue in queues:
+        if queue.depth:
+            where = Filter(queue=queue.queue, states=QUEUED)
+            newest = await store.find(where, limit=SAMPLE)
+            oldest = await store.find(where, limit=SAMPLE, oldest_first=True)
+            queued[queue.queue] = [*oldest.jobs, *newest.jobs]
+    last = await store.find(Filter(), limit=1)
+    return Patient(
+        url=store.url,
+        now=session.now,
+        schema=schema,
+        capabilities=store.capabilities,
+        queues=queues,
+        workers=await store.workers(),
+        queued=queued,
+        newest=last.jobs[0] if last.jobs else None,
+    )
+
+
+def the_store(patient: Patient) -> Findings:
+    """Reachable, its product and schema, and what an acknowledged job survives."""
+    facts = patient.capabilities
+    yield Finding("store", Level.OK, f"{patient.url} ({facts.product}), schema {patient.schema}")
+    if facts.survives == "power cut":
+        yield Finding("durability", Level.OK, "an acknowledged job survives a power cut")
+    else:
+        survives = f"the end of a {facts.survives}" if facts.survives == "process" else "nothing"
+        yield Finding(
+            "durability",
+            Level.NOTE,
+            f"an acknowledged job survives {survives}, but no power cut",
+            "drop durability=normal from the URL",
+        )
+
+
+def the_file(patient: Patient) -> Findings:
+    """Room on the disk, and the right to write."""
+    path = sqlite_file(patient.url)
+    if path is None or not path.exists():
+        return
+    sizes = [each.stat().st_size for each in (path, Path(f"{path}-wal")) if each.exists()]
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        yield Finding(
+            "file", Level.WRONG, f"{path} or its folder is read-only", f"chmod u+w {path}"
+        )
+    free = shutil.disk_usage(path.parent).free
+    told = f"{_bytes(sum(sizes))} in {path}, {_bytes(free)} free on its disk"
+    if free >= _LOW_SPACE:
+        yield Finding("disk", Level.OK, told)
+    else:
+        level = Level.WRONG if free < _NO_SPACE else Level.NOTE
+        yield Finding("disk", level, told, "backline purge --all --older-than 1h, or make room")
+
+
+def the_clock(patient: Patient) -> Findings:
+    """A clock that was set back holds up everything that is due by it."""
+    newest = patient.newest
+    if newest is not None and newest.enqueued_at - patient.now > _AHEAD:
+        apart = span(newest.enqueued_at - patient.now)
+        yield Finding(
+            "clock",
+            Level.WRONG,
+            f"the newest job was enqueued {apart} ahead of this clock, which was set back",
+            "timedatectl status",
+        )
+    else:
+        yield Finding("clock", Level.OK, "no job comes from the future")
+
+
+def the_workers(patient: Patient) -> Findings:
+    """Alive, healthy, of this version."""
+    depth = sum(queue.depth for queue in patient.queues)
+    if not patient.workers:
+        waiting = plural(depth, "job")
+        yield Finding(
+            "workers",
+            Level.WRONG if depth else Level.NOTE,
+            f"no worker is alive; {waiting} {'waits' if depth == 1 else 'wait'}",
+            "backline worker app:app",
+        )
+        return
+    running = sum(worker.running for worker in patient.workers)
+    slots = sum(worker.concurrency for worker in patient.workers)
+    alive = plural(len(patient.workers), "worker")
+    yield Finding("workers", Level.OK, f"{alive} alive, {running} of {slots} slots busy")
+    for worker in patient.workers:
+        if not worker.healthy:
+            yield Finding(
+                "workers",
+                Level.WRONG,
+                f"{safe(worker.worker)} is started again and again ({worker.restarts} times)",
+                f"the log of process {worker.pid} on {safe(worker.host)}",
+            )
+    others = sorted({worker.version for worker in patient.workers} - {__version__})
+    if others:
+        versions = safe(", ".join(others))
+        yield Finding("workers", Level.NOTE, f"some run Backline {versions}, not {__version__}")
+
+
+def the_tasks(patient: Patient) -> Findings:
+    """Jobs whose task no worker has the code of are put back for ever."""
+    if not patient.workers:
+        return
+    known = {task for worker in patient.workers for task in worker.tasks}
+    unknown: defaultdict[str, int] = defaultdict(int)
+    for records in patient.queued.values():
+        for record in {record.id: record for record in records}.values():
+            if record.task not in known:
+                unknown[record.task] += 1
+    for task, count in sorted(unknown.items()):
+        yield Finding(
+            "tasks",
+            Level.WRONG,
+            f"no live worker knows the task {safe(task)}: at least {plural(count, 'job')} of it "
+            "cannot run",
+            f"deploy the code that has it, or: backline cancel --task {safe(task)}",
+        )
+    if not unknown:
+        yield Finding("tasks", Level.OK, "live workers know every task that is queued")
+
+
+def the_queues(patient: Patient) -> Findings:
+    """Served, not paused by an oversight, neither full nor far behind."""
+    served = {q for worker in patient.workers if worker.lane is Lane.MAIN for q in worker.queues}
+    fine = True
+    for queue in patient.queues:
+        name = safe(queue.queue)
+        waits = f"{plural(queue.depth, 'job')} of queue {name}"
+        if queue.depth and patient.workers and queue.queue not in served:
+            fine = False
+            yield Finding(
+                "queues",
+                Level.WRONG,
+                f"no live worker serves {waits}",
+                f"backline worker app:app -q {name}",
+            )
+        if queue.paused:
+            fine = False
+            yield Finding(
+                "queues",
+                Level.NOTE,
+                f"queue {name} is paused; {plural(queue.depth, 'job')} in it",
+                f"backline resume {name}",
+            )
+        if queue.max_depth is not None and queue.depth >= queue.max_depth:
+            fine = False
+            yield Finding(
+                "queues",
+                Level.WRONG,
+                f"queue {name} is full: {queue.depth:,} of {queue.max_depth:,} jobs",
+                "more workers, or a higher max_depth",
+            )
+    if fine:
+        yield Finding("queues", Level.OK, f"{plural(len(patient.queues), 'queue')}, none paused")
+
+
+def the_backlog(patient: Patient) -> Findings:
+    """Jobs that have been ready for long, and dead ones that wait for a decision."""
+    for queue in patient.queues:
+        name = safe(queue.queue)
+        oldest = queue.oldest_ready
+        if oldest is not None and not queue.paused and patient.now - oldest > _LONG_WAIT:
+            yield Finding(
+                "backlog",
+                Level.NOTE,
+                f"a job of queue {name} became ready {ago(oldest, patient.now)}",
+                "more workers: --processes or --concurrency",
+            )
+        if count := queue.counts.get(State.DEAD, 0):
+            yield Finding(
+                "dead",
+                Level.WRONG,
+                f"{plural(count, 'dead job')} in queue {name}",
+                f"backline dead -q {name}, then: backline redrive {name}",
+            )
+    if not any(queue.counts.get(State.DEAD, 0) for queue in patient.queues):
+        yield Finding("dead", Level.OK, "no dead jobs")
+
+
+CHECKS: Final = (
+    the_store,
+    the_file,
+    the_clock,
+    the_workers,
+    the_tasks,
+    the_queues,
+    the_backlog,
+)
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} TiB"

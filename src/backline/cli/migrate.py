@@ -1,0 +1,29 @@
+"""`backline migrate`."""
+
+import click
+
+from backline.cli.options import json_option
+from backline.cli.session import Session, run_on, store_of, store_options
+from backline.cli.text import say, say_json
+
+
+@click.command()
+@store_options
+@json_option
+def migrate(store_url: str | None, app_target: str | None, as_json_lines: bool) -> None:
+    """Make the store, or bring its schema to this version.
+
+    Safe from many processes at once, and to repeat. There is no way back: an older Backline
+    refuses a newer schema. SQLite stores do it by themselves when they are first opened.
+    """
+    store = store_of(store_url, app_target, create=True)
+
+    async def work(session: Session) -> int:
+        return await session.store.migrate()
+
+    version = run_on(store, work)
+    product = store.capabilities.product
+    if as_json_lines:
+        say_json({"store": store.url, "product": product, "schema": version})
+    else:
+        say(f"{store.url} ({product}) has schema {version}")

@@ -1,0 +1,74 @@
+"""Options that several commands share, and the types of their values."""
+
+import re
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from typing import Any, TypeVar
+
+import click
+
+from backline import duration
+from backline.job import Micros
+from backline.states import State
+from backline.store import Filter
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(command: F) -> F:
+    """`--json`, as `as_json_lines`."""
+    return click.option(
+        "--json", "as_json_lines", is_flag=True, help="JSON, one object a line, for programs."
+    )(command)
+
+
+def a_duration(text: str) -> Micros:
+    """The type of an option that is a length of time: 90, 90s, 5m, 1h30m, 7d."""
+    try:
+        return duration.micros(float(text) if re.fullmatch(r"[\d.]+", text) else text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def a_size(text: str) -> int:
+    """The type of an option that is an amount of memory in bytes: 500M, 2G, 1048576."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:I?B)?", text.upper())
+    if found is None:
+        raise click.BadParameter(f"{text!r} is no amount of memory; write 500M or 2G")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+
+
+def filter_options(command: F) -> F:
+    """`--queue`, `--task` and `--tag`: which jobs."""
+    for option in (
+        click.option("--tag", metavar="TAG", help="Only jobs with this tag."),
+        click.option("--task", metavar="TASK", help="Only jobs of this task."),
+        click.option("-q", "--queue", metavar="QUEUE", help="Only jobs of this queue."),
+    ):
+        command = option(command)
+    return command
+
+
+def state_option(help_text: str, states: frozenset[State] = frozenset(State)) -> Callable[[F], F]:
+    """`--state`, which may be repeated, as `states`."""
+    return click.option(
+        "-s",
+        "--state",
+        "states",
+        multiple=True,
+        type=click.Choice([state.value for state in State if state in states]),
+        help=help_text,
+    )
+
+
+def chosen(
+    queue: str | None,
+    task: str | None,
+    tag: str | None,
+    states: tuple[str, ...],
+    *,
+    otherwise: AbstractSet[State] = frozenset(),
+) -> Filter:
+    """The filter that these options mean; without a state, the states `otherwise`."""
+    wanted = frozenset(map(State, states)) or frozenset(otherwise)
+    return Filter(queue=queue, task=task, tag=tag, states=wanted)

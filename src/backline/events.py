@@ -1,0 +1,92 @@
+"""A line for every run that ended, for somebody who watches: what `backline dev` shows.
+
+12:04:31 ✓ app.hello  019b76da-a800…1dec  waited 4 ms, ran 1.2 ms  → "hello world"
+12:04:33 ↻ app.thumb  019b76da-b01c…77a0  ConnectionError: refused  run 2 of 5 in 2.1 s
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from backline.clock import Clock
+from backline.display import clock_time, safe, safe_json, short_id, span
+from backline.job import SECOND, Ack, Charge, Micros
+from backline.states import State
+from backline.worker import Run
+
+LINES_A_SECOND: Final = 100
+"""More successes than that in a second are counted, not shown: a terminal is slow."""
+_NAME: Final = 40
+_TEXT: Final = 200
+_COLOURS: Final = {"✓": 32, "✗": 31, "↻": 33, "⊘": 33, "↩": 2, "?": 33, "☾": 2}
+
+
+class EventLines:
+    """Writes a line for each run of a worker: pass it as the worker's observer."""
+
+    def __init__(self, clock: Clock, write: Callable[[str], object], *, colour: bool) -> None:
+        self._clock = clock
+        self._write = write
+        self._colour = colour
+        self._second: Micros = 0
+        self._shown = 0
+        self._left_out = 0
+        self._wide = 0
+
+    def __call__(self, run: Run) -> None:
+        """Show how a run ended."""
+        ack = run.ack
+        assert ack is not None, "an observer hears of runs that ended"
+        tick = self._clock.tick()
+        if tick // SECOND != self._second:
+            self._next_second(tick // SECOND)
+        if ack.state is State.SUCCEEDED:
+            self._shown += 1
+            if self._shown > LINES_A_SECOND:
+                self._left_out += 1
+                return
+        self._write(self._line(run, ack, tick))
+
+    def _next_second(self, second: Micros) -> None:
+        if self._left_out:
+            self._write(f"{'':9}… and {self._left_out:,} more that succeeded\n")
+        self._second, self._shown, self._left_out = second, 0, 0
+
+    def _line(self, run: Run, ack: Ack, tick: Micros) -> str:
+        name = safe(run.lease.task, most=_NAME)
+        self._wide = max(self._wide, len(name))
+        now = self._clock.now()
+        mark, told = _told(run, ack, now - (tick - run.started_at))
+        if self._colour:
+            mark = f"\x1b[{_COLOURS[mark]}m{mark}\x1b[0m"
+        head = f"{clock_time(now)} {mark} {name:{self._wide}}  {short_id(run.lease.id)}"
+        return f"{head}  {told}\n"
+
+
+def _told(run: Run, ack: Ack, started_at: Micros) -> tuple[str, str]:
+    """A mark, and what happened."""
+    lease = run.lease
+    error = "" if ack.error is None else _first_line(f"{ack.error.kind}: {ack.error.message}")
+    see = f"(backline job {short_id(lease.id)})"
+    match ack.state:
+        case State.SUCCEEDED:
+            waited = span(max(0, started_at - lease.due))
+            result = "" if ack.result is None else f"  → {safe_json(ack.result, most=_TEXT)}"
+            return "✓", f"waited {waited}, ran {span(run.busy)}{result}"
+        case State.DEAD:
+            runs = f"dead after {lease.failures + 1} of {lease.terms.max_attempts} failures"
+            return "✗", f"{error}  {runs}  {see}"
+        case State.CANCELLED:
+            return "⊘", f"cancelled  {error}".rstrip()
+        case State.SCHEDULED if ack.charge is Charge.RELEASE:
+            return "?", f"no such task here; put back for {span(ack.delay)}"
+        case State.SCHEDULED if ack.charge is Charge.NONE:
+            return "☾", f"snoozed for {span(ack.delay)}"
+        case State.SCHEDULED:
+            nth = f"run {lease.failures + 2} of {lease.terms.max_attempts}"
+            return "↻", f"{error}  {nth} in {span(ack.delay)}  {see}"
+        case _:
+            return "↩", "handed back"
+
+
+def _first_line(text: str) -> str:
+    return safe(text.strip().split("\n", 1)[0], most=_TEXT)

@@ -1,0 +1,138 @@
+"""`doctor`: what is wrong is found, and comes with the command that fixes it."""
+
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from backline.job import Lane
+from backline.store import QueueSettings, WorkerReport
+
+
+def report(shell, **fields):
+    """Have a worker report that it lives."""
+    worker = WorkerReport(
+        **{
+            "worker": "host-1",
+            "host": "host",
+            "pid": 7,
+            "queues": ("mail",),
+            "lane": Lane.MAIN,
+            "concurrency": 10,
+            "tasks": ("app.send",),
+            "started_at": shell.clock.now(),
+            "version": "0.1.0",
+            **fields,
+        }
+    )
+    shell.on(lambda store: store.report([worker], 3_600_000_000))
+
+
+def wrong(shell):
+    """What is wrong, by check; the exit code agrees."""
+    result = shell.run("doctor", "--json")
+    found = shell.json("doctor", code=result.exit_code)
+    bad = {finding["check"]: finding for finding in found if finding["level"] == "wrong"}
+    assert result.exit_code == (1 if bad else 0)
+    return bad
+
+
+def test_an_idle_store_is_fine(shell):
+    assert wrong(shell) == {}
+    out = shell.ok("doctor")
+    assert "no worker is alive; 0 jobs wait" in out
+    assert "an acknowledged job survives" in out
+
+
+def test_jobs_that_no_worker_is_there_for(shell):
+    shell.enqueue(2)
+    assert wrong(shell)["workers"]["message"] == "no worker is alive; 2 jobs wait"
+    assert wrong(shell)["workers"]["fix"] == "backline worker app:app"
+    report(shell)
+    assert wrong(shell) == {}
+
+
+def test_a_task_that_no_live_worker_knows(shell):
+    shell.enqueue(3, task="app.gone")
+    report(shell)
+    finding = wrong(shell)["tasks"]
+    assert "app.gone: at least 3 jobs" in finding["message"]
+    assert "backline cancel --task app.gone" in finding["fix"]
+
+
+def test_a_queue_that_no_live_worker_serves(shell):
+    shell.enqueue(queue="pdf")
+    report(shell)
+    finding = wrong(shell)["queues"]
+    assert finding["message"] == "no live worker serves 1 job of queue pdf"
+    assert finding["fix"] == "backline worker app:app -q pdf"
+    report(shell, worker="cell", lane=Lane.CELL, queues=("pdf",))
+    assert "queues" in wrong(shell), "cells serve only what needs a cell"
+    report(shell, worker="host-2", queues=("pdf",))
+    assert wrong(shell) == {}
+
+
+def test_a_worker_that_is_started_again_and_again(shell):
+    report(shell, healthy=False, restarts=9)
+    assert "again and again (9 times)" in wrong(shell)["workers"]["message"]
+
+
+def test_a_worker_of_another_version_is_worth_a_note(shell):
+    report(shell, version="0.0.1")
+    assert wrong(shell) == {}
+    assert "some run Backline 0.0.1" in shell.ok("doctor")
+
+
+def test_dead_jobs_and_the_way_to_run_them_again(shell):
+    shell.dead(2)
+    finding = wrong(shell)["dead"]
+    assert finding["message"] == "2 dead jobs in queue mail"
+    assert finding["fix"] == "backline dead -q mail, then: backline redrive mail"
+
+
+def test_a_full_queue(shell):
+    shell.on(lambda store: store.configure([QueueSettings(queue="mail", max_depth=2)]))
+    shell.enqueue(2)
+    report(shell)
+    assert "2 of 2 jobs" in wrong(shell)["queues"]["message"]
+
+
+def test_a_paused_queue_is_worth_a_note(shell):
+    shell.enqueue()
+    report(shell)
+    shell.ok("pause", "mail")
+    assert wrong(shell) == {}
+    assert "backline resume mail" in shell.ok("doctor")
+
+
+def test_a_backlog_is_worth_a_note(shell):
+    shell.enqueue()
+    shell.clock.advance("10m")
+    report(shell)
+    assert wrong(shell) == {}
+    assert "became ready 10m ago" in shell.ok("doctor")
+
+
+def test_a_clock_that_was_set_back(shell):
+    shell.enqueue()
+    report(shell)
+    shell.clock.step_wall(-3600)
+    assert "1h ahead of this clock" in wrong(shell)["clock"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(50 << 20, "wrong"), (500 << 20, "note"), (9 << 30, "ok")]
+)
+def test_room_on_the_disk(shell, monkeypatch, free, level):
+    usage = namedtuple("Usage", "total used free")  # noqa: PYI024
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, free))
+    [disk] = [f for f in shell.json("doctor", code=int(level == "wrong")) if f["check"] == "disk"]
+    assert disk["level"] == level
+    assert (disk["fix"] is None) == (level == "ok")
+
+
+def test_no_store_is_exit_code_3(shell):
+    shell.environ["BACKLINE_URL"] = f"sqlite:///{shell.folder}/missing/none.db"
+    result = shell.run("doctor")
+    assert result.exit_code == 3
+    assert "backline migrate" in result.stderr
