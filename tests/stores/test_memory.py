@@ -13,6 +13,7 @@ from backline.stores.memory import MemoryStore
 from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
 from backline.testing.conformance import MakeStore, Malformed, StoreConformance
+from backline.testing.machine import check_against_model
 from backline.testing.raw import RAW_FIELDS, RawAccess
 
 
@@ -77,3 +78,7 @@ class TestMemoryStore(_Memory, StoreConformance):
 
 class TestMalformedRows(_Memory, Malformed):
     """Rows that cannot be read."""
+
+
+def test_the_model_agrees() -> None:
+    check_against_model(lambda clock: MemoryStore(clock=clock))

@@ -38,10 +38,12 @@ class Harness:
 
     @pytest.fixture
     def clock(self) -> VirtualClock:
+        """The time of every handle of the test."""
         return VirtualClock()
 
     @pytest_asyncio.fixture
     async def store(self, make_store: MakeStore, clock: VirtualClock) -> AsyncIterator[Store]:
+        """The store under test, open, without a job."""
         store = make_store(clock)
         await store.open()
         yield store
@@ -63,8 +65,10 @@ class Harness:
 
     @pytest.fixture
     def raw(self, make_raw: Callable[[Store], RawAccess], store: Store) -> RawAccess:
+        """What lies behind `store`."""
         return make_raw(store)
 
     @pytest.fixture
     def worker(self, store: Store) -> BareWorker:
+        """A worker of `store`."""
         return BareWorker(store)

@@ -191,7 +191,6 @@ class Leasing(Harness):
     async def test_next_in_is_the_time_to_the_earliest_due_job_of_the_queues_asked_for(
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:
-        now = clock.now()
         assert (await worker.exchange((), {MAIN: 1})).next_in is None
         await add(store, make_job(clock, delay=MINUTE), make_job(clock, delay=HOUR))
         await add(store, make_job(clock, delay=SECOND, queue="film"))

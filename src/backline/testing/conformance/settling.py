@@ -146,15 +146,15 @@ class Settling(Harness):
     async def test_only_the_newest_errors_stay_and_failures_count_them_all(
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:
-        await add(store, make_job(clock))
+        job = make_job(clock)
+        await add(store, job)
         rounds = MAX_ERRORS + 3
         for n in range(1, rounds + 1):
             [lease] = await worker.lease()
             error = AttemptError(n, "E", f"error {n}")
             await worker.settle(put_back(lease, charge=Charge.FAILURE, error=error))
             clock.advance("1s")
-        [record] = await store.get([lease.id])
-        assert record is not None
+        record = await get(store, job.id)
         assert record.failures == rounds
         kept = [error.attempt for error in record.errors]
         assert kept == list(range(rounds - MAX_ERRORS + 1, rounds + 1))

@@ -1,0 +1,337 @@
+"""Random lives of a store, step for step beside the model.
+
+def test_the_model_agrees(tmp_path):
+    check_against_model(lambda clock: MyStore(fresh_path(), clock=clock))
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from backline.clock import Clock
+from backline.job import (
+    DAY,
+    SECOND,
+    Ack,
+    Charge,
+    Enqueued,
+    JobRequest,
+    Lane,
+    LeasedJob,
+    OnConflict,
+    Refused,
+    Terms,
+)
+from backline.states import State
+from backline.store import Demand, QueueSettings, Store
+from backline.testing.clock import VirtualClock
+from backline.testing.conformance.jobs import find_all
+from backline.testing.model import Kept, Model
+
+T = TypeVar("T")
+
+QUEUES: Final = ("a", "b")
+WORKERS: Final = ("w1", "w2")
+MANY: Final = 1_000
+COMPARED: Final = (
+    "state",
+    "due",
+    "lane",
+    "attempt",
+    "failures",
+    "losses",
+    "releases",
+    "worker",
+    "cancel",
+    "enqueued_at",
+    "started_at",
+    "finished_at",
+    "expires_at",
+    "purge_at",
+)
+TERMS: Final = Terms(keep=20 * SECOND, keep_dead=40 * SECOND)
+
+_requests = st.fixed_dictionaries(
+    {
+        "queue": st.sampled_from(QUEUES),
+        "lane": st.sampled_from([Lane.MAIN, Lane.MAIN, Lane.CELL]),
+        "priority": st.integers(-1, 1),
+        "delay": st.sampled_from([0, 0, 0, SECOND, 30 * SECOND]),
+        "expires_in": st.sampled_from([None, None, 2 * SECOND, 60 * SECOND]),
+        "unique_key": st.sampled_from([None, None, "k", "l"]),
+        "unique_for": st.sampled_from([0, 0, 25 * SECOND, 3 * DAY]),
+        "on_conflict": st.sampled_from(OnConflict),
+        "terms": st.just(TERMS),
+    }
+)
+_batches = st.lists(st.lists(_requests, max_size=3), min_size=1, max_size=3)
+_demands = st.dictionaries(
+    st.tuples(st.sampled_from(QUEUES), st.sampled_from(Lane)), st.integers(0, 3), max_size=3
+)
+_endings = st.fixed_dictionaries(
+    {
+        "state": st.sampled_from(
+            [State.SUCCEEDED, State.DEAD, State.CANCELLED, State.READY, State.SCHEDULED]
+        ),
+        "delay": st.sampled_from([0, SECOND, 30 * SECOND]),
+        "keep": st.sampled_from([0, 20 * SECOND]),
+        "charge": st.sampled_from(Charge),
+        "lane": st.sampled_from([None, None, Lane.CELL]),
+        "if_overdue": st.sampled_from([False, False, True]),
+    }
+)
+_picks = st.lists(st.integers(0, 200), max_size=4)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Does the same to a store and to the model, and compares all that both know."""
+
+    open_store: Callable[[Clock], Store]
+    """A new, empty store each time; not opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.clock = VirtualClock()
+        self.model = Model()
+        self.store = type(self).open_store(self.clock)
+        self.run(self.store.open())
+        self.batch: list[list[JobRequest]] = []
+        self.leases: list[LeasedJob] = []
+        self.calls = dict.fromkeys(WORKERS, 0)
+        self.last: dict[str, tuple[int, Sequence[Ack], Demand]] = {}
+        self._set_time()
+
+    def run(self, awaited: Awaitable[T]) -> T:
+        """The answer of a store's method."""
+
+        async def wait() -> T:
+            return await awaited
+
+        return self.loop.run_until_complete(wait())
+
+    def teardown(self) -> None:
+        """Close what the run opened."""
+        self.run(self.store.close())
+        self.loop.close()
+
+    @rule(batch=_batches)
+    def enqueue(self, batch: list[list[dict[str, Any]]]) -> None:
+        """New jobs."""
+        calls: list[list[JobRequest]] = []
+        keys: set[str | None] = set()
+        for call in batch:
+            calls.append([])
+            for fields in call:
+                key = fields["unique_key"]
+                new = JobRequest(id=self.clock.new_id(), task="t", **fields)
+                if key is None or key not in keys:
+                    calls[-1].append(new)
+                keys.add(key)
+        self.batch = calls
+        self._enqueue()
+
+    @precondition(lambda self: self.batch)
+    @rule()
+    def enqueue_again(self) -> None:
+        """The last batch: its reply was lost (I5)."""
+        known = [self.model.jobs.get(job.id) for call in self.batch for job in call]
+        purged = [job for job in known if job is not None and job.purged]
+        if all((job.finished_at or 0) + DAY > self.model.now for job in purged):
+            self._enqueue()
+
+    @rule(worker=st.sampled_from(WORKERS), picks=_picks, endings=st.data(), demand=_demands)
+    def exchange(
+        self, worker: str, picks: list[int], endings: st.DataObject, demand: Demand
+    ) -> None:
+        """Acks of leases new and old, and demand."""
+        leases = [self.leases[-1 - n % len(self.leases)] for n in picks if self.leases]
+        acks = [Ack(le.id, le.attempt, **endings.draw(_endings)) for le in leases]
+        self.calls[worker] += 1
+        self.last[worker] = (self.calls[worker], acks, demand)
+        self._exchange(worker)
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def exchange_again(self, worker: str) -> None:
+        """The worker's last call: its reply was lost (I5)."""
+        if worker in self.last:
+            self._exchange(worker)
+
+    @rule(picks=_picks, ttl=st.sampled_from([SECOND, 60 * SECOND]))
+    def extend(self, picks: list[int], ttl: int) -> None:
+        """Leases new and old."""
+        leases = [self.leases[-1 - n % len(self.leases)] for n in picks if self.leases]
+        assert self.run(self.store.extend(leases, ttl)) == self.model.extend(leases, ttl)
+
+    @rule(step=st.sampled_from(["1ms", "1s", "1s", "31s", "1h", "2d"]))
+    def wait(self, step: str) -> None:
+        """Time passes; what expires by it is moved before anybody can lease it."""
+        self.clock.advance(step)
+        self._set_time()
+        self.expire()
+
+    @rule(step=st.sampled_from([-3600, -1, 1, 3600]))
+    def step_wall(self, step: int) -> None:
+        """The wall clock is set."""
+        self.clock.step_wall(step)
+        self._set_time()
+        self.expire()
+
+    @rule()
+    def promote(self) -> None:
+        """All that is due."""
+        assert self.run(self.store.promote(MANY)) == self.model.promote()
+
+    @rule()
+    def expire(self) -> None:
+        """All that is past its expiry."""
+        assert self.run(self.store.expire(MANY)) == self.model.expire()
+
+    @rule()
+    def sweep(self) -> None:
+        """All that is past its keep."""
+        self.run(self.store.sweep(MANY))
+        self.model.sweep()
+
+    @rule(picks=_picks)
+    def cancel(self, picks: list[int]) -> None:
+        """Some jobs."""
+        ids = self._ids(picks)
+        assert self.run(self.store.cancel(ids)) == self.model.cancel(ids)
+
+    @rule(picks=_picks)
+    def redrive(self, picks: list[int]) -> None:
+        """Some jobs."""
+        ids = self._ids(picks)
+        assert self.run(self.store.redrive(ids)) == self.model.redrive(ids)
+
+    @rule(picks=_picks)
+    def purge(self, picks: list[int]) -> None:
+        """Some jobs."""
+        ids = self._ids(picks)
+        assert self.run(self.store.purge(ids)) == self.model.purge(ids)
+
+    @rule(
+        queue=st.sampled_from(QUEUES),
+        limit=st.sampled_from([None, 1, 3, 6]),
+        paused=st.sampled_from([False, False, True]),
+    )
+    def configure(self, queue: str, limit: int | None, paused: bool) -> None:
+        """An operator's edit."""
+        edit = QueueSettings(queue=queue, max_depth=limit, paused=paused)
+        self.run(self.store.configure([edit]))
+        self.model.configure(edit)
+
+    @rule(worker=st.sampled_from(WORKERS))
+    def restart(self, worker: str) -> None:
+        """The worker dies: it is retired, and what it held is put back."""
+        self.run(self.store.retire(worker))
+        self.model.retired.add(worker)
+        self._exchange_as(worker, 10**6, (), {(queue, Lane.MAIN): 9 for queue in QUEUES})
+        held = self.run(self.store.held(worker))
+        acks = [Ack(lease.id, lease.attempt, State.READY) for lease in held]
+        self._exchange_as("supervisor", len(self.leases) + 10**6, acks, {})
+
+    @rule()
+    def reap(self) -> None:
+        """What is overdue goes back, if it still is."""
+        over = [lease.id for lease in self.run(self.store.overdue(MANY))]
+        expected = self.model.overdue()
+        assert sorted(over) == sorted(expected)
+        untils = [self.model.jobs[job_id].until for job_id in over]
+        assert untils == sorted(untils)
+        attempts = [(job_id, self.model.jobs[job_id].attempt) for job_id in over]
+        acks = [Ack(i, n, State.READY, charge=Charge.LOSS, if_overdue=True) for i, n in attempts]
+        self._exchange_as("reaper", self.clock.tick(), acks, {})
+
+    @invariant()
+    def same(self) -> None:
+        """Every job, every count, every lease."""
+        kept = {job.request.id: job for job in self.model.present()}
+        records = self.run(find_all(self.store))
+        assert [record.id for record in records] == sorted(kept, reverse=True)
+        for record in records:
+            job = kept[record.id]
+            ours = {name: getattr(record, name) for name in COMPARED}
+            assert ours == {name: getattr(job, name) for name in COMPARED}, record.id
+        for stats in self.run(self.store.stats()):
+            mine = [job for job in kept.values() if job.request.queue == stats.queue]
+            assert dict(stats.counts) == _counts(mine)
+            ready = [job for job in mine if job.state is State.READY]
+            assert stats.cells == sum(job.lane is Lane.CELL for job in ready)
+            assert stats.oldest_ready == min((job.due for job in ready), default=None)
+        for worker in WORKERS:
+            held = {(h.id, h.attempt, h.until) for h in self.run(self.store.held(worker))}
+            running = [j for j in kept.values() if j.state is State.RUNNING and j.worker == worker]
+            assert held == {(j.request.id, j.attempt, j.until) for j in running}
+
+    def _set_time(self) -> None:
+        self.model.now, self.model.tick = self.clock.now(), self.clock.tick()
+
+    def _ids(self, picks: list[int]) -> list[str]:
+        known = list(self.model.jobs)
+        return list(dict.fromkeys(known[n % len(known)] for n in picks if known))
+
+    def _enqueue(self) -> None:
+        ours = self.run(self.store.enqueue(self.batch))
+        assert [_without_rate(a) for a in ours] == self.model.enqueue(self.batch)
+
+    def _exchange(self, worker: str) -> None:
+        call, acks, demand = self.last[worker]
+        self._exchange_as(worker, call, acks, demand)
+
+    def _exchange_as(self, worker: str, call: int, acks: Sequence[Ack], demand: Demand) -> None:
+        ours = self.run(self.store.exchange(worker, call, acks, demand, 30 * SECOND))
+        repeat = self.model.calls.get(worker, (None,))[0] == call
+        acked, granted, next_in = self.model.exchange(worker, call, acks, demand, 30 * SECOND)
+        assert ours.acks == acked
+        assert ours.next_in == next_in
+        given = [(job.id, job.attempt) for job in ours.jobs]
+        if repeat:
+            assert sorted(given) == sorted(granted)
+            return
+        self.leases += ours.jobs
+        by_line: dict[tuple[str, Lane], list[tuple[str, int]]] = {}
+        for job in ours.jobs:
+            by_line.setdefault((job.queue, job.lane), []).append((job.id, job.attempt))
+        ordered = [token for line in demand for token in by_line.get(line, [])]
+        assert (len(given), ordered) == (len(granted), granted)
+
+
+def _counts(jobs: Sequence[Kept]) -> dict[State, int]:
+    return {state: sum(job.state is state for job in jobs) for state in State}
+
+
+def _without_rate(answer: list[Enqueued] | Refused) -> list[Enqueued] | Refused:
+    if isinstance(answer, list):
+        return answer
+    return Refused(answer.queue, answer.depth, answer.max_depth, 0.0)
+
+
+def check_against_model(
+    open_store: Callable[[Clock], Store], *, examples: int = 60, steps: int = 40
+) -> None:
+    """Fail if any of `examples` random lives of a store differs from the model's.
+
+    `open_store` gives a new, empty store at each call, not opened yet.
+    """
+    machine = type("Machine", (StoreMachine,), {"open_store": staticmethod(open_store)})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,279 @@
+"""The contract of a store in a hundred lines: slow, plain, and what every store is held to.
+
+Calls take and answer what the store's do, short of what is only looked at. A job is the
+`Kept` of its id; it stays after its purge, because ids and keys are remembered. The caller
+moves `now` and `tick`. Ids are known for ever here: do not repeat an enqueue a day after.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from backline.job import (
+    Ack,
+    Acked,
+    Enqueued,
+    JobId,
+    JobRequest,
+    Lane,
+    Lease,
+    Micros,
+    OnConflict,
+    Refused,
+)
+from backline.states import QUEUED, TERMINAL, State
+from backline.store import Call, Cancelling, Demand, QueueSettings
+
+
+@dataclass
+class Kept:
+    """A job; fields named as in `JobRecord` mean the same."""
+
+    request: JobRequest
+    seq: int
+    enqueued_at: Micros
+    due: Micros
+    expires_at: Micros | None
+    lane: Lane
+    state: State = State.READY
+    attempt: int = 0
+    failures: int = 0
+    losses: int = 0
+    releases: int = 0
+    worker: str | None = None
+    cancel: bool = False
+    started_at: Micros | None = None
+    finished_at: Micros | None = None
+    purge_at: Micros | None = None
+    until: Micros = 0
+    purged: bool = False
+
+    @property
+    def order(self) -> tuple[int, Micros, int]:
+        """Its place among the ready jobs."""
+        return (-self.request.priority, self.due, self.seq)
+
+
+@dataclass
+class Holding:
+    """A unique key: who holds it, and which living job the holder waits for."""
+
+    holder: Kept
+    predecessor: Kept | None = None
+    until: Micros = 0
+
+
+@dataclass
+class Model:
+    """A store without a store."""
+
+    now: Micros = 0
+    tick: Micros = 0
+    jobs: dict[JobId, Kept] = field(default_factory=dict)
+    keys: dict[str, Holding] = field(default_factory=dict)
+    limits: dict[str, int | None] = field(default_factory=dict)
+    paused: set[str] = field(default_factory=set)
+    retired: set[str] = field(default_factory=set)
+    calls: dict[str, tuple[int, list[tuple[JobId, int]]]] = field(default_factory=dict)
+
+    def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        return [self._refusal(call) or [self._add(job) for job in call] for call in calls]
+
+    def exchange(
+        self, worker: str, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
+    ) -> tuple[list[Acked], list[tuple[JobId, int]], Micros | None]:
+        acked = [self._ack(worker, ack) for ack in acks]
+        last, granted = self.calls.get(worker, (-1, []))
+        if worker in self.retired or call < last:
+            granted = []
+        elif call == last:
+            granted = [(i, n) for i, n in granted if self._runs(i, n)]
+        else:
+            granted = [(j.id, self.jobs[j.id].attempt) for j in self._lease(worker, demand, ttl)]
+            self.calls[worker] = (call, granted)
+        asked = {queue for queue, _ in demand}
+        dues = [j.due for j in self._in(State.SCHEDULED) if j.request.queue in asked]
+        return acked, granted, min((max(due - self.now, 0) for due in dues), default=None)
+
+    def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
+        ours = [self._runs(lease.id, lease.attempt) for lease in leases]
+        for lease, mine in zip(leases, ours, strict=True):
+            if mine:
+                self.jobs[lease.id].until = self.tick + ttl
+        return ours
+
+    def overdue(self) -> list[JobId]:
+        over = [job for job in self._in(State.RUNNING) if job.until <= self.tick]
+        return [job.request.id for job in sorted(over, key=lambda job: job.until)]
+
+    def promote(self) -> int:
+        return self._move_all(
+            State.READY, [j for j in self._in(State.SCHEDULED) if j.due <= self.now]
+        )
+
+    def expire(self) -> int:
+        late = [job for job in self._in(*QUEUED) if self._expired(job)]
+        return self._move_all(State.EXPIRED, late)
+
+    def sweep(self) -> None:
+        for job in self._in(*TERMINAL):
+            job.purged = (job.purge_at or 0) <= self.now
+
+    def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
+        return [self._cancel(self._present(job_id)) for job_id in ids]
+
+    def redrive(self, ids: Sequence[JobId]) -> list[bool]:
+        return [self._redrive(self._present(job_id)) for job_id in ids]
+
+    def purge(self, ids: Sequence[JobId]) -> list[bool]:
+        jobs = [self._present(job_id) for job_id in ids]
+        for job in jobs:
+            if job is not None:
+                job.purged = job.state in TERMINAL
+        return [job is not None and job.purged for job in jobs]
+
+    def configure(self, settings: QueueSettings) -> None:
+        if isinstance(settings.max_depth, int | None):
+            self.limits[settings.queue] = settings.max_depth
+        if settings.paused is True:
+            self.paused.add(settings.queue)
+        if settings.paused is False:
+            self.paused.discard(settings.queue)
+
+    def present(self) -> Iterable[Kept]:
+        """Every job that was not purged."""
+        return [job for job in self.jobs.values() if not job.purged]
+
+    def _in(self, *states: State) -> list[Kept]:
+        return [job for job in self.present() if job.state in states]
+
+    def _present(self, job_id: JobId) -> Kept | None:
+        job = self.jobs.get(job_id)
+        return None if job is None or job.purged else job
+
+    def _runs(self, job_id: JobId, attempt: int) -> bool:
+        job = self._present(job_id)
+        return job is not None and job.state is State.RUNNING and job.attempt == attempt
+
+    def _expired(self, job: Kept) -> bool:
+        return job.expires_at is not None and job.expires_at <= self.now and not job.attempt
+
+    def _refusal(self, call: Call) -> Refused | None:
+        for job in call:
+            limit = self.limits.get(job.queue)
+            depth = sum(kept.request.queue == job.queue for kept in self._in(*QUEUED))
+            more = sum(new.queue == job.queue and new.id not in self.jobs for new in call)
+            if limit is not None and more and depth + more > limit:
+                return Refused(job.queue, depth, limit, 0.0)
+        return None
+
+    def _add(self, request: JobRequest) -> Enqueued:
+        if request.id in self.jobs:
+            return Enqueued(request.id)
+        held = self.keys.get(request.unique_key or "")
+        if held and held.holder.state in TERMINAL and held.until <= self.now:
+            held = None
+        if held and request.on_conflict is not OnConflict.REPLACE:
+            return Enqueued(
+                held.holder.request.id,
+                added=False,
+                conflict=request.on_conflict is OnConflict.RAISE,
+            )
+        due = self.now + request.delay if request.run_at is None else request.run_at
+        expires = request.expires_at
+        if expires is None and request.expires_in is not None:
+            expires = self.now + request.expires_in
+        job = Kept(request, len(self.jobs), self.now, due, expires, request.lane)
+        self.jobs[request.id] = job
+        job.state = self._when_free(job)
+        if request.unique_key is not None:
+            self._take_key(request.unique_key, held, job)
+        return Enqueued(request.id)
+
+    def _take_key(self, key: str, held: Holding | None, job: Kept) -> None:
+        until = self.now + job.request.unique_for
+        self.keys[key] = mine = Holding(job, until=until)
+        if held is None:
+            return
+        mine.predecessor = held.predecessor
+        if held.holder.state is State.RUNNING:
+            mine.predecessor = held.holder
+        elif held.holder.state in QUEUED:
+            self._move(held.holder, State.CANCELLED, held.holder.request.terms.keep)
+        if mine.predecessor is not None:
+            job.state = State.WAITING
+
+    def _when_free(self, job: Kept) -> State:
+        return State.SCHEDULED if job.due > self.now else State.READY
+
+    def _move_all(self, target: State, jobs: Sequence[Kept]) -> int:
+        for job in jobs:
+            self._move(job, target, job.request.terms.keep)
+        return len(jobs)
+
+    def _move(self, job: Kept, target: State, keep: Micros = 0) -> None:
+        job.state = target
+        if target not in TERMINAL:
+            return
+        job.finished_at, job.purge_at = self.now, self.now + keep
+        for held in self.keys.values():
+            if held.predecessor is job:
+                held.predecessor = None
+                held.holder.state = self._when_free(held.holder)
+            elif held.holder is job and held.predecessor is not None:
+                held.holder, held.predecessor = held.predecessor, None
+
+    def _ack(self, worker: str, ack: Ack) -> Acked:
+        job = self.jobs.get(ack.id)
+        if job is None or job.attempt != ack.attempt:
+            return Acked.LOST
+        if job.state is not State.RUNNING:
+            return Acked.ALREADY if job.worker == worker else Acked.LOST
+        if ack.if_overdue and job.until > self.tick:
+            return Acked.LOST
+        job.worker = worker
+        job.lane = ack.lane or job.lane
+        if ack.charge != "none":
+            counter = {"failure": "failures", "loss": "losses", "release": "releases"}[ack.charge]
+            setattr(job, counter, getattr(job, counter) + 1)
+        again = ack.state in (State.READY, State.SCHEDULED)
+        if ack.state is State.SCHEDULED and not job.cancel:
+            job.due = self.now + ack.delay
+        self._move(job, State.CANCELLED if again and job.cancel else ack.state, ack.keep)
+        return Acked.APPLIED
+
+    def _lease(self, worker: str, demand: Demand, ttl: Micros) -> list[JobRequest]:
+        leased: list[Kept] = []
+        for (queue, lane), count in demand.items():
+            if queue in self.paused:
+                continue
+            mine = [j for j in self._in(State.READY) if (j.request.queue, j.lane) == (queue, lane)]
+            leased += sorted(mine, key=lambda job: job.order)[:count]
+        for job in leased:
+            job.state, job.worker, job.started_at = State.RUNNING, worker, self.now
+            job.attempt, job.until = job.attempt + 1, self.tick + ttl
+        return [job.request for job in leased]
+
+    def _cancel(self, job: Kept | None) -> Cancelling:
+        if job is None:
+            return Cancelling.UNKNOWN
+        if job.state in TERMINAL:
+            return Cancelling.ENDED
+        if job.state is State.RUNNING:
+            job.cancel = True
+            return Cancelling.REQUESTED
+        self._move(job, State.CANCELLED, job.request.terms.keep)
+        return Cancelling.CANCELLED
+
+    def _redrive(self, job: Kept | None) -> bool:
+        if job is None or job.state not in TERMINAL or job.state is State.SUCCEEDED:
+            return False
+        job.due, job.failures, job.cancel = self.now, 0, False
+        job.expires_at = job.finished_at = job.purge_at = None
+        key = job.request.unique_key
+        if key is not None:
+            held = self.keys.get(key)
+            free = held is None or (held.holder.state in TERMINAL and held.until <= self.now)
+            if free or (held is not None and held.holder is job):
+                self.keys[key] = Holding(job, until=job.enqueued_at + job.request.unique_for)
+        job.state = State.READY
+        return True
