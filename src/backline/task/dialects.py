@@ -1,6 +1,6 @@
 """What the options of other job queues are called here."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Final
 
@@ -11,7 +11,7 @@ _CONTEXT: Final = "annotate the task's first parameter JobContext"
 _LOCK: Final = "unique_key= keeps a second live job of the same key out"
 _HERE: Final = "that is what .enqueue(...) takes: the task's own arguments and nothing else"
 
-OURS: Final = {
+_OURS: Final = {
     "delay=": (
         "countdown schedule_in scheduled_in enqueue_in execute_after start_delay delay_seconds "
         "defer_by _defer_by defer in_ time_delta"
@@ -43,8 +43,8 @@ OURS: Final = {
     'executor="process" (or "thread", "async")': "process is_process pool use_processes",
 }
 
-_REMEDIES: Final = {
-    name: f"use {ours}" for ours, names in OURS.items() for name in names.split()
+FOREIGN: Final[Mapping[str, str]] = {
+    name: f"use {ours}" for ours, names in _OURS.items() for name in names.split()
 } | {
     **dict.fromkeys(
         [
@@ -83,16 +83,16 @@ _REMEDIES: Final = {
 def unknown_option(name: str, known: Iterable[str], where: str = "") -> UnknownOption:
     """The error for an option that is none of ours: it names the one that is."""
     known = sorted(known)
-    remedy = _REMEDIES.get(name)
+    remedy = FOREIGN.get(name)
     if remedy is None:
         near = get_close_matches(name, known, n=1) or get_close_matches(
-            name, _REMEDIES, n=1, cutoff=0.85
+            name, FOREIGN, n=1, cutoff=0.85
         )
         match near:
             case [close] if close in known:
                 remedy = f"did you mean {close}=?"
             case [close]:
-                remedy = _REMEDIES[close]
+                remedy = FOREIGN[close]
             case _:
                 remedy = f"the options are {', '.join(known)}"
     at = f" of {where}" if where else ""

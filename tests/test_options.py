@@ -1,0 +1,230 @@
+"""Options: ours checked, everybody else's explained."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import pytest
+
+from backline import BacklineError, ConfigError, Retry, UnknownOption
+from backline.job import DAY, HOUR, SECOND, Backoff, Lane, OnConflict, Terms
+from backline.task import dialects
+from backline.task.options import OPTIONS, Executor, TaskOptions, instant, lane_of, with_options
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def changed(**given: Any) -> dict[str, Any]:
+    """What `given` changes of the defaults."""
+    before, after = TaskOptions(), with_options(TaskOptions(), given, "app.t")
+    return {
+        name: getattr(after, name)
+        for name in after.__struct_fields__
+        if getattr(after, name) != getattr(before, name)
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"queue": "mail"}, {"queue": "mail"}),
+        ({"priority": -100}, {"priority": -100}),
+        ({"delay": "5m"}, {"delay": 300 * SECOND}),
+        ({"delay": timedelta(hours=1)}, {"delay": HOUR}),
+        ({"delay": 0.5}, {"delay": SECOND // 2}),
+        ({"run_at": NOON}, {"run_at": instant(NOON)}),
+        ({"run_at": NOON.astimezone(timezone(timedelta(hours=5)))}, {"run_at": instant(NOON)}),
+        ({"expires": "1h"}, {"expires_in": HOUR}),
+        ({"expires": NOON}, {"expires_at": instant(NOON)}),
+        ({"timeout": 30}, {"timeout": 30 * SECOND}),
+        ({"max_attempts": 1}, {"max_attempts": 1}),
+        ({"retry": Retry(base="2s")}, {"retry": Retry(base="2s")}),
+        ({"unique_key": "k"}, {"unique_key": "k"}),
+        ({"unique_key": "k", "unique_for": "1d"}, {"unique_key": "k", "unique_for": DAY}),
+        ({"on_conflict": "replace"}, {"on_conflict": OnConflict.REPLACE}),
+        ({"headers": {"a": "b"}}, {"headers": {"a": "b"}}),
+        ({"tags": ["a", "b"]}, {"tags": ("a", "b")}),
+        ({"keep": 0, "keep_dead": "1d"}, {"keep": 0, "keep_dead": DAY}),
+    ],
+)
+def test_a_value_that_can_be_is_taken(given: Mapping[str, Any], expected: Any) -> None:
+    assert changed(**given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"queue": ""}, "queue= of app.t: 1 to 200 printable characters"),
+        ({"queue": "x" * 201}, "1 to 200"),
+        ({"queue": "a\r\nb"}, "printable"),
+        ({"queue": "\x1b[31m"}, "printable"),
+        ({"queue": " mail"}, "printable"),
+        ({"queue": "\ud800"}, "printable"),
+        ({"queue": 3}, "a str is wanted, not 3"),
+        ({"priority": 101}, "priority= of app.t: -100 to 100 is possible, not 101"),
+        ({"priority": "high"}, "an int is wanted"),
+        ({"priority": True}, "an int is wanted"),
+        ({"priority": 1.0}, "an int is wanted"),
+        ({"delay": -1}, "between 0 and 100 years"),
+        ({"delay": "soon"}, "'soon' is no duration"),
+        ({"delay": float("nan")}, "between 0 and 100 years"),
+        ({"delay": None}, "seconds, a timedelta or a text"),
+        ({"delay": True}, "seconds, a timedelta or a text"),
+        ({"run_at": NOON.replace(tzinfo=None)}, "has no time zone; give an aware datetime"),
+        ({"run_at": 1764000000}, "a datetime with a time zone is wanted"),
+        ({"delay": 1, "run_at": NOON}, "both delay= and run_at="),
+        ({"expires": NOON.replace(tzinfo=None)}, "has no time zone"),
+        ({"expires": 0}, "at least a millisecond"),
+        ({"timeout": 0}, "timeout= of app.t: at least a millisecond"),
+        ({"timeout": None}, "timeout= of app.t: seconds"),
+        ({"max_attempts": 0}, "1 to 1,000,000 is possible, not 0"),
+        ({"retry": 3}, "a Retry is wanted, not 3; max_attempts= says how often"),
+        ({"unique_key": ""}, "unique_key= of app.t"),
+        ({"unique_key": 7}, "a str is wanted"),
+        ({"unique_for": "1h"}, "unique_for= of app.t needs a unique_key="),
+        ({"on_conflict": "ignore"}, "'ignore' is not a valid OnConflict"),
+        ({"headers": {"a": 1}}, "'a' is 1"),
+        ({"headers": [("a", "b")]}, "a mapping of str to str"),
+        ({"headers": {"a": "\ud800"}}, "headers= of app.t"),
+        ({"headers": {"a": "x" * 9000}}, "too many; at most 8,192"),
+        ({"tags": "urgent"}, "a list of str is wanted"),
+        ({"tags": [""]}, "tags= of app.t"),
+        ({"tags": ["t"] * 21}, "at most 20"),
+        ({"executor": "process"}, "executor= of app.t is set where the task is declared"),
+        ({"name": "x"}, "name= of app.t is set where the task is declared"),
+    ],
+    ids=lambda v: repr(v)[:40],
+)
+def test_a_value_that_cannot_be_is_refused_by_name(given: Mapping[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        changed(**given)
+
+
+def test_a_later_time_takes_the_place_of_an_earlier_one() -> None:
+    delayed = with_options(TaskOptions(), {"delay": "5m", "expires": "1h"}, "t")
+
+    fixed = with_options(delayed, {"run_at": NOON, "expires": NOON}, "t")
+    again = with_options(fixed, {"delay": 1, "expires": 2}, "t")
+
+    assert (fixed.delay, fixed.run_at) == (0, instant(NOON))
+    assert (fixed.expires_in, fixed.expires_at) == (None, instant(NOON))
+    assert (again.delay, again.run_at) == (SECOND, None)
+    assert (again.expires_in, again.expires_at) == (2 * SECOND, None)
+
+
+def test_headers_add_up_and_the_later_wins() -> None:
+    first = with_options(TaskOptions(), {"headers": {"a": "1", "b": "1"}}, "t")
+
+    assert with_options(first, {"headers": {"b": "2"}}, "t").headers == {"a": "1", "b": "2"}
+
+
+def test_the_defaults_are_those_of_the_job() -> None:
+    assert TaskOptions().terms == Terms()
+
+
+# Every option of another queue in ecosystem.md, section 3, and some more people type.
+FOREIGN = {
+    "countdown": "delay=", "schedule_in": "delay=", "scheduled_in": "delay=",
+    "execute_after": "delay=", "_defer_by": "delay=", "start_delay": "delay=",
+    "delay_seconds": "delay=", "enqueue_in": "delay=",
+    "eta": "run_at=", "run_after": "run_at=", "schedule_at": "run_at=", "schedule": "run_at=",
+    "scheduled_at": "run_at=", "_defer_until": "run_at=", "enqueue_at": "run_at=",
+    "scheduled": "run_at=", "schedule_by_time": "run_at=",
+    "queue_name": "queue=", "_queue_name": "queue=", "task_queue": "queue=",
+    "at_front": "priority=",
+    "max_retries": "max_attempts=", "retries": "max_attempts=", "max_tries": "max_attempts=",
+    "maximum_attempts": "max_attempts=", "attempts": "max_attempts=",
+    "retry_delay": "Retry(", "retry_backoff": "Retry(", "interval": "Retry(",
+    "retry_policy": "Retry(", "wait": "Retry(", "autoretry_for": "Retry(",
+    "time_limit": "timeout=", "soft_time_limit": "timeout=", "job_timeout": "timeout=",
+    "execution_timeout": "timeout=", "timeout_seconds": "timeout=", "soft_timeout": "timeout=",
+    "job_id": "unique_key=", "_job_id": "unique_key=", "unique": "unique_key=",
+    "queueing_lock": "unique_key=", "dedupe_key": "unique_key=", "idempotency": "unique_key=",
+    "deduplication_id": "unique_key=", "idempotency_key": "unique_key=",
+    "lock_task": "unique_key=", "lock": "unique_key=",
+    "bind": "JobContext", "context": "JobContext", "pass_context": "JobContext",
+    "takes_context": "JobContext", "ctx": "JobContext",
+    "task_always_eager": "app.immediate()", "is_async": "app.immediate()",
+    "immediate": "app.immediate()", "in_memory": "app.immediate()",
+    "result_ttl": "keep=", "failure_ttl": "keep_dead=", "ttl": "expires=",
+    "acks_late": "acknowledged", "serializer": "JSON", "args": ".enqueue(",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "ours"), FOREIGN.items())
+def test_an_option_of_another_queue_is_a_type_error_that_names_ours(name: str, ours: str) -> None:
+    with pytest.raises(UnknownOption, match=re.escape(ours)) as caught:
+        changed(**{name: 1})
+
+    assert isinstance(caught.value, TypeError)
+    assert isinstance(caught.value, BacklineError)
+    assert str(caught.value).startswith(f"unknown option {name!r} of app.t; ")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("prioritty", "did you mean priority=?"),
+        ("timeot", "did you mean timeout=?"),
+        ("countdwn", "use delay="),
+        ("zzz", "the options are delay, expires, headers"),
+    ],
+)
+def test_a_typo_names_the_nearest(name: str, told: str) -> None:
+    with pytest.raises(UnknownOption, match=re.escape(told)):
+        changed(**{name: 1})
+
+
+def test_no_option_of_ours_is_called_foreign() -> None:
+    assert not OPTIONS & dialects.FOREIGN.keys()
+
+
+def test_retry_as_plain_data() -> None:
+    assert Retry().rule() == Backoff()
+    assert Retry(base="2s", cap="1m").rule() == Backoff(base=2 * SECOND, cap=60 * SECOND)
+    assert Retry(backoff="constant", base=3).rule() == Backoff(
+        base=3 * SECOND, factor=1.0, jitter=False
+    )
+    assert Retry(delays=["1s", 60]).rule() == Backoff(jitter=False, delays=(SECOND, 60 * SECOND))
+    assert Retry(delays=["1s"], jitter=True).rule().jitter
+
+
+def test_retry_decides_by_exception() -> None:
+    network = Retry(on=(OSError, TimeoutError), not_on=FileNotFoundError)
+
+    assert network.allows(ConnectionError())
+    assert not network.allows(FileNotFoundError())
+    assert not network.allows(ValueError())
+    assert Retry().allows(ValueError())
+    assert Retry().allows(SystemExit())
+    assert not Retry(on=()).allows(ValueError())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"backoff": "fibonacci"},
+        {"base": "soon"},
+        {"cap": -1},
+        {"delays": "1s"},
+        {"delays": ["soon"]},
+        {"on": ValueError()},
+        {"not_on": ("ValueError",)},
+        {"on": int},
+    ],
+)
+def test_a_retry_that_cannot_work_is_refused(given: Any) -> None:
+    with pytest.raises(ConfigError, match="Retry: "):
+        Retry(**given)
+
+
+def test_only_processes_go_to_cells() -> None:
+    assert [lane_of(executor) for executor in Executor] == [Lane.MAIN, Lane.MAIN, Lane.CELL]
+
+
+def test_options_are_plain_values_that_do_not_change() -> None:
+    with pytest.raises(AttributeError, match="immutable"):
+        TaskOptions().queue = "x"  # type: ignore[misc]
+    assert msgspec.structs.replace(TaskOptions(), queue="x").queue == "x"
