@@ -12,7 +12,8 @@ from backline.store import Filter, Hint, Store
 from backline.stores.memory import MemoryStore
 from backline.testing.clock import VirtualClock
 from backline.testing.flaky import NO_FAULTS, FlakyStore, StoreFaults
-from backline.testing.loop import VirtualLoop, current_process, run
+from backline.testing.loop import VirtualLoop, run
+from backline.testing.process import current_process
 
 DEMAND = {("default", Lane.MAIN): 10}
 TTL = 30 * SECOND

@@ -8,7 +8,8 @@ import pytest
 
 from backline.job import SECOND
 from backline.testing.clock import VirtualClock
-from backline.testing.loop import Deadlock, Livelock, VirtualLoop, current_process, run
+from backline.testing.loop import Deadlock, Livelock, VirtualLoop, run
+from backline.testing.process import current_process
 
 
 def test_time_jumps_to_the_next_timer_and_is_the_clock_s() -> None:
@@ -308,6 +309,7 @@ def test_a_process_that_kills_itself_stops_at_its_next_wait() -> None:
         assert process is not None
         process.kill()
         seen.append("this step goes on")
+        asyncio.create_task(asyncio.sleep(1))  # noqa: RUF006 - nobody will miss it
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
         seen.append("never")
@@ -379,3 +381,23 @@ def test_processes_do_not_share_their_fate() -> None:
 
     loop.run(main())
     loop.close()
+
+
+def test_a_call_into_a_process_shares_its_fate() -> None:
+    loop = VirtualLoop(VirtualClock())
+    called: list[str] = []
+
+    async def main() -> None:
+        paused, dead = loop.process("paused"), loop.process("dead")
+        dead.kill()
+        paused.pause()
+        for process in (paused, dead):
+            process.call(lambda: called.append(repr(current_process())))
+        await asyncio.sleep(1)
+        assert called == []
+        paused.resume()
+        await asyncio.sleep(1)
+
+    loop.run(main())
+    loop.close()
+    assert called == ["<Process paused alive>"]

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
@@ -11,34 +11,10 @@ from typing import Final, TypeVar
 
 from backline.errors import StoreFull, StoreUnavailable
 from backline.faults import fault
-from backline.job import (
-    SECOND,
-    Ack,
-    Enqueued,
-    HeldLease,
-    JobId,
-    JobRecord,
-    Lease,
-    Micros,
-    Progress,
-    Refused,
-    WorkerName,
-)
-from backline.store import (
-    Call,
-    Cancelling,
-    Capabilities,
-    Demand,
-    Exchange,
-    Filter,
-    Hint,
-    Page,
-    QueueSettings,
-    QueueStats,
-    Store,
-    WorkerReport,
-)
-from backline.testing.loop import current_process
+from backline.job import SECOND, Micros
+from backline.store import Hint, Store
+from backline.testing.process import current_process
+from backline.testing.wrapper import StoreWrapper
 
 T = TypeVar("T")
 
@@ -69,7 +45,7 @@ class StoreFaults:
 NO_FAULTS: Final = StoreFaults()
 
 
-class FlakyStore:
+class FlakyStore(StoreWrapper):
     """Passes every call on to `store`, or fails it, as `rng` draws by the rates of `faults`.
 
     One wrapper stands for one process's way to the store. `cut` is a partition: while it is
@@ -79,106 +55,13 @@ class FlakyStore:
     """
 
     def __init__(self, store: Store, faults: StoreFaults, rng: random.Random) -> None:
+        super().__init__(store)
         self.faults = faults
         self.cut = False
         self.struck: Counter[str] = Counter()
         """How often each fault struck, by its name in `StoreFaults`; also `cut`."""
-        self._store = store
         self._rng = rng
         self._late: set[asyncio.Task[None]] = set()
-
-    @property
-    def url(self) -> str:
-        return self._store.url
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._store.capabilities
-
-    async def open(self) -> None:
-        await self._pass("open", self._store.open)
-
-    async def close(self) -> None:
-        await self._store.close()
-
-    async def migrate(self) -> int:
-        return await self._pass("migrate", self._store.migrate)
-
-    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
-        return await self._pass("enqueue", lambda: self._store.enqueue(calls))
-
-    async def exchange(
-        self,
-        worker: WorkerName,
-        call: int,
-        acks: Sequence[Ack],
-        demand: Demand,
-        ttl: Micros,
-    ) -> Exchange:
-        return await self._pass(
-            "exchange", lambda: self._store.exchange(worker, call, acks, demand, ttl)
-        )
-
-    async def held(self, worker: WorkerName) -> list[HeldLease]:
-        return await self._pass("held", lambda: self._store.held(worker))
-
-    async def retire(self, worker: WorkerName) -> None:
-        await self._pass("retire", lambda: self._store.retire(worker))
-
-    async def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
-        return await self._pass("extend", lambda: self._store.extend(leases, ttl))
-
-    async def overdue(self, limit: int) -> list[HeldLease]:
-        return await self._pass("overdue", lambda: self._store.overdue(limit))
-
-    async def promote(self, limit: int) -> int:
-        return await self._pass("promote", lambda: self._store.promote(limit))
-
-    async def expire(self, limit: int) -> int:
-        return await self._pass("expire", lambda: self._store.expire(limit))
-
-    async def sweep(self, limit: int) -> int:
-        return await self._pass("sweep", lambda: self._store.sweep(limit))
-
-    async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
-        return await self._pass("cancel", lambda: self._store.cancel(ids))
-
-    async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
-        return await self._pass("redrive", lambda: self._store.redrive(ids))
-
-    async def purge(self, ids: Sequence[JobId]) -> list[bool]:
-        return await self._pass("purge", lambda: self._store.purge(ids))
-
-    async def progress(self, reports: Sequence[Progress]) -> list[bool]:
-        return await self._pass("progress", lambda: self._store.progress(reports))
-
-    async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:
-        return await self._pass("get", lambda: self._store.get(ids))
-
-    async def find(
-        self,
-        where: Filter,
-        *,
-        limit: int,
-        after: JobId | None = None,
-        oldest_first: bool = False,
-    ) -> Page:
-        return await self._pass(
-            "find",
-            lambda: self._store.find(where, limit=limit, after=after, oldest_first=oldest_first),
-        )
-
-    async def stats(self) -> list[QueueStats]:
-        return await self._pass("stats", self._store.stats)
-
-    async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
-        await self._pass("configure", lambda: self._store.configure(settings, declared=declared))
-
-    async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
-        await self._pass("report", lambda: self._store.report(workers, ttl))
-
-    async def workers(self) -> list[WorkerReport]:
-        return await self._pass("workers", self._store.workers)
 
     def watch(
         self, hints: Collection[Hint], wake: Callable[[], None]

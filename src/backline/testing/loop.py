@@ -21,16 +21,16 @@ import random
 import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextvars import Context, ContextVar, copy_context
-from typing import Any, Final, NamedTuple, TypeVar, TypeVarTuple, Unpack
+from contextvars import Context, copy_context
+from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 from weakref import WeakKeyDictionary, WeakSet
 
 from backline.job import SECOND, Micros
 from backline.testing.clock import VirtualClock
+from backline.testing.process import AnyTask, Entry, Process, process_of_context
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-_Task = asyncio.Task[Any]
 
 LIMIT: Final = 1_000_000
 """How many callbacks may run at one instant of virtual time."""
@@ -42,65 +42,6 @@ class Deadlock(RuntimeError):
 
 class Livelock(RuntimeError):
     """Callback after callback ran, and time never moved."""
-
-
-class Process:
-    """A group of tasks that can be paused and killed as one; made by `VirtualLoop.process`."""
-
-    def __init__(self, loop: "VirtualLoop", name: str) -> None:
-        self.name = name
-        self.alive = True
-        self.paused = False
-        self._loop = loop
-        self._parked: list[_Entry] = []
-        self._tasks: WeakSet[_Task] = WeakSet()
-        self._remains: list[_Task] = []
-
-    def start(self, main: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `main` as a task of this process; what it starts belongs to the process too."""
-        context = copy_context()
-        context.run(_process.set, self)
-        return self._loop.create_task(main, name=self.name, context=context)
-
-    def kill(self) -> None:
-        """Never step its tasks again: as SIGKILL does it, no `finally` runs."""
-        self.alive = False
-        self._parked.clear()
-        self._remains = list(self._tasks)  # or they would be collected, and so unwound
-
-    def pause(self) -> None:
-        """Stop stepping its tasks until `resume`, while time goes on for all others."""
-        self.paused = True
-
-    def resume(self) -> None:
-        """Go on: what became due in the pause runs now."""
-        self.paused = False
-        parked, self._parked = self._parked, []
-        for entry in parked:
-            self._loop.put(entry)
-
-    def __repr__(self) -> str:
-        state = "dead" if not self.alive else "paused" if self.paused else "alive"
-        return f"<Process {self.name} {state}>"
-
-
-_process: ContextVar[Process | None] = ContextVar("backline_simulated_process", default=None)
-
-
-def current_process() -> Process | None:
-    """The simulated process this code runs in; None outside of any."""
-    return _process.get()
-
-
-class _Entry(NamedTuple):
-    """A callback that waits for its turn, in the order in which it would run unshuffled."""
-
-    when: Micros
-    owner: int
-    """The number of the task it steps; 0 if it steps none."""
-    number: int
-    handle: asyncio.Handle
-    process: Process | None
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -117,11 +58,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.unhandled: list[BaseException] = []
         self._rng = random.Random(f"order {seed}")
         self._limit = limit
-        self._runnable: list[_Entry] = []
-        self._timers: list[_Entry] = []
+        self._runnable: list[Entry] = []
+        self._timers: list[Entry] = []
         self._entries = 0
         self._steps_now = 0
-        self._numbers: WeakKeyDictionary[_Task, int] = WeakKeyDictionary()
+        self._numbers: WeakKeyDictionary[AnyTask, int] = WeakKeyDictionary()
         self._tasks_made = 0
         self._processes: list[Process] = []
         self._generators: WeakSet[AsyncGenerator[Any, Any]] = WeakSet()
@@ -130,7 +71,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def process(self, name: str) -> Process:
         """A new simulated process."""
-        process = Process(self, name)
+        process = Process(self, self.put, name)
         self._processes.append(process)
         return process
 
@@ -178,25 +119,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> None:
         if self.is_closed():
             raise RuntimeError("Event loop is closed")
-        process = context.get(_process)
+        process = context.get(process_of_context)
+        owner = getattr(callback, "__self__", None)
+        number = self._number(owner, process) if isinstance(owner, asyncio.Task) else 0
         if process is not None and not process.alive:
             handle.cancel()
             return
-        owner = getattr(callback, "__self__", None)
-        number = self._number(owner, process) if isinstance(owner, asyncio.Task) else 0
         self._entries += 1
-        self.put(_Entry(when, number, self._entries, handle, process))
+        self.put(Entry(when, number, self._entries, handle, process))
 
-    def _number(self, task: _Task, process: Process | None) -> int:
+    def _number(self, task: AnyTask, process: Process | None) -> int:
         number = self._numbers.get(task)
         if number is None:
             self._tasks_made += 1
             number = self._numbers[task] = self._tasks_made
             if process is not None:
-                process._tasks.add(task)  # noqa: SLF001 - a process and its loop are one
+                process.hold(task)
         return number
 
-    def put(self, entry: _Entry) -> None:
+    def _order(self, task: AnyTask) -> int:
+        return self._numbers.get(task, 0)
+
+    def put(self, entry: Entry) -> None:
         """Let an entry wait for its turn (used by `Process`)."""
         if entry.when > self.clock.elapsed:
             heapq.heappush(self._timers, entry)
@@ -247,12 +191,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return result
 
     def _wind_down(self) -> None:
-        gone: set[_Task] = set()
+        gone: set[AnyTask] = set()
         for process in self._processes:
             if process.paused:
                 process.kill()
-            gone.update(process._remains)  # noqa: SLF001 - a process and its loop are one
-        left = sorted(asyncio.all_tasks(self) - gone, key=self._numbers.__getitem__)
+            gone.update(process.remains)
+        left = sorted(asyncio.all_tasks(self) - gone, key=self._order)
         for task in left:
             task.cancel()
         if left:
@@ -305,13 +249,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         finally:
             self._runnable.extend(batch)
 
-    def _step(self, entry: _Entry) -> None:
+    def _step(self, entry: Entry) -> None:
         process = entry.process
         if process is not None:
             if not process.alive:
                 return
             if process.paused:
-                process._parked.append(entry)  # noqa: SLF001 - a process and its loop are one
+                process.parked.append(entry)
                 return
         if not entry.handle.cancelled():
             self._at = process
@@ -326,7 +270,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if when <= self.clock.elapsed and not dead and not handle.cancelled():
                 self._runnable.append(timers[0])
             elif process is not None and process.paused and not dead:
-                process._parked.append(timers[0])  # noqa: SLF001 - it must not move time
+                process.parked.append(timers[0])  # it must not move time
             elif not dead and not handle.cancelled():
                 return
             heapq.heappop(timers)
@@ -338,7 +282,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._steps_now = 0
 
     def _pending(self) -> str:
-        left = sorted(asyncio.all_tasks(self), key=self._numbers.__getitem__)
+        left = sorted(asyncio.all_tasks(self), key=self._order)
         lines = [f"  {task.get_name()} at {_where(task)}" for task in left]
         return "\n".join(lines) or "  no task"
 
@@ -347,7 +291,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         if self._at is not None and not self._at.alive:
             return  # it was killed in this very step
-        error = context.get("exception") or RuntimeError(context.get("message"))
+        whose = context.get("task") or context.get("future") or context.get("handle")
+        error = context.get("exception") or RuntimeError(f"{context.get('message')} {whose}")
         self.unhandled.append(error)
 
     def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
@@ -365,11 +310,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self.is_closed():
             return
         left = asyncio.all_tasks(self)
-        left.update(*(process._remains for process in self._processes))  # noqa: SLF001
+        left.update(*(process.remains for process in self._processes))
         self._runnable.clear()
         self._timers.clear()
         super().close()
-        for task in sorted(left, key=self._numbers.__getitem__):
+        for task in sorted(left, key=self._order):
             _unwind(task)
         self._processes.clear()
 
@@ -383,7 +328,7 @@ def run(main: Coroutine[Any, Any, T], *, clock: VirtualClock | None = None, seed
         loop.close()
 
 
-def _where(task: _Task) -> str:
+def _where(task: AnyTask) -> str:
     """The innermost line at which a pending task waits."""
     waiter: Any = task.get_coro()
     frame = None
@@ -392,7 +337,7 @@ def _where(task: _Task) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "its end"
 
 
-def _unwind(task: _Task) -> None:
+def _unwind(task: AnyTask) -> None:
     """End a task that is pending on a closed loop, and let nobody hear of it.
 
     Left to the garbage collector, the same would happen at any time, with warnings.

@@ -1,0 +1,83 @@
+"""Runs the simulation of one seed and checks it."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from backline.clock import Clock
+from backline.store import Store
+from backline.stores.memory import MemoryStore
+from backline.testing.clock import VirtualClock
+from backline.testing.loop import VirtualLoop
+from backline.testing.simulation.checker import check
+from backline.testing.simulation.history import History, What
+from backline.testing.simulation.plan import SMALL, Size, make_plan
+from backline.testing.simulation.trace import Trace
+from backline.testing.simulation.world import World
+
+OpenStore: TypeAlias = Callable[[Clock, Path], Store]
+"""Makes the store of a simulation, on its clock; files go to the folder."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a seed."""
+
+    seed: int
+    violations: list[str]
+    history: History
+    trace: Trace
+    digest: str
+    """Of the history: equal for two runs that went the same way."""
+    seconds: float
+    """Virtual ones."""
+
+    @property
+    def counts(self) -> Counter[What]:
+        """How many events of each kind there were."""
+        return Counter(event.what for event in self.history.events)
+
+    def __str__(self) -> str:
+        head = f"seed {self.seed}: {len(self.history.events)} events in {self.seconds:.0f} s"
+        again = f"python -m backline.testing.simulation --seed {self.seed}"
+        if not self.violations:
+            return f"{head}, {self.digest[:12]}: all invariants hold"
+        lines = "\n  ".join(self.violations)
+        return f"{head}, {self.digest[:12]}: {len(self.violations)} violations\n  {lines}\n{again}"
+
+
+def in_memory(clock: Clock, folder: Path) -> Store:
+    """The memory store."""
+    return MemoryStore(clock=clock)
+
+
+def simulate(seed: int, size: Size = SMALL, open_store: OpenStore = in_memory) -> Report:
+    """Run the simulation of `seed` to its end, and check it.
+
+    Raises what makes it impossible to go on: `Deadlock`, `Livelock`, an error that nothing
+    handled.
+    """
+    clock = VirtualClock(seed)
+    plan = make_plan(seed, clock.new_id, size)
+    loop = VirtualLoop(clock, seed)
+    try:
+        with tempfile.TemporaryDirectory(prefix="backline-simulation-") as name:
+            folder = Path(name)
+            world = World(plan, clock, loop, open_store(clock, folder), folder)
+            ending = loop.run(world.run())
+    finally:
+        loop.close()
+    trace = Trace(
+        requests=plan.requests,
+        events=world.history.events,
+        final=ending.jobs,
+        queues=ending.queues,
+        lease=plan.lease,
+        calm=plan.calm,
+        slowest=2 * plan.faults.longest_delay if plan.faults.delayed else 0,
+    )
+    digest = world.history.digest()
+    return Report(seed, check(trace), world.history, trace, digest, loop.time())

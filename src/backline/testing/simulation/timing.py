@@ -1,0 +1,80 @@
+"""The invariants of time: nothing begins early, and what is over is settled soon."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from backline.job import SECOND, Backoff, Charge, Micros
+from backline.states import State
+from backline.testing.simulation.history import Event
+from backline.testing.simulation.plan import How
+from backline.testing.simulation.trace import Life, Trace, number
+
+SLACK: Final[Micros] = 4 * SECOND
+"""How long settling a lease that is over, or telling of a cancel, may take in quiet times."""
+PUT_BACK: Final = (1, 2, 4, 8, 16, 32, 60)
+"""Seconds that a job of an unknown task waits after its n-th release."""
+
+
+def c13_not_early(trace: Trace) -> Iterator[str]:
+    """No run begins before its time, by the store's clock; retries wait as their rule says."""
+    for life in trace.lives.values():
+        if life.added is None:
+            continue
+        request = life.request
+        first = life.added.wall + request.delay if request.run_at is None else request.run_at
+        waits: list[tuple[Event, Micros]] = [(life.added, first)]
+        for ack in life.applied:
+            low, high = _wait_after(life, ack)
+            if not low <= number(ack, "delay") <= high:
+                yield f"{life.id} waits {ack.note['delay']} µs, not {low} to {high}"
+            if ack.note["state"] == State.SCHEDULED:
+                waits.append((ack, ack.wall + low))
+        for event, due in waits:
+            later = (a.leased for a in life.attempts if a.leased.seq > event.seq)
+            start = next(later, None)
+            free = any(event.seq < e.seq for e in life.redrives)
+            if start is None or free:
+                continue
+            if trace.highest_wall(event.seq, start.seq) < due:
+                yield f"{life.id} attempt {start.attempt} began {due - start.wall} µs early"
+
+
+def _wait_after(life: Life, ack: Event) -> tuple[Micros, Micros]:
+    """The shortest and the longest delay that an ack may carry."""
+    if ack.note["state"] != State.SCHEDULED:
+        return 0, 0
+    before = [a for a in life.applied if a.seq < ack.seq]
+    redriven = max((e.seq for e in life.redrives if e.seq < ack.seq), default=-1)
+    attempt = life.attempt(ack.attempt)
+    end = attempt.ends[-1] if attempt is not None and attempt.ends else None
+    if ack.note["charge"] == Charge.RELEASE:
+        count = sum(a.note["charge"] == Charge.RELEASE for a in before)
+        wait = PUT_BACK[min(count, len(PUT_BACK) - 1)] * SECOND
+        return wait, wait
+    if end is not None and end.note["how"] in (How.LATER, How.SNOOZE):
+        return number(end, "wait"), number(end, "wait")
+    failures = sum(a.note["charge"] == Charge.FAILURE and a.seq > redriven for a in before)
+    return _backoff(life.request.terms.backoff, failures + 1)
+
+
+def _backoff(rule: Backoff, failures: int) -> tuple[Micros, Micros]:
+    if rule.delays:
+        wait = rule.delays[min(failures, len(rule.delays)) - 1]
+        return wait, wait
+    wait = rule.base
+    for _ in range(failures - 1):
+        wait = min(rule.cap, round(wait * rule.factor))
+    wait = min(wait, rule.cap)
+    return (0 if rule.jitter else wait - 1), wait + 1
+
+
+def c14_recovery(trace: Trace) -> Iterator[str]:
+    """A lease that is over is settled soon, as soon as anybody can."""
+    for life in trace.lives.values():
+        for attempt in life.attempts:
+            late = min(attempt.over, trace.events[-1].tick) - attempt.until
+            allowed = SLACK + trace.slowest
+            if late > allowed and late > allowed + trace.disturbed(
+                attempt.until, attempt.until + late
+            ):
+                yield (f"{life.id} attempt {attempt.number} was settled {late / SECOND:.1f} s late")
