@@ -12,7 +12,11 @@ C = TypeVar("C", bound=JobContext)
 
 
 class Declare(Protocol):
-    """Makes a task of a function. A first parameter that is a `JobContext` is not enqueued."""
+    """Makes a task of a function. A first parameter that is a `JobContext` is not enqueued.
+
+    A type checker cannot tell a first parameter annotated `Any` (or, to pyright, `object`)
+    from a `JobContext`; at run time the annotation alone decides.
+    """
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]

@@ -1,0 +1,77 @@
+"""What a type checker sees of tasks; checked by mypy and pyright, never run.
+
+Each line that must be an error carries an ignore with its code, and unused ignores are errors
+too: so both directions are checked.
+"""
+
+from typing import assert_type
+
+from backline import App, Job, JobContext, Task
+from backline.job import JobRequest
+from backline.task import AsyncTask, SyncTask
+
+app = App("memory://")
+
+
+@app.task
+async def bare(user_id: int, *, greeting: str = "hi") -> str:
+    return greeting * user_id
+
+
+@app.task(queue="mail", max_attempts=3)
+async def called(user_id: int) -> list[str]:
+    return [str(user_id)]
+
+
+@app.task
+def sync(name: str, size: float = 1.0) -> bytes:
+    return name.encode()
+
+
+@app.task(executor="process")
+def sync_called(name: str) -> None: ...
+
+
+@app.task
+async def with_context(job: JobContext, size: int) -> int:
+    return job.attempt + size
+
+
+@app.task(priority=3)
+def sync_with_context(job: JobContext, size: int) -> str:
+    return job.id * size
+
+
+async def check() -> None:
+    assert_type(await bare.aenqueue(1), Job[str])
+    assert_type(bare.enqueue(1, greeting="yo"), Job[str])
+    assert_type(bare.delay(1).result(timeout=5), str)
+    assert_type(await called.using(delay="5m").enqueue(1).aresult(), list[str])
+    assert_type(sync.enqueue("a", 2.0).return_value, bytes | None)
+    assert_type(sync_called.enqueue("a"), Job[None])
+    assert_type(with_context.enqueue(1), Job[int])
+    assert_type(sync_with_context.enqueue(1), Job[str])
+    assert_type(with_context.job(3), JobRequest)
+
+    assert_type(await bare(1), str)
+    assert_type(sync("a"), bytes)
+
+    bare.enqueue("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    bare.enqueue()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await bare.aenqueue(1, greting="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    with_context.enqueue()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    sync.using(countdown=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    sync.using(priority="high")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def takes(task: Task[[int], list[str]]) -> None:
+    assert_type(task.enqueue(1), Job[list[str]])
+
+
+takes(called)
+takes(bare)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+kinds: tuple[AsyncTask[..., str], SyncTask[..., bytes]] = (bare, sync)
+
+
+@app.task(countdown=3)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue]
+def wrong() -> None: ...
