@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from backline.job import HeldLease, JobId, JobRecord, Lane, Micros, WorkerName
-from backline.states import State
+from backline.states import LIVE, TERMINAL, State
 from backline.store import Filter, Page, QueueStats, WorkerReport
 from backline.stores.sqlite import rows
 from backline.stores.sqlite.driver import Connection
@@ -167,10 +167,10 @@ def _find_few(
     *,
     oldest_first: bool,
 ) -> Page:
-    states = sorted(where.states or State)
-    found = _few.decode(
-        db.value(_FIND_FEW, {"queues": dumps(list(queues)), "states": dumps(states)})
-    )
+    states = where.states or frozenset(State)
+    params: dict[str, object] = {state: state in states for state in LIVE}
+    params |= {"queues": dumps(list(queues)), "over": dumps(sorted(states & TERMINAL))}
+    found = _few.decode(db.value(_FIND_FEW, params))
     beyond = sorted(
         (
             (job_id, seq)
