@@ -105,7 +105,7 @@ class Batcher(Generic[Item, Answer]):
     async def _settle(self, batch: list[_Waiting[Item, Answer]]) -> None:
         """Flush a batch and hand out its answers; halve it to find whose fault an error is."""
         try:
-            answers = await self._flush([item for item, _ in batch])
+            answers = await self._answers([item for item, _ in batch])
         except self._shared as error:
             for _, answer in batch:
                 _fail(answer, error)
@@ -120,6 +120,12 @@ class Batcher(Generic[Item, Answer]):
             for (_, future), result in zip(batch, answers, strict=True):
                 if not future.done():
                     future.set_result(result)
+
+    async def _answers(self, items: Sequence[Item]) -> Sequence[Answer]:
+        answers = await self._flush(items)
+        if len(answers) != len(items):
+            raise ValueError(f"flush gave {len(answers)} answers to {len(items)} items")
+        return answers
 
 
 def _fail(answer: asyncio.Future[Answer], error: Exception) -> None:
