@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -41,7 +41,7 @@ from backline.testing.model import Kept, Model
 T = TypeVar("T")
 
 QUEUES: Final = ("a", "b")
-WORKERS: Final = ("w1", "w2")
+ROLES: Final = ("w1", "w2")
 MANY: Final = 1_000
 COMPARED: Final = (
     "state",
@@ -108,7 +108,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.store.open())
         self.batch: list[list[JobRequest]] = []
         self.leases: list[LeasedJob] = []
-        self.calls = dict.fromkeys(WORKERS, 0)
+        self.calls = 0
+        self.names = {role: role for role in ROLES}
         self.last: dict[str, tuple[int, Sequence[Ack], Demand]] = {}
         self._set_time()
 
@@ -150,22 +151,20 @@ class StoreMachine(RuleBasedStateMachine):
         if all((job.finished_at or 0) + DAY > self.model.now for job in purged):
             self._enqueue()
 
-    @rule(worker=st.sampled_from(WORKERS), picks=_picks, endings=st.data(), demand=_demands)
-    def exchange(
-        self, worker: str, picks: list[int], endings: st.DataObject, demand: Demand
-    ) -> None:
+    @rule(role=st.sampled_from(ROLES), picks=_picks, endings=st.data(), demand=_demands)
+    def exchange(self, role: str, picks: list[int], endings: st.DataObject, demand: Demand) -> None:
         """Acks of leases new and old, and demand."""
         leases = [self.leases[-1 - n % len(self.leases)] for n in picks if self.leases]
-        acks = [Ack(le.id, le.attempt, **endings.draw(_endings)) for le in leases]
-        self.calls[worker] += 1
-        self.last[worker] = (self.calls[worker], acks, demand)
-        self._exchange(worker)
+        acks = [Ack(lease.id, lease.attempt, **_drawn(endings)) for lease in leases]
+        self.calls += 1
+        self.last[role] = (self.calls, acks, demand)
+        self._exchange(role)
 
-    @rule(worker=st.sampled_from(WORKERS))
-    def exchange_again(self, worker: str) -> None:
+    @rule(role=st.sampled_from(ROLES))
+    def exchange_again(self, role: str) -> None:
         """The worker's last call: its reply was lost (I5)."""
-        if worker in self.last:
-            self._exchange(worker)
+        if role in self.last:
+            self._exchange(role)
 
     @rule(picks=_picks, ttl=st.sampled_from([SECOND, 60 * SECOND]))
     def extend(self, picks: list[int], ttl: int) -> None:
@@ -179,10 +178,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.clock.advance(step)
         self._set_time()
         self.expire()
+        if step == "2d":
+            self.last = {}  # a store may forget in a day what it would need for a repeat
 
-    @rule(step=st.sampled_from([-3600, -1, 1, 3600]))
+    @rule(step=st.sampled_from([1, 3600]))
     def step_wall(self, step: int) -> None:
-        """The wall clock is set."""
+        """The wall clock is set, forward only: what a step back does to a key that was free
+        already is the store's affair."""
         self.clock.step_wall(step)
         self._set_time()
         self.expire()
@@ -232,15 +234,20 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.store.configure([edit]))
         self.model.configure(edit)
 
-    @rule(worker=st.sampled_from(WORKERS))
-    def restart(self, worker: str) -> None:
-        """The worker dies: it is retired, and what it held is put back."""
-        self.run(self.store.retire(worker))
-        self.model.retired.add(worker)
-        self._exchange_as(worker, 10**6, (), {(queue, Lane.MAIN): 9 for queue in QUEUES})
-        held = self.run(self.store.held(worker))
+    @rule(role=st.sampled_from(ROLES))
+    def restart(self, role: str) -> None:
+        """The worker dies: its name is retired, and what it held is put back."""
+        name = self.names[role]
+        self.run(self.store.retire(name))
+        self.model.retired.add(name)
+        self.calls += 1
+        self._exchange_as(name, self.calls, (), {(queue, Lane.MAIN): 9 for queue in QUEUES})
+        held = self.run(self.store.held(name))
         acks = [Ack(lease.id, lease.attempt, State.READY) for lease in held]
-        self._exchange_as("supervisor", len(self.leases) + 10**6, acks, {})
+        self.calls += 1
+        self._exchange_as("supervisor", self.calls, acks, {})
+        self.names[role] = f"{role}-{self.calls}"
+        self.last.pop(role, None)
 
     @rule()
     def reap(self) -> None:
@@ -252,7 +259,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert untils == sorted(untils)
         attempts = [(job_id, self.model.jobs[job_id].attempt) for job_id in over]
         acks = [Ack(i, n, State.READY, charge=Charge.LOSS, if_overdue=True) for i, n in attempts]
-        self._exchange_as("reaper", self.clock.tick(), acks, {})
+        self.calls += 1
+        self._exchange_as("reaper", self.calls, acks, {})
 
     @invariant()
     def same(self) -> None:
@@ -270,7 +278,7 @@ class StoreMachine(RuleBasedStateMachine):
             ready = [job for job in mine if job.state is State.READY]
             assert stats.cells == sum(job.lane is Lane.CELL for job in ready)
             assert stats.oldest_ready == min((job.due for job in ready), default=None)
-        for worker in WORKERS:
+        for worker in self.names.values():
             held = {(h.id, h.attempt, h.until) for h in self.run(self.store.held(worker))}
             running = [j for j in kept.values() if j.state is State.RUNNING and j.worker == worker]
             assert held == {(j.request.id, j.attempt, j.until) for j in running}
@@ -286,9 +294,9 @@ class StoreMachine(RuleBasedStateMachine):
         ours = self.run(self.store.enqueue(self.batch))
         assert [_without_rate(a) for a in ours] == self.model.enqueue(self.batch)
 
-    def _exchange(self, worker: str) -> None:
-        call, acks, demand = self.last[worker]
-        self._exchange_as(worker, call, acks, demand)
+    def _exchange(self, role: str) -> None:
+        call, acks, demand = self.last[role]
+        self._exchange_as(self.names[role], call, acks, demand)
 
     def _exchange_as(self, worker: str, call: int, acks: Sequence[Ack], demand: Demand) -> None:
         ours = self.run(self.store.exchange(worker, call, acks, demand, 30 * SECOND))
@@ -308,6 +316,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert (len(given), ordered) == (len(granted), granted)
 
 
+def _drawn(endings: st.DataObject) -> dict[str, Any]:
+    return dict(endings.draw(_endings))
+
+
 def _counts(jobs: Sequence[Kept]) -> dict[State, int]:
     return {state: sum(job.state is state for job in jobs) for state in State}
 
@@ -319,12 +331,18 @@ def _without_rate(answer: list[Enqueued] | Refused) -> list[Enqueued] | Refused:
 
 
 def check_against_model(
-    open_store: Callable[[Clock], Store], *, examples: int = 60, steps: int = 40
+    open_store: Callable[[Clock], Store],
+    *,
+    examples: int = 60,
+    steps: int = 40,
+    shrink: bool = True,
 ) -> None:
     """Fail if any of `examples` random lives of a store differs from the model's.
 
-    `open_store` gives a new, empty store at each call, not opened yet.
+    `open_store` gives a new, empty store at each call, not opened yet. Without `shrink` the
+    first life that fails is shown as it is: quick, and long to read.
     """
+    phases = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
     machine = type("Machine", (StoreMachine,), {"open_store": staticmethod(open_store)})
     run_state_machine_as_test(
         machine,
@@ -332,6 +350,8 @@ def check_against_model(
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
-            suppress_health_check=list(HealthCheck),
+            phases=phases if shrink else phases[:-1],
+            report_multiple_bugs=False,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )
