@@ -4,6 +4,7 @@ It imports the user's app, makes its board, says hello and works until it is tol
 """
 
 import asyncio
+import contextlib
 import faulthandler
 import importlib
 import importlib.util
@@ -19,8 +20,10 @@ from typing import Final
 
 import msgspec
 
+from backline import logs
 from backline.app import App
 from backline.errors import BacklineError, ConfigError
+from backline.events import EventLines
 from backline.job import Lane
 from backline.supervisor import linux
 from backline.supervisor.messages import (
@@ -36,7 +39,7 @@ from backline.supervisor.messages import (
     read_to_worker,
 )
 from backline.supervisor.settings import EXIT_APP, EXIT_OK
-from backline.worker import Board, Worker, WorkerSettings
+from backline.worker import Board, Observer, Worker, WorkerSettings
 from backline.worker.settings import DEFAULT_CONCURRENCY
 
 log = logging.getLogger("backline.worker")
@@ -177,7 +180,8 @@ def _queues_of(app: App) -> set[str]:
 async def _work(app: App, settings: ChildSettings, channel: Line) -> int:
     chosen = worker_settings(settings, app)
     board = Board.create(Path(settings.board), chosen.most_held, chosen.name)
-    worker = app.make_worker(app.store, chosen, board)
+    watching = _event_lines(app) if settings.events else None
+    worker = app.make_worker(app.store, chosen, board, observer=watching)
     channel.obey(worker)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     channel.say(
@@ -191,6 +195,18 @@ async def _work(app: App, settings: ChildSettings, channel: Line) -> int:
     await worker.run()
     await app.aclose()
     return worker.stuck
+
+
+def _event_lines(app: App) -> Observer:
+    """An observer that shows every run on standard output."""
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+    def write(text: str) -> None:
+        with contextlib.suppress(OSError):  # nobody looks any more
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    return EventLines(app.clock, write, colour=colour)
 
 
 def _live_as_a_child(settings: ChildSettings) -> None:
@@ -215,6 +231,7 @@ def main() -> int:
     """Be a worker process; returns the exit code."""
     settings = msgspec.json.decode(sys.argv[1], type=ChildSettings)
     _live_as_a_child(settings)
+    logs.configure(settings.log_level, settings.log_format)
     channel = Line(socket.socket(fileno=settings.channel))
     try:
         app = load(settings.target)

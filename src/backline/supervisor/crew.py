@@ -1,6 +1,7 @@
 """The crew: keeps the worker processes that are wanted, and replaces those that end."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterator
@@ -45,6 +46,9 @@ class Recruiter:
                 concurrency=1 if lane is Lane.CELL else settings.concurrency,
                 lease=settings.lease,
                 grace=settings.grace,
+                log_level=settings.log_level,
+                log_format=settings.log_format,
+                events=settings.events,
             )
         )
 
@@ -65,17 +69,25 @@ class Place:
         self.restarted: Final = asyncio.Event()
         """Set at each start of a worker."""
         self.history = History()
+        self._hurry = asyncio.Event()
         self._recruiter = recruiter
         self._clock = clock
         self._started = started
 
+    def hurry(self) -> None:
+        """Start the next worker now instead of after its wait."""
+        self._hurry.set()
+
     async def keep(self) -> None:
         """Keep a worker here until cancelled."""
+        self._hurry.clear()
         while True:
             wait = await self._one_life()
             if wait:
                 log.warning("the next worker starts in %.0f s", wait / SECOND)
-            await asyncio.sleep(wait / SECOND)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), wait / SECOND)
+            self._hurry.clear()
 
     async def _one_life(self) -> Micros:
         try:

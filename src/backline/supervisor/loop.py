@@ -15,9 +15,9 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from backline.clock import SYSTEM_CLOCK, Clock
 from backline.duty import Duty
@@ -50,9 +50,15 @@ _READY_WITHIN: Final[Micros] = 60 * SECOND
 """How long a recycling waits for a fresh worker before it goes on to the next."""
 
 
-def supervise(settings: SupervisorSettings) -> int:
-    """Run a supervisor in this process, from its main thread; returns the exit code."""
-    return asyncio.run(Supervisor(settings).run())
+Announce: TypeAlias = Callable[[Hello, Store], None]
+
+
+def supervise(settings: SupervisorSettings, announce: Announce | None = None) -> int:
+    """Run a supervisor in this process, from its main thread; returns the exit code.
+
+    `announce` is called once, on its loop, when the first worker is there and the store open.
+    """
+    return asyncio.run(Supervisor(settings, announce=announce).run())
 
 
 class Supervisor:
@@ -64,10 +70,12 @@ class Supervisor:
         *,
         clock: Clock = SYSTEM_CLOCK,
         command: tuple[str, ...] = CHILD,
+        announce: Announce | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._command = command
+        self._announced = announce
         self._name = supervisor_name(clock)
         self._run_dir = settings.run_dir or default_run_dir()
         self._warden = Warden(settings, clock)
@@ -151,6 +159,8 @@ class Supervisor:
             if child.hello is not None:
                 upkeep.keep(child)
         self._opened.set()
+        if self._announced is not None:
+            self._announced(upkeep.hello, store)
         async with upkeep.running():
             for duty in upkeep.duties(self._run_dir, self._places, self._cells):
                 self._do(duty.run())
@@ -219,6 +229,9 @@ class Supervisor:
             cell.stop(self._clock.tick())
         for place in self._places:
             if place.child is None or self._stopping.is_set():
+                continue
+            if not place.child.alive:
+                place.hurry()
                 continue
             place.restarted.clear()
             place.child.stop(self._clock.tick())

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from backline.job import SECOND, Lane, Micros, WorkerName
+from backline.logs import LogFormat
 
 MAX_LINE: Final = 16 * 1024 * 1024
 
@@ -28,6 +29,10 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     lease: Micros = 30 * SECOND
     grace: Micros = 30 * SECOND
+    log_level: str = "info"
+    log_format: LogFormat = "text"
+    events: bool = False
+    """Write a line for every run that ends to standard output."""
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):

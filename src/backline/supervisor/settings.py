@@ -8,6 +8,7 @@ from typing import Final
 
 from backline.errors import ConfigError
 from backline.job import SECOND, Micros
+from backline.logs import LogFormat
 
 EXIT_OK: Final = 0
 """Stopped as asked: what ran finished, or was handed back."""
@@ -43,6 +44,11 @@ class SupervisorSettings:
     """Replace a worker process after this many jobs."""
     max_memory: int | None = None
     """Replace a worker process whose resident memory passes this many bytes."""
+    log_level: str = "info"
+    """What worker processes log: this level and above."""
+    log_format: LogFormat = "text"
+    events: bool = False
+    """Worker processes write a line for every run that ends to standard output."""
     run_dir: Path | None = None
     """Where boards live; None: below XDG_RUNTIME_DIR, else the directory for temporary files."""
 

@@ -43,7 +43,7 @@ class Upkeep:
         self, store: Store, hello: Hello, settings: SupervisorSettings, clock: Clock, name: str
     ) -> None:
         self.store: Final = store
-        self._hello = hello
+        self.hello: Final = hello
         self._settings = settings
         self._clock = clock
         self._keeper = Keeper(store, clock, settings.lease)
@@ -66,7 +66,7 @@ class Upkeep:
         """What is done round after round, besides keeping and reaping."""
 
         async def adopt() -> Micros:
-            for folder in abandoned(run_dir, self._hello.url):
+            for folder in abandoned(run_dir, self.hello.url):
                 await self._undertaker.adopt(folder)
             return _ADOPT
 
@@ -102,7 +102,7 @@ class Upkeep:
                 await asyncio.wait(tasks)
 
     async def _waiting_for_cells(self) -> int:
-        queues = self._hello.queues
+        queues = self.hello.queues
         stats = await self.store.stats()
         return sum(each.cells for each in stats if each.queue in queues and not each.paused)
 
@@ -116,7 +116,7 @@ class Upkeep:
         ]
 
     def _report(self, child: Child, restarts: int, *, healthy: bool) -> WorkerReport:
-        board, hello = child.board, child.hello or self._hello
+        board, hello = child.board, child.hello or self.hello
         entries = [] if board is None else board.entries()
         age = self._clock.tick() - child.started_at
         return WorkerReport(
