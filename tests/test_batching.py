@@ -224,6 +224,7 @@ def test_every_caller_gets_its_own_answer_whatever_happens(
 ) -> None:
     async def call(batches: Batcher[str, str], delay: float, item: str) -> str:
         await asyncio.sleep(delay)
+        submitted.append(item)
         return await batches.submit(item)
 
     async def main() -> list[str | BaseException]:
@@ -233,6 +234,7 @@ def test_every_caller_gets_its_own_answer_whatever_happens(
 
     sink = Sink()
     sink.bad = bad
+    submitted: list[str] = []
     answers = run(main(), seed=seed)
 
     for item, answer in zip(items, answers, strict=True):
@@ -244,3 +246,10 @@ def test_every_caller_gets_its_own_answer_whatever_happens(
         keys = [key for item in batch for key in keys_of(item)]
         assert len(keys) == len(set(keys))
         assert len(batch) == 1 or sum(map(len, batch)) <= most
+    if not bad:
+        flushed = [item for batch in sink.batches for item in batch]
+        assert in_order_of_key(flushed) == in_order_of_key(submitted)
+
+
+def in_order_of_key(items: list[str]) -> dict[str, list[str]]:
+    return {key: [item for item in items if item[0] == key] for key in "123"}
