@@ -8,7 +8,7 @@ from typing import Final
 
 from backline.batching import Batcher
 from backline.clock import Clock
-from backline.errors import StoreError, StoreUnavailable
+from backline.errors import StoreError, StoreFull, StoreUnavailable
 from backline.job import SECOND, Enqueued, JobId, JobRecord, JobRequest, Micros, Refused
 from backline.queue.admission import (
     Distinct,
@@ -137,6 +137,8 @@ class Queue:
             try:
                 answer = await self._batches.submit(call)
                 known = await self._known(call) if unsure and isinstance(answer, Refused) else None
+            except StoreFull:
+                raise  # room on a disk does not come back in seconds
             except StoreUnavailable as error:
                 unsure = True
                 if loop.time() + wait > until:
