@@ -101,9 +101,14 @@ def _apps_of(module: ModuleType) -> str:
 
 def _explain(target: str, error: BaseException) -> str:
     """What went wrong, and where in the user's own code."""
-    head = f"cannot load {target!r}: {''.join(traceback.format_exception_only(error)).strip()}"
-    frames = traceback.extract_tb(_users_part(error.__traceback__))
-    return "\n".join([head, *(part.rstrip() for part in traceback.format_list(frames))])
+    what, *rest = traceback.format_exception_only(error)
+    if isinstance(error, SyntaxError):  # of which the message comes last
+        *where, message = rest
+        what, rest = message, [what, *where]
+    frames = traceback.format_list(traceback.extract_tb(_users_part(error.__traceback__)))
+    return "\n".join(
+        [f"cannot load {target!r}: {what.rstrip()}", *(part.rstrip() for part in frames + rest)]
+    )
 
 
 def _users_part(trace: TracebackType | None) -> TracebackType | None:

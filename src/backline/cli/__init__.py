@@ -5,12 +5,16 @@ import click
 from backline._version import __version__
 from backline.cli.cancel import cancel
 from backline.cli.common import Commands
+from backline.cli.demo import demo
 from backline.cli.doctor import doctor
+from backline.cli.drain import drain
+from backline.cli.enqueue import enqueue, run
 from backline.cli.jobs import dead, job, jobs
 from backline.cli.migrate import migrate
 from backline.cli.purge import purge
 from backline.cli.queues import pause, queues, resume
 from backline.cli.redrive import redrive, retry
+from backline.cli.worker import dev, worker
 
 __all__ = ["main"]
 
@@ -42,6 +46,11 @@ def main() -> None:
 
 
 for command in (
+    dev,
+    worker,
+    drain,
+    enqueue,
+    run,
     queues,
     pause,
     resume,
@@ -54,5 +63,6 @@ for command in (
     purge,
     migrate,
     doctor,
+    demo,
 ):
     main.add_command(command)

@@ -13,7 +13,15 @@ import click
 
 from backline.clock import SYSTEM_CLOCK, Clock
 from backline.display import safe
-from backline.errors import BacklineError, ConfigError, SchemaMismatch, StoreError, StoreRefused
+from backline.errors import (
+    BacklineError,
+    ConfigError,
+    InvalidArguments,
+    PayloadTooLarge,
+    SchemaMismatch,
+    StoreError,
+    StoreRefused,
+)
 from backline.store import Store
 from backline.stores import open_store
 
@@ -108,7 +116,7 @@ def explain(error: BacklineError) -> tuple[str, str, Exit]:
         return str(error), "", Exit.STORE
     if isinstance(error, StoreError):
         return f"the store is not available: {error}", "backline doctor", Exit.STORE
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | InvalidArguments | PayloadTooLarge):
         return str(error), "", Exit.USAGE
     return str(error), "", Exit.NOT_DONE
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import click
 import msgspec
+from msgspec import Raw
 
-from backline.display import ELLIPSIS, safe
+from backline.display import safe, valid_json
 from backline.states import State
 
 GAP: Final = "  "
@@ -41,7 +42,16 @@ def coloured(state: State, text: str | None = None) -> str:
 
 def say_json(value: Mapping[str, object]) -> None:
     """One line of JSON whose text cannot drive a terminal either."""
-    line = msgspec.json.encode(value).decode(errors="replace")
+    _say_escaped(msgspec.json.encode(value).decode(errors="replace"))
+
+
+def say_raw(raw: Raw | None) -> None:
+    """Stored JSON on one line; what is none, as the text it is, in quotes."""
+    line = b"null" if raw is None else bytes(valid_json(raw) or msgspec.json.encode(repr(raw)))
+    _say_escaped(line.decode(errors="replace"))
+
+
+def _say_escaped(line: str) -> None:
     if not line.isprintable():
         line = "".join(char if char.isprintable() else _escaped(char) for char in line)
     click.echo(line)
@@ -122,17 +132,3 @@ def _escaped(char: str) -> str:
 def plural(count: int, noun: str) -> str:
     """ "1 job", "2,000 jobs"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-__all__ = [
-    "ELLIPSIS",
-    "coloured",
-    "note",
-    "plural",
-    "say",
-    "say_facts",
-    "say_json",
-    "say_table",
-    "table",
-    "width",
-]

@@ -328,16 +328,24 @@ class Supervisor:
 
     def _asked_to_stop(self) -> None:
         if self._stopping.is_set():
-            log.warning("quitting now: running jobs are handed back")
+            _tell("quitting now: running jobs are handed back")
             self._quitting.set()
         else:
-            log.info("draining: no new jobs; the second signal quits at once")
+            _tell("draining: no new jobs; the second signal quits at once")
             self._stopping.set()
 
     def _asked_to_recycle(self) -> None:
         if self._recycling is None or self._recycling.done():
             log.info("replacing the workers one by one")
             self._recycling = self._do(self._recycle())
+
+
+def _tell(text: str) -> None:
+    """Whoever pressed a key wants to see that it was heard."""
+    if log.isEnabledFor(logging.INFO) or not sys.stderr.isatty():
+        log.info(text)
+    else:
+        _say(f"\n{text}")
 
 
 def _say(text: str) -> None:
