@@ -57,7 +57,7 @@ def plan(port: int, photo: Path, *, patience_s: float = 10.0) -> Plan:
     return Plan(
         port=port,
         path="/photos",
-        photos=[photo],
+        photos=[str(photo)],
         users=users,
         uploads_each=2,
         patience_s=patience_s,

@@ -1,16 +1,14 @@
 """Users who upload photographs, all at once: the load generator.
 
-    python -m backline.demo.load '{"port": 8000, "path": "/photos", ...}'
-
-A process of its own, so that it takes nothing from the event loop it measures. Each user
-keeps one connection and sends the next upload when the last one is answered (a closed
-loop). Meanwhile a few readers look profiles up, a request every few milliseconds. Times are
-taken here, from before the first byte is sent until the last byte of the answer is read.
+It runs in a process of its own, so that it takes nothing from the event loop it measures.
+Each user keeps one connection and sends the next upload when the last one is answered (a
+closed loop). Meanwhile a few readers look profiles up, a request every few milliseconds.
+Times are taken here, from before the first byte is sent until the last byte of the answer
+is read.
 """
 
 import asyncio
 import secrets
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
@@ -30,8 +28,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     path: str
     """Where they send their photographs to."""
-    photos: list[Path]
-    """What they send, in turn."""
+    photos: list[str]
+    """The files they send, in turn."""
     users: list[str]
     uploads_each: int
     patience_s: float
@@ -123,6 +121,7 @@ class Crowd:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._photos = [(Path(photo).name, Path(photo).read_bytes()) for photo in plan.photos]
         self._tick = 0
         self._uploads: list[Sample] = []
         self._look_ups: list[Sample] = []
@@ -145,8 +144,7 @@ class Crowd:
         plan = self._plan
         async with Browser(plan.port) as browser:
             for turn in range(place, place + plan.uploads_each):
-                photo = plan.photos[turn % len(plan.photos)]
-                form = Form(photo.name, photo.read_bytes(), user)
+                form = Form(*self._photos[turn % len(self._photos)], user)
                 head = f"POST {plan.path} HTTP/1.1\r\ncontent-type: {form.content_type}"
                 await self._timed(self._uploads, browser, head, form.body)
 
@@ -173,14 +171,3 @@ class Crowd:
             await browser.close()
         took = SYSTEM_CLOCK.tick() - start
         samples.append(Sample(start - self._tick, took, status, error))
-
-
-def main() -> None:
-    """Carry out the plan given as JSON on the command line; print the outcome as JSON."""
-    plan = msgspec.json.decode(sys.argv[1], type=Plan)
-    outcome = asyncio.run(Crowd(plan).run())
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
-
-
-if __name__ == "__main__":
-    main()

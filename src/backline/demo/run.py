@@ -47,7 +47,7 @@ def main(photos: Path | None, output: Path, port: int | None, serve: bool) -> in
         output.mkdir(parents=True, exist_ok=True)
         camera = output / "camera"
         album = of_directory(photos, camera) if photos else bundled(camera)
-        return asyncio.run(_Demo(album, output).run(port, serve))
+        return asyncio.run(Demo(album, output).run(port, serve))
     except NoPhotographs as error:
         _complain(str(error))
         return EXIT_USAGE
@@ -59,12 +59,15 @@ def main(photos: Path | None, output: Path, port: int | None, serve: bool) -> in
         return EXIT_INTERRUPTED
 
 
-class _Demo:
+class Demo:
+    """One run: an album to upload, a directory for what comes of it."""
+
     def __init__(self, album: Album, output: Path) -> None:
         self._album = album
         self._output = output
 
     async def run(self, port: int | None, serve: bool, users: int = MOST_USERS) -> int:
+        """Set the stage, play, report; returns the exit status of `main`."""
         stage = Stage(self._output / "photo-service", port)
         _say("Photographs in, thumbnails out: a photo service on Backline.")
         async with stage.set_up():

@@ -24,7 +24,10 @@ from backline.stores import open_store
 WORKERS: Final = 2
 _START_S: Final = 30.0
 _STOP_S: Final = 10.0
-_LOOK_S: Final = 0.005
+
+OFTEN_S: Final = 0.005
+SELDOM_S: Final = 0.25
+"""How often to look for something that takes long: looking costs the workers' time."""
 
 T = TypeVar("T")
 
@@ -73,7 +76,7 @@ class Stage:
 
     async def crowd(self, plan: Plan) -> Outcome:
         """Let users loose on the service, in a process of their own. Raises StageError."""
-        arguments = ("backline.demo.load", msgspec.json.encode(plan).decode())
+        arguments = ("backline.demo.crowd", msgspec.json.encode(plan).decode())
         async with self._process("users", *arguments, stdout=PIPE) as users:
             output, _ = await users.communicate()
         if users.returncode:
@@ -103,7 +106,7 @@ class Stage:
                 raise StageError(self._end_of(name, process))
             return await ready() or None
 
-        await eventually(f"the {name} to start", look, within_s=_START_S)
+        await eventually(f"the {name} to start", look, within_s=_START_S, every_s=0.05)
 
     @asynccontextmanager
     async def _process(
@@ -138,7 +141,13 @@ class Stage:
         return "\n    ".join([f"the {name} ended with status {process.returncode}", *words])
 
 
-async def eventually(what: str, look: Callable[[], Awaitable[T | None]], *, within_s: float) -> T:
+async def eventually(
+    what: str,
+    look: Callable[[], Awaitable[T | None]],
+    *,
+    within_s: float,
+    every_s: float = OFTEN_S,
+) -> T:
     """Look again and again until there is something to see, and return it.
 
     Raises StageError, naming `what` was waited for, after `within_s` seconds.
@@ -149,7 +158,7 @@ async def eventually(what: str, look: Callable[[], Awaitable[T | None]], *, with
                 seen = await look()
                 if seen is not None:
                     return seen
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(every_s)
     except TimeoutError:
         raise StageError(f"waited {within_s:g} s in vain for {what}") from None
 

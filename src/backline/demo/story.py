@@ -7,26 +7,29 @@ look, or whether they are good.
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 from backline.clock import SYSTEM_CLOCK
 from backline.demo.album import Album, half
 from backline.demo.figures import Interrupted, Kill, Repair, Uploads
 from backline.demo.library import USERS, Photo
 from backline.demo.load import Browser, Form, Plan
-from backline.demo.stage import Stage, StageError, eventually
+from backline.demo.stage import SELDOM_S, Stage, StageError, eventually
 from backline.demo.thumbnails import SIZES
 from backline.job import JobRecord, Micros
-from backline.states import TERMINAL, State
+from backline.states import LIVE, TERMINAL, State
 from backline.store import Filter
 
 PATIENCE_S: Final = 10.0
 """How long a user waits for an answer."""
-_DONE_WITHIN_S: Final = 90.0
+_DONE_WITHIN_S: Final = 300.0
 _MOST_KILLS: Final = 5
+
+T = TypeVar("T")
 
 
 class Story:
@@ -139,7 +142,7 @@ class Story:
         return Plan(
             port=self._stage.port,
             path=path,
-            photos=self._album.photos,
+            photos=[str(photo) for photo in self._album.photos],
             users=list(USERS[:users]),
             uploads_each=uploads_each,
             patience_s=PATIENCE_S,
@@ -155,36 +158,40 @@ class Story:
         async def idle() -> bool | None:
             return library.saved() == library.count() or None
 
-        await eventually("the service to finish its requests", idle, within_s=_DONE_WITHIN_S)
+        await _in_the_end("the service to finish its requests", idle)
         return library.latest(library.count() - before)
 
     def _complete(self, photo: Photo) -> bool:
         return len(self._stage.library.made(photo.id)) == len(SIZES)
 
     async def _ended(self, photos: Sequence[Photo]) -> list[JobRecord]:
-        """Wait until the jobs of these photographs have ended, however they ended."""
-        ids = [photo.job for photo in photos if photo.job]
+        """Wait until no job is left to do, and return those of these photographs."""
 
-        async def ended() -> list[JobRecord] | None:
-            jobs = [job for job in await self._stage.store.get(ids) if job]
-            return jobs if all(job.state in TERMINAL for job in jobs) else None
+        async def drained() -> bool | None:
+            counts = await self._counts()
+            return not any(counts[state] for state in LIVE) or None
 
-        jobs = await eventually("all thumbnails", ended, within_s=_DONE_WITHIN_S)
+        await _in_the_end("all thumbnails", drained)
+        records = await self._stage.store.get([photo.job for photo in photos if photo.job])
+        jobs = [job for job in records if job]
         if len(jobs) < len(photos):
             raise StageError(f"the store knows {len(jobs)} jobs of {len(photos)} photographs")
         return jobs
 
     async def _quarter_done(self, jobs: int) -> None:
-        start = await self._succeeded()
+        start = (await self._counts())[State.SUCCEEDED]
 
         async def reached() -> bool | None:
-            return await self._succeeded() - start >= jobs // 4 or None
+            return (await self._counts())[State.SUCCEEDED] - start >= jobs // 4 or None
 
-        await eventually("a quarter of the jobs", reached, within_s=_DONE_WITHIN_S)
+        await eventually("a quarter of the jobs", reached, within_s=_DONE_WITHIN_S, every_s=0.02)
 
-    async def _succeeded(self) -> int:
-        stats = await self._stage.store.stats()
-        return sum(queue.counts.get(State.SUCCEEDED, 0) for queue in stats)
+    async def _counts(self) -> Counter[State]:
+        """Jobs by state, of all queues."""
+        counts: Counter[State] = Counter()
+        for queue in await self._stage.store.stats():
+            counts.update(queue.counts)
+        return counts
 
     async def _kill(self) -> tuple[int, list[Micros]]:
         """Kill a worker in the middle of a job: its process id, and when (wall time).
@@ -219,6 +226,10 @@ class Story:
         if job is None:
             raise StageError(f"the store does not know job {photo.job}")
         return job
+
+
+async def _in_the_end(what: str, look: Callable[[], Awaitable[T | None]]) -> T:
+    return await eventually(what, look, within_s=_DONE_WITHIN_S, every_s=SELDOM_S)
 
 
 def _since(began_at: Micros, job: JobRecord) -> Micros:
