@@ -17,12 +17,6 @@ from bench.tally import Tally
 ROOT: Final = Path(__file__).parents[1]
 LIMIT_S: Final = 120.0
 """How long anything that is waited for may take."""
-INTERIM = """
-import sys
-from backline.supervisor.loop import supervise
-from backline.supervisor.settings import SupervisorSettings
-raise SystemExit(supervise(SupervisorSettings(target=sys.argv[1])))
-"""
 _STOP_S: Final = 20.0
 _LOOK_S: Final = 0.002
 
@@ -62,7 +56,7 @@ class Running:
 @contextmanager
 def backline(target: str, url: str, folder: Path, env: Mapping[str, str]) -> Iterator[Running]:
     """`backline worker TARGET`, one worker process, every setting its default."""
-    command = (sys.executable, "-c", INTERIM, target)
+    command = (sys.executable, "-m", "backline", "worker", target)
     with started(command, folder, {"BACKLINE_URL": url, **env}) as running:
         yield running
 
