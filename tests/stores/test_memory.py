@@ -12,7 +12,9 @@ from backline.store import Store
 from backline.stores.memory import MemoryStore
 from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
+from backline.testing.clock import VirtualClock
 from backline.testing.conformance import MakeStore, Malformed, StoreConformance
+from backline.testing.conformance.jobs import MAIN, make_jobs
 from backline.testing.machine import check_against_model
 from backline.testing.raw import RAW_FIELDS, RawAccess
 
@@ -78,6 +80,16 @@ class TestMemoryStore(_Memory, StoreConformance):
 
 class TestMalformedRows(_Memory, Malformed):
     """Rows that cannot be read."""
+
+
+async def test_a_straggler_of_a_worker_that_went_on_leases_nothing() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+    await store.enqueue([make_jobs(clock, 3)])
+    first = await store.exchange("w", 5, (), {MAIN: 1}, 30)
+    late = await store.exchange("w", 4, (), {MAIN: 1}, 30)
+    assert (len(first.jobs), late.jobs) == (1, [])
+    assert (await store.exchange("w", 5, (), {MAIN: 1}, 30)).jobs == first.jobs
 
 
 def test_the_model_agrees() -> None:

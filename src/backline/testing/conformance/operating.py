@@ -1,5 +1,7 @@
 """What people and the reaper do: promote, expire, sweep, cancel, redrive, purge, configure."""
 
+from msgspec import Raw
+
 from backline.job import DAY, HOUR, MINUTE, SECOND, Acked, Charge, Enqueued, Lane, Terms
 from backline.states import State
 from backline.store import Cancelling, Filter, QueueSettings, Store
@@ -225,7 +227,7 @@ class Operating(Harness):
         job = make_job(clock)
         await add(store, job)
         [lease] = await worker.lease()
-        await worker.settle(failed(lease, charge=Charge.FAILURE))
+        await worker.settle(failed(lease, charge=Charge.FAILURE, result=Raw(b"1")))
         clock.advance("1h")
         assert await store.redrive([job.id]) == [True]
         record = await get(store, job.id)
