@@ -122,6 +122,20 @@ def test_items_with_a_key_in_common_never_share_a_batch_nor_overtake() -> None:
     assert answers == ["X", "1A", "1B", "2A", "1C", "Y"]
 
 
+def test_what_was_put_off_comes_before_what_did_not_fit() -> None:
+    async def main() -> None:
+        batches = batcher(sink, most=4)
+        for item in ("x", "1a", "1b", "yy", "1c"):
+            tasks.extend(await started(batches.submit(item)))
+        await asyncio.gather(*tasks)
+
+    sink = Sink()
+    tasks: list[asyncio.Task[str]] = []
+    run(main())
+
+    assert sink.batches == [["x"], ["1a", "yy"], ["1b"], ["1c"]]
+
+
 def test_an_error_of_one_item_is_its_own() -> None:
     async def main() -> list[str | BaseException]:
         batches = batcher(sink)
