@@ -135,7 +135,7 @@ def backoff(rule: Backoff, failures: int, rng: random.Random) -> Micros:
     try:
         ceiling = min(float(rule.cap), rule.base * rule.factor ** (failures - 1))
     except OverflowError:
-        ceiling = float(rule.cap)
+        ceiling = float(rule.cap if rule.base else 0)
     return round(rng.uniform(0.0, ceiling) if rule.jitter else ceiling)
 
 

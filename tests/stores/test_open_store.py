@@ -1,0 +1,53 @@
+"""A URL names a store, or the error names the URLs there are."""
+
+from pathlib import Path
+
+import pytest
+
+from backline.errors import ConfigError
+from backline.stores import open_store
+from backline.stores.memory import MemoryStore
+from backline.stores.sqlite import SqliteStore
+from backline.testing.clock import VirtualClock
+
+
+def test_each_memory_store_is_its_own() -> None:
+    one, two = open_store("memory://"), open_store("memory://")
+    assert isinstance(one, MemoryStore)
+    assert one is not two
+    assert one.url == "memory://"
+
+
+def test_three_slashes_are_relative_and_four_are_absolute(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    relative = open_store("sqlite:///some/jobs.db", clock=clock)
+    absolute = open_store(f"sqlite:///{tmp_path}/jobs.db", clock=clock)
+    assert isinstance(relative, SqliteStore)
+    assert str(relative.url).endswith("some/jobs.db")
+    assert absolute.url == f"sqlite:///{tmp_path}/jobs.db"
+
+
+def test_a_name_may_be_quoted(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/my%20jobs.db")
+    assert "my jobs.db" in repr(store)
+
+
+@pytest.mark.parametrize(
+    ("url", "remedy"),
+    [
+        ("", "memory://"),
+        ("jobs.db", "sqlite:///relative.db"),
+        ("mongodb://localhost/jobs", "sqlite:///relative.db"),
+        ("memory://somewhere", "memory://"),
+        ("sqlite://jobs.db", "sqlite:///jobs.db"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///jobs.db?durability=often", "durability=full"),
+        ("sqlite:///jobs.db?cache=9", "durability=full"),
+    ],
+)
+def test_a_url_that_names_no_store_is_refused_with_the_remedy(url: str, remedy: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        open_store(url)
+    assert remedy in str(refusal.value)
+    assert repr(url) in str(refusal.value)
