@@ -172,6 +172,8 @@ class Worker:
 
     def _patience(self) -> float:
         """Seconds until it is time to look for work without being told of any."""
+        if self.settings.drain and self._held == 0:
+            return 0.0  # one more look says whether that was all
         wait = self.settings.poll
         if self._next_at is not None:
             left = self._next_at - self._clock.tick()
