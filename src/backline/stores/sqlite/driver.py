@@ -43,9 +43,7 @@ def check_version(found: str) -> None:
 class Connection:
     """One connection to one file; used by one thread at a time, and never after a fork."""
 
-    def __init__(
-        self, path: Path, *, vfs: str | None = None, create: bool = False, full: bool = True
-    ) -> None:
+    def __init__(self, path: Path, *, vfs: str | None = None, create: bool = False) -> None:
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
         self._path = path
         self._busy = BUSY // 1_000
@@ -55,8 +53,8 @@ class Connection:
             self._apsw.set_busy_timeout(self._busy)
             self.script(
                 f"pragma cache_size = -{_CACHE_KIB}; pragma temp_store = memory;"
-                f"pragma synchronous = {'full' if full else 'normal'};"
-                "pragma wal_autocheckpoint = 0; pragma trusted_schema = off"
+                "pragma synchronous = extra; pragma wal_autocheckpoint = 0;"
+                "pragma trusted_schema = off"
             )
         except apsw.Error as error:
             raise self._translate(error) from error
@@ -106,6 +104,15 @@ class Connection:
             return apsw.SQLITE_OK
 
         self._open().set_wal_hook(hook)
+
+    def relax(self) -> None:
+        """Sync at checkpoints only: the last commits may be lost with the power.
+
+        Until then a commit is synced before it returns, and so is the folder when a file in
+        it is removed: the rollback journal of the first commits, which, had it come back
+        after a power cut, would undo all that followed them.
+        """
+        self.script("pragma synchronous = normal")
 
     def checkpoint(self) -> tuple[int, int]:
         """Copy the write-ahead log into the file, as far as readers let it.

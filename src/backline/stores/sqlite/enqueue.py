@@ -32,44 +32,58 @@ _added: Final = msgspec.json.Decoder(list[tuple[int, str, str, int]])
 def enqueue(tx: Transaction, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
     """See `backline.store.Store.enqueue`."""
     queues = tx.queues({job.queue for job in chain.from_iterable(calls)}, make=True)
+    limited = any(queue.max_depth is not None for queue in queues.values())
+    if not limited:
+        return [*_add(tx, calls, queues)]
+    if len(calls) > 1 and any(job.unique_key is not None for call in calls for job in call):
+        # How much room is left for a call depends on what the keys of the last one did.
+        return [answer for call in calls for answer in _in_turn(tx, call)]
     refusals = _refusals(tx, calls, queues)
-    admitted = [job for at, call in enumerate(calls) if at not in refusals for job in call]
+    admitted = [call for at, call in enumerate(calls) if at not in refusals]
+    answers = iter(_add(tx, admitted, queues))
+    return [refusals[at] if at in refusals else next(answers) for at in range(len(calls))]
+
+
+def _in_turn(tx: Transaction, call: Call) -> list[list[Enqueued] | Refused]:
+    answers = enqueue(tx, [call])
+    tx.finish()
+    return answers
+
+
+def _add(
+    tx: Transaction, calls: Sequence[Call], queues: Mapping[str, QueueRow]
+) -> list[list[Enqueued]]:
+    """Add the jobs of admitted calls, as far as their ids and keys are free."""
+    jobs = list(chain.from_iterable(calls))
     placed = keys.Placed({}, set(), [])
-    keyed = [job for job in admitted if job.unique_key is not None]
+    keyed = [job for job in jobs if job.unique_key is not None]
     if keyed:
         known = _known(tx, keyed)
         placed = keys.place(tx, [job for job in keyed if job.id not in known])
         skipped = known | placed.refused.keys()
-        admitted = [job for job in admitted if job.id not in skipped]
-    if admitted:
-        _insert(tx, admitted, queues, placed.waiting)
+        jobs = [job for job in jobs if job.id not in skipped]
+    if jobs:
+        _insert(tx, jobs, queues, placed.waiting)
     keys.take(tx, placed.taking)
-    answers = placed.refused
-    return [
-        refusals[at]
-        if at in refusals
-        else [answers.get(job.id) or Enqueued(job.id) for job in call]
-        for at, call in enumerate(calls)
-    ]
+    refused = placed.refused
+    return [[refused.get(job.id) or Enqueued(job.id) for job in call] for call in calls]
 
 
 def _refusals(
     tx: Transaction, calls: Sequence[Call], queues: Mapping[str, QueueRow]
 ) -> dict[int, Refused]:
-    """The calls that do not fit, by their place; those that do take up room."""
-    if all(queue.max_depth is None for queue in queues.values()):
-        return {}
+    """The calls that do not fit, by their place; those that do take up room.
+
+    The repeat of a lost reply adds nothing, so it takes none and is not refused.
+    """
+    known = _known(tx, [*chain.from_iterable(calls)])
     refusals: dict[int, Refused] = {}
     for at, call in enumerate(calls):
-        full = _full(Counter(job.queue for job in call), queues)
-        if full is not None:
-            # The repeat of a lost reply adds nothing, so it is not refused.
-            known = _known(tx, call)
-            call = [job for job in call if job.id not in known]  # noqa: PLW2901
-            full = _full(Counter(job.queue for job in call), queues)
+        arriving = Counter(job.queue for job in call if job.id not in known)
+        full = _full(arriving, queues)
         if full is None:
-            for job in call:
-                queues[job.queue].depth += 1
+            for name, count in arriving.items():
+                queues[name].depth += count
         else:
             assert full.max_depth is not None
             refusals[at] = Refused(full.name, full.depth, full.max_depth, drain_rate(tx, full.id))

@@ -11,6 +11,7 @@ from backline.job import (
     Acked,
     AttemptError,
     Charge,
+    JobId,
     LeasedJob,
     Micros,
     Terms,
@@ -80,15 +81,14 @@ def _settle(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> list[Ac
     met = _met.decode(tx.db.value(_ACKED, params))
     answers: list[Acked] = []
     book = _Book(tx, worker)
-    seen: set[int] = set()
+    applied: dict[JobId, int] = {}
     for ack, job in zip(acks, met, strict=True):
-        seq = job.seq
-        if seq < 0:
-            answers.append(Acked.ALREADY if seq == _ALREADY else Acked.LOST)
-        elif seq in seen:
-            answers.append(Acked.ALREADY)  # twice in one call
+        if applied and applied.get(ack.id) == ack.attempt:
+            answers.append(Acked.ALREADY)  # a few lines above
+        elif job.seq < 0:
+            answers.append(Acked.ALREADY if job.seq == _ALREADY else Acked.LOST)
         else:
-            seen.add(seq)
+            applied[ack.id] = ack.attempt
             book.enter(ack, job)
             answers.append(Acked.APPLIED)
     book.write()

@@ -69,11 +69,10 @@ def peek(db: Connection, call: Call, now: Micros) -> Peeked:
     """Whether an exchange without acks would find anything to do."""
     demand = dumps([key for key, want in call.demand.items() if want > 0])
     params = {"demand": demand, "worker": call.worker, "call": call.call}
-    if db.value(_PEEK, params):
-        return Peeked(work=True, next_in=None)
+    work = bool(db.value(_PEEK, params))
     names = sorted({queue for queue, _ in call.demand})
     ids = [row[1] for row in msgspec.json.decode(db.value(_QUEUES, {"names": dumps(names)}))]
-    return Peeked(work=False, next_in=db.value(_NEXT_IN, {"queues": dumps(ids), "now": now}))
+    return Peeked(work, db.value(_NEXT_IN, {"queues": dumps(ids), "now": now}))
 
 
 def get(db: Connection, ids: Sequence[JobId]) -> list[JobRecord | None]:

@@ -93,9 +93,11 @@ class Session:
             raise StoreUnavailable(f"a side file of {self._path}: {error}") from error
         try:
             with self._turns.mine():
-                db = Connection(self._path, vfs=self._vfs, create=True, full=self._full)
+                db = Connection(self._path, vfs=self._vfs, create=True)
                 self._db = db
                 schema.prepare(db, self._url, self._clock)
+                if not self._full:
+                    db.relax()
                 db.script(f"pragma journal_size_limit = {LOG_LIMIT}")
                 db.on_commit(self._note_log)
             self._identity = place.identity(self._path)

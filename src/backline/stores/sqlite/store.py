@@ -46,6 +46,9 @@ from backline.stores.sqlite.transaction import Transaction, dumps
 
 T = TypeVar("T")
 
+MOST_IN_VAIN: Final = 1_000
+"""Workers of one handle whose last call in vain is remembered."""
+
 _CONFIGURE: Final = statement("configure")
 _REPORT: Final = statement("report")
 
@@ -76,6 +79,8 @@ class SqliteStore:
         self._vfs = vfs
         self._session: Session | None = None
         self._pid = os.getpid()
+        self._in_vain: dict[WorkerName, int] = {}
+        """The last call of each worker that found nothing, and so was not written down."""
         _stores.add(self)
 
     @property
@@ -125,7 +130,8 @@ class SqliteStore:
         asked = exchange.Call(worker, call, acks, demand, ttl)
         if not acks:
             seen = await self._read(partial(reads.peek, call=asked, now=self._clock.now()))
-            if not seen.work:
+            if not seen.work or call <= self._in_vain.get(worker, call - 1):
+                self._note_in_vain(worker, call)
                 return Exchange([], [], seen.next_in)
         answer = await self._write(partial(exchange.exchange, call=asked))
         if answer.jobs and self._session is not None and self._session.wakeups is not None:
@@ -225,6 +231,13 @@ class SqliteStore:
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         return await (await self._ready()).read(work)
+
+    def _note_in_vain(self, worker: WorkerName, call: int) -> None:
+        """A repeat of this call must lease nothing either (I5)."""
+        last = self._in_vain.pop(worker, call)
+        self._in_vain[worker] = max(last, call)
+        if len(self._in_vain) > MOST_IN_VAIN:
+            del self._in_vain[next(iter(self._in_vain))]
 
     def _forked(self) -> None:
         """In the child of a fork: everything that is open is the parent's."""

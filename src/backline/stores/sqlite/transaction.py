@@ -110,13 +110,15 @@ class Transaction:
             self.moved(queue, lane, source, target, n)
 
     def finish(self) -> None:
-        """Write the counts, at the end of a request."""
+        """Write the counts so far, at the end of a request or earlier."""
         moves = [(*key, n) for key, n in self._moves.items() if n]
         if moves:
             self.db.run(_TALLY, {"moves": dumps(moves)})
         if self._ended:
             ended = dumps(list(self._ended.items()))
             self.db.run(_ENDED, {"ended": ended, "second": self.tick // SECOND})
+        self._moves.clear()
+        self._ended.clear()
 
 
 def seqs_of(places: Iterable[Place]) -> str:
