@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import signal
 import threading
 from concurrent.futures import wait
 from uuid import UUID
@@ -88,6 +89,18 @@ def test_parent_and_child_of_a_fork_make_different_ids() -> None:
     assert len(theirs) == 500
     assert len({*mine, *theirs}) == 1_000
     assert theirs == sorted(theirs)
+
+
+@pytest.mark.processes
+def test_a_fork_while_another_thread_makes_an_id_leaves_the_child_able_to() -> None:
+    clock = SystemClock()
+    with clock._ids._lock:  # as a thread holds it that does not exist in the child
+        child = os.fork()
+        if child == 0:  # pragma: no cover - runs in the child
+            signal.alarm(5)
+            clock.new_id()
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_ticks_never_step_and_name_their_boot() -> None:

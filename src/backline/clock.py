@@ -15,6 +15,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, ParamSpec, Protocol, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from backline.job import JobId, Micros
 
@@ -159,15 +160,17 @@ class IdMaker:
         self._now = now
         self._rng = rng
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._millis = 0
         self._counter = 0
+        _MAKERS.add(self)
+
+    def after_fork(self) -> None:
+        """In the child: another generator, and a lock that no thread of the parent holds."""
+        self._lock = threading.Lock()
+        self._rng.seed()
 
     def __call__(self) -> JobId:
         with self._lock:
-            if self._pid != os.getpid():
-                self._pid = os.getpid()
-                self._rng.seed()
             millis = self._now() // 1_000
             if millis > self._millis:
                 self._millis, self._counter = millis, self._rng.getrandbits(25)
@@ -181,5 +184,15 @@ class IdMaker:
         text = f"{high:016x}{0x8000 | (counter & 0x3FFF):04x}{low:012x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
+
+_MAKERS: Final[WeakSet[IdMaker]] = WeakSet()
+
+
+def _after_fork() -> None:
+    for maker in _MAKERS:
+        maker.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 SYSTEM_CLOCK: Final[Clock] = SystemClock()
