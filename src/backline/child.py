@@ -45,6 +45,7 @@ from backline.worker.settings import DEFAULT_CONCURRENCY
 log = logging.getLogger("backline.worker")
 
 _PREFETCH: Final = 512
+_OURS: Final = f"{Path(__file__).parent}{os.sep}"
 _SOONER_THAN_THE_SUPERVISOR: Final = 300
 _SOONER_THAN_A_WORKER: Final = 500
 """Points of the kernel's badness, of a thousand: cells run what took too much before."""
@@ -105,7 +106,9 @@ def _explain(target: str, error: BaseException) -> str:
     if isinstance(error, SyntaxError):  # of which the message comes last
         *where, message = rest
         what, rest = message, [what, *where]
-    frames = traceback.format_list(traceback.extract_tb(_users_part(error.__traceback__)))
+    summary = traceback.extract_tb(_users_part(error.__traceback__))
+    theirs = [frame for frame in summary if not frame.filename.startswith(_OURS)]
+    frames = traceback.format_list(theirs or list(summary))
     return "\n".join(
         [f"cannot load {target!r}: {what.rstrip()}", *(part.rstrip() for part in frames + rest)]
     )

@@ -66,7 +66,8 @@ def span(length: Micros) -> str:
     if length < 1_000:
         return f"{length} µs"
     if length < SECOND:
-        return f"{length / 1_000:.3g} ms"
+        millis = length / 1_000
+        return f"{millis:.3g} ms" if millis < 100 else f"{millis:.0f} ms"
     if length < MINUTE:
         return f"{length / SECOND:.3g} s"
     return duration.text(length)

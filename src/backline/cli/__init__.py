@@ -14,6 +14,7 @@ from backline.cli.migrate import migrate
 from backline.cli.purge import purge
 from backline.cli.queues import pause, queues, resume
 from backline.cli.redrive import redrive, retry
+from backline.cli.top import top
 from backline.cli.worker import dev, worker
 
 __all__ = ["main"]
@@ -63,6 +64,7 @@ for command in (
     purge,
     migrate,
     doctor,
+    top,
     demo,
 ):
     main.add_command(command)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -78,6 +78,8 @@ class Commands(click.Group):
         **extra: Any,
     ) -> Any:
         """Run a command. Standing alone it ends in SystemExit with the command's exit code."""
+        if os.environ.get("NO_COLOR"):
+            extra.setdefault("color", False)
         call: Callable[[], Any] = functools.partial(
             super().main,
             args,
@@ -92,22 +94,27 @@ class Commands(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # terminals without Unicode
-        try:
-            code = call()
-        except click.Abort:
-            _fail("interrupted", "", Exit.INTERRUPTED)
-        except click.ClickException as error:
-            _fail(*_explained(error))
-        except BacklineError as error:
-            _fail(*explain(error))
-        except OSError as error:
-            _fail(str(error), "", Exit.NOT_DONE)
-        except Exception as error:
-            if os.environ.get("BACKLINE_TRACEBACK"):
-                raise
-            what = f"a bug in Backline, please report it: {type(error).__name__}: {error}"
-            _fail(what, "set BACKLINE_TRACEBACK=1 to see where", Exit.NOT_DONE)
-        sys.exit(code if isinstance(code, int) else Exit.OK)
+        sys.exit(_done(call))
+
+
+def _done(call: Callable[[], Any]) -> int:
+    """Run a command; returns its exit code, and says what went wrong."""
+    try:
+        code = call()
+    except click.Abort:
+        return _fail("interrupted", "", Exit.INTERRUPTED)
+    except click.ClickException as error:
+        return _fail(*_explained(error))
+    except BacklineError as error:
+        return _fail(*explain(error))
+    except OSError as error:
+        return _fail(str(error), "", Exit.NOT_DONE)
+    except Exception as error:
+        if os.environ.get("BACKLINE_TRACEBACK"):
+            raise
+        what = f"a bug in Backline, please report it: {type(error).__name__}: {error}"
+        return _fail(what, "set BACKLINE_TRACEBACK=1 to see where", Exit.NOT_DONE)
+    return code if isinstance(code, int) else Exit.OK
 
 
 def explain(error: BacklineError) -> tuple[str, str, Exit]:
@@ -130,11 +137,11 @@ def _explained(error: click.ClickException) -> tuple[str, str, int]:
     return error.format_message(), "", error.exit_code
 
 
-def _fail(message: str, fix: str, code: int) -> NoReturn:
+def _fail(message: str, fix: str, code: int) -> int:
     lines = [safe(line) for line in message.splitlines() if line.strip()] or ["failed"]
     click.echo(f"{click.style('error:', fg='red')} {lines[0]}", err=True)
     for line in lines[1:]:
         click.echo(f"  {line}", err=True)
     if fix:
         click.echo(f"  {click.style('try:', bold=True)} {safe(fix)}", err=True)
-    sys.exit(code)
+    return code
