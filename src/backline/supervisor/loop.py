@@ -84,6 +84,8 @@ class Supervisor:
         self._first_word: asyncio.Future[Hello | None] | None = None
         self._upkeep: Upkeep | None = None
         self._opened = asyncio.Event()
+        self._unusable = False
+        """The store can be no worker's: nobody took a job."""
         self._complaints: set[str] = set()
         self._settling: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -120,7 +122,7 @@ class Supervisor:
         self._do(Duty("watching the workers", self._look, self._clock).run())
         self._keeping = [self._do(place.keep()) for place in self._places]
         try:
-            store = await self._unless_stopped(self._find_store(folder))
+            store = await self._store_unless_stopped(folder)
             if isinstance(store, int):
                 return store
             if store is not None:
@@ -130,25 +132,46 @@ class Supervisor:
             await self._end_tasks()
         return EXIT_QUIT if self._quitting.is_set() else EXIT_OK
 
+    async def _store_unless_stopped(self, folder: Folder) -> Store | int | None:
+        """As `_find_store`; None: told to stop, and no worker can have taken a job, or the
+        store cannot be reached for now.
+        """
+        assert self._first_word is not None, "a supervisor that does not run"
+        finding = self._do(self._find_store(folder))
+        stopping = self._do(self._stopping.wait())
+        await asyncio.wait([finding, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not finding.done():
+            await self._end_workers()
+            if self._first_word.done():  # what they have taken must be settled
+                await asyncio.wait([finding], timeout=_SETTLING / SECOND)
+        if not finding.done():
+            finding.cancel()
+            return None
+        found: Store | int = finding.result()
+        return found
+
     async def _find_store(self, folder: Folder) -> Store | int:
         """The store that the app uses, open; or the exit code that says why there is none."""
         assert self._first_word is not None, "a supervisor that does not run"
         hello = await self._first_word
         if hello is None:
             return EXIT_APP
+        folder.belongs_to(hello.url)
         try:
             store = await open_patiently(hello.url, self._clock)
         except (StoreRefused, SchemaMismatch, ConfigError) as error:
+            self._unusable = True
             _say(f"backline: {error}")
             return EXIT_STORE
         if not store.capabilities.between_processes:
             await store.close()
+            self._unusable = True
             _say(
                 f"backline: worker processes cannot share {hello.url}, which lives in one "
                 "process; use a URL such as sqlite:///backline.db"
             )
             return EXIT_STORE
-        folder.belongs_to(hello.url)
         self._upkeep = Upkeep(store, hello, self._settings, self._clock, self._name)
         return store
 
@@ -286,7 +309,7 @@ class Supervisor:
             await asyncio.wait(left)
 
     def _leave(self, folder: Folder) -> None:
-        if self._upkeep is not None and folder.boards():
+        if folder.adoptable and folder.boards() and not self._unusable:
             log.warning("%s is left to the next supervisor: the store did not answer", folder.path)
             folder.close()
         else:
@@ -299,16 +322,6 @@ class Supervisor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, Store | int]) -> Store | int | None:
-        task, stopping = self._do(work), self._do(self._stopping.wait())
-        await asyncio.wait([task, stopping], return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if task.done():
-            result: Store | int = task.result()
-            return result
-        task.cancel()
-        return None
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -55,6 +55,11 @@ class Folder:
         """Note which store the leases on the boards are in; the URL itself stays secret."""
         (self.path / _STORE).write_text(_digest(url))
 
+    @property
+    def adoptable(self) -> bool:
+        """It is known which store its boards belong to."""
+        return (self.path / _STORE).exists()
+
     def remove(self) -> None:
         """Delete it, and what is left in it."""
         shutil.rmtree(self.path, ignore_errors=True)

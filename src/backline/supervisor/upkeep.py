@@ -30,6 +30,7 @@ from backline.worker.keeper import Keeper
 log = logging.getLogger(__name__)
 
 REPORT: Final[Micros] = 5 * SECOND
+_REPORT_START: Final[Micros] = SECOND // 2
 _REPORT_TTL: Final[Micros] = 3 * REPORT
 _ADOPT: Final[Micros] = 2 * SECOND
 _TEND: Final[Micros] = SECOND // 10
@@ -71,8 +72,9 @@ class Upkeep:
             return _ADOPT
 
         async def report() -> Micros:
-            await self.store.report(self._reports(places, cells), _REPORT_TTL)
-            return REPORT
+            reports = self._reports(places, cells)
+            await self.store.report(reports, _REPORT_TTL)
+            return REPORT if len(reports) >= len(places) else _REPORT_START
 
         async def tend() -> Micros:
             with contextlib.suppress(TimeoutError):

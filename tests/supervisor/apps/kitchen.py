@@ -1,0 +1,86 @@
+"""The app of the supervisor's tests: jobs that visit the test and wait there, and poison."""
+
+import asyncio
+import faulthandler
+import json
+import os
+import signal
+import socket
+
+from backline import App, JobContext, Retry
+
+app = App()
+AT_ONCE = Retry(delays=["0s"])
+EARS = os.environ.get("BACKLINE_TEST_EARS", "")
+
+
+def call(job: JobContext, name: str) -> bytes:
+    return json.dumps([name, job.id, job.attempt, os.getpid()]).encode() + b"\n"
+
+
+@app.task(retry=AT_ONCE)
+async def visit(job: JobContext, name: str) -> str:
+    """Waits on the loop until the test lets it go."""
+    reader, writer = await asyncio.open_unix_connection(EARS)
+    writer.write(call(job, name))
+    await reader.read(1)
+    writer.close()
+    return name
+
+
+def visit_and_block(job: JobContext, name: str) -> str:
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(EARS)
+        line.sendall(call(job, name))
+        line.recv(1)
+    return name
+
+
+visit_in_thread = app.task(retry=AT_ONCE, name="kitchen.visit_in_thread")(visit_and_block)
+visit_in_cell = app.task(retry=AT_ONCE, name="kitchen.visit_in_cell", executor="process")(
+    visit_and_block
+)
+
+
+@app.task(retry=AT_ONCE)
+async def block_the_loop(job: JobContext, name: str) -> str:
+    """Waits in a way that stops every other coroutine of the worker."""
+    return visit_and_block(job, name)
+
+
+@app.task(timeout="1s", max_attempts=2, retry=AT_ONCE, executor="process")
+def spin() -> None:
+    while True:
+        pass
+
+
+@app.task(timeout="1s", max_attempts=1)
+async def pause_the_loop() -> None:
+    signal.pause()
+
+
+@app.task(max_attempts=2, retry=AT_ONCE)
+def segfault() -> None:
+    faulthandler.disable()
+    faulthandler._sigsegv()
+
+
+@app.task(max_attempts=2, retry=AT_ONCE)
+def leave() -> None:
+    os._exit(0)
+
+
+@app.task(max_attempts=2, retry=AT_ONCE)
+async def kill_self() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task
+async def who() -> int:
+    return os.getpid()
+
+
+@app.task
+async def stop_pid_1() -> int:
+    os.kill(1, signal.SIGTERM)
+    return os.getppid()
