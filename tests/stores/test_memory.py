@@ -1,5 +1,6 @@
 """The memory store keeps the contract."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -7,14 +8,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from backline.job import JobId, JobRecord, JobRequest
-from backline.store import Store
+from backline.clock import SYSTEM_CLOCK
+from backline.job import DAY, JobId, JobRecord, JobRequest
+from backline.store import Hint, Store
 from backline.stores.memory import MemoryStore
 from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance import MakeStore, Malformed, StoreConformance
-from backline.testing.conformance.jobs import MAIN, make_jobs
+from backline.testing.conformance.jobs import (
+    MAIN,
+    BareWorker,
+    assert_adds_up,
+    done,
+    make_job,
+    make_jobs,
+)
 from backline.testing.machine import check_against_model
 from backline.testing.raw import RAW_FIELDS, RawAccess
 
@@ -90,6 +99,55 @@ async def test_a_straggler_of_a_worker_that_went_on_leases_nothing() -> None:
     late = await store.exchange("w", 4, (), {MAIN: 1}, 30)
     assert (len(first.jobs), late.jobs) == (1, [])
     assert (await store.exchange("w", 5, (), {MAIN: 1}, 30)).jobs == first.jobs
+
+
+def test_threads_share_a_store_and_lease_each_job_once() -> None:
+    store = MemoryStore()
+    threads, each = 4, 500
+    asyncio.run(store.enqueue([make_jobs(SYSTEM_CLOCK, threads * each)]))
+    leased: list[str] = []
+
+    async def drain(worker: BareWorker) -> None:
+        while jobs := await worker.lease(3):
+            leased.extend(job.id for job in jobs)
+            await worker.settle(*[done(job) for job in jobs])
+
+    executor = SYSTEM_CLOCK.executor("drain", threads)
+    workers = [BareWorker(store, f"worker-{n}") for n in range(threads)]
+    futures = [executor.submit(asyncio.run, drain(worker)) for worker in workers]
+    for future in futures:
+        future.result(30)
+    executor.shutdown()
+    assert len(leased) == len(set(leased)) == threads * each
+    asyncio.run(assert_adds_up(store))
+
+
+async def test_a_hint_reaches_a_watcher_on_another_loop() -> None:
+    store = MemoryStore()
+    woken = asyncio.Event()
+    executor = SYSTEM_CLOCK.executor("producer")
+    async with store.watch({Hint.WORK}, woken.set):
+        executor.submit(asyncio.run, store.enqueue([make_jobs(SYSTEM_CLOCK, 1)]))
+        async with asyncio.timeout(5):
+            await woken.wait()
+    executor.shutdown()
+
+
+@pytest.mark.parametrize("count", [1_000, 8_000])
+async def test_what_ended_early_leaves_no_trace_in_the_lines(count: int) -> None:
+    """Jobs that leave from the middle of a line do not pile up there until their time."""
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+    for _ in range(3):
+        jobs = [make_job(clock, delay=DAY, expires_in=DAY, unique_key=None) for _ in range(count)]
+        await store.enqueue([jobs])
+        await store.cancel([job.id for job in jobs])
+        await store.purge([job.id for job in jobs])
+    queue, table = store._table.queues["mail"], store._table
+    for line in (queue.scheduled, table._fuses, table._finished):
+        assert len(line) == 0
+        assert len(line._run) + len(line._heap) <= 130
+    assert len(table._ids._sorted) + len(table._ids._new) <= 130
 
 
 def test_the_model_agrees() -> None:

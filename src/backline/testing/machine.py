@@ -91,7 +91,7 @@ _endings = st.fixed_dictionaries(
         "if_overdue": st.sampled_from([False, False, True]),
     }
 )
-_picks = st.lists(st.integers(0, 200), max_size=4)
+_picks = st.lists(st.integers(0, 5) | st.integers(0, 200), max_size=4)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -289,7 +289,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _ids(self, picks: list[int]) -> list[str]:
         known = list(self.model.jobs)
-        return list(dict.fromkeys(known[n % len(known)] for n in picks if known))
+        return list(dict.fromkeys(known[-1 - n % len(known)] for n in picks if known))
 
     def _enqueue(self) -> None:
         ours = self.run(self.store.enqueue(self.batch))

@@ -2,8 +2,12 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterator
+from typing import Final
 
 from backline.job import JobId
+
+_FEW: Final = 64
+"""Fewer ids than this that are gone are not worth a sweep."""
 
 
 class Ids:
@@ -29,7 +33,7 @@ class Ids:
     def drop(self) -> None:
         """An id is no longer in `known`."""
         self._gone += 1
-        if self._gone > len(self._sorted) and self._gone > len(self._new):
+        if self._gone > _FEW and self._gone * 2 > len(self._sorted) + len(self._new):
             self._sorted = sorted({i for i in (*self._sorted, *self._new) if i in self._known})
             self._new = []
             self._gone = 0

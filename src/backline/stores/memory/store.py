@@ -235,9 +235,9 @@ class MemoryStore:
 
     def _tell(self) -> None:
         """Pass on what the last commit did; outside of the lock, after the commit."""
-        hints = self._table.hints
-        if hints:
-            self._table.hints = set()
+        if self._table.hints:
+            with self._lock:
+                hints, self._table.hints = self._table.hints, set()
             self._watchers.tell(hints)
 
     def _enqueue(self, call: Call, now: Micros, tick: Micros) -> list[Enqueued] | Refused:
