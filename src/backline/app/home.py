@@ -45,6 +45,8 @@ class Place:
         self.queue = queue
         self.users = 0
         self.ready = False
+        self.ending = False
+        """Its loop winds down."""
         self._before = before
         self._preparing = asyncio.Lock()
 
@@ -66,10 +68,9 @@ class Place:
         here = asyncio.get_running_loop()
         if self.loop is here:
             await self._close(heir)
-        elif self.loop.is_running():
-            await asyncio.wrap_future(
-                asyncio.run_coroutine_threadsafe(self._close(heir), self.loop)
-            )
+        elif self.loop.is_running() and not self.ending:
+            closing = asyncio.run_coroutine_threadsafe(self._close(heir), self.loop)
+            await asyncio.wrap_future(closing)
         elif heir is not self.store:
             # Its loop is gone, and all that waited there with it. The store may have threads.
             with suppress(Exception):
@@ -139,8 +140,10 @@ class Home:
             except RuntimeError:  # it was closed just now
                 coroutine.close()
                 continue
-            with suppress(_LoopEnded):
+            try:
                 return _result(future, loop)
+            except _LoopEnded:
+                self._flee(loop)
 
     def peek(self) -> Store:
         """The store as it is, open or not."""
@@ -231,7 +234,7 @@ class Home:
             place.users -= 1
 
     def _gives_way(self, place: Place) -> bool:
-        if not place.loop.is_running():
+        if place.ending or not place.loop.is_running():
             return True
         return place.users == 0 and self._background.is_loop(place.loop)
 
@@ -241,11 +244,17 @@ class Home:
             self._kept = store  # its jobs are where the object is
         return Place(loop, store, Queue(store, self._clock, self._on_full, self._shed), self._place)
 
+    def _flee(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The store is to leave a loop that is ending, even though it may still run."""
+        with self._lock:
+            if self._place is not None and self._place.loop is loop:
+                self._place.ending = True
+
     def _loop_for_threads(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._place is not None and self._place.loop.is_running():
-                return self._place.loop
-            return self._background.loop()
+            if self._place is None or self._gives_way(self._place):
+                return self._background.loop()
+            return self._place.loop
 
 
 class _LoopEnded(Exception):
@@ -265,9 +274,7 @@ def _result(future: Future[T], loop: asyncio.AbstractEventLoop) -> T:
     while True:
         try:
             return future.result(timeout=1.0)
-        except CancelledError:
-            if loop.is_running():
-                raise
+        except CancelledError:  # nobody cancels our work but a loop that winds down
             raise _LoopEnded from None
         except TimeoutError:
             if future.done():

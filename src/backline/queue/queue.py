@@ -99,13 +99,13 @@ class Queue:
         return done
 
     async def close(self) -> None:
-        """Finish what is being enqueued; whoever waits for a result is cancelled."""
+        """Finish what is being enqueued; whoever waits for one gets StoreUnavailable."""
         await self._batches.idle()
         await self._results.close()
         await self._bell.close()
 
     def abandon(self) -> None:
-        """Let go of the loop at once: whoever still waits is cancelled."""
+        """Let go of the loop at once: whoever still waits gets StoreUnavailable."""
         self._results.abandon()
         self._bell.abandon()
 

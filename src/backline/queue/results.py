@@ -57,12 +57,19 @@ class Results:
         return found
 
     def abandon(self) -> None:
-        """Give up, some time soon: whoever still waits is cancelled."""
+        """Give up: whoever still waits gets StoreUnavailable."""
+        for job_id, waiting in self._waiting.items():
+            for end in waiting:
+                if not end.done():
+                    end.set_exception(
+                        StoreUnavailable(f"the store was closed while job {job_id} was awaited")
+                    )
         if self._looking is not None:
             self._looking.cancel()
 
     async def close(self) -> None:
-        """Give up: whoever still waits is cancelled."""
+        """Give up: whoever still waits gets StoreUnavailable."""
+        self.abandon()
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.wait([self._looking])
