@@ -1,7 +1,8 @@
 """An idle system: how soon a job starts in another process, and what waiting costs.
 
-Beside it: Huey's consumer, in turn with ours. No job starts before its commit, so the time
-that the disk takes to sync (printed with the machine) is part of every figure.
+Beside it: Huey's consumer, in turn with ours. Two commits, that of the enqueue and that of
+the lease, are part of every figure of ours: see what the disk takes for one, which is printed
+with the machine.
 """
 
 import asyncio
