@@ -80,6 +80,14 @@ def test_an_exit_reads_aloud(how: Exit, says: str) -> None:
     assert str(how) == says
 
 
+def test_only_a_death_that_was_seen_is_a_witnessed_loss() -> None:
+    """A supervisor that adopts a board does not know: it may all have been a power cut."""
+    for death, witnessed in ((CRASH, True), (Death(Exit(code=0)), True), (Death(Exit()), False)):
+        lost = outcome(Phase.STARTED, death)
+        assert isinstance(lost, Lost)
+        assert lost.witnessed is witnessed
+
+
 def test_an_entry_of_another_attempt_says_nothing_of_this_one() -> None:
     assert outcome(Phase.STARTED, attempt=2) == Released()
 

@@ -28,6 +28,11 @@ class Exit:
     peak_kib: int | None = None
     """Its peak memory, in KiB."""
 
+    @property
+    def seen(self) -> bool:
+        """Somebody saw how it ended."""
+        return self.signal is not None or self.code is not None
+
     def __str__(self) -> str:
         if self.signal is not None:
             how = f"was killed by {_signal_name(self.signal)}"
@@ -82,7 +87,7 @@ def _outcome(lease: HeldLease, entry: Entry | None, death: Death) -> Outcome:
         return Cancelled()
     if death.ours:
         return Released()
-    return Lost(_error(lease, "lost", "its process", death), witnessed=True)
+    return Lost(_error(lease, "lost", "its process", death), witnessed=death.exit.seen)
 
 
 def _error(lease: HeldLease, kind: str, begin: str, death: Death) -> AttemptError:
