@@ -92,9 +92,11 @@ class FaultyVfs(apsw.VFS):
     def xOpen(  # noqa: N802 - SQLite's name
         self, name: str | apsw.URIFilename | None, flags: list[int]
     ) -> apsw.VFSFile:
+        """Open a file that fails as told."""
         return _File(self, name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+        """Remove a file, and log it."""
         super().xDelete(filename, syncdir)
         self.log.append(Delete(filename, bool(syncdir)))
 

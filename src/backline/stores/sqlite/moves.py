@@ -48,6 +48,7 @@ def retire(tx: Transaction, worker: str) -> None:
 
 
 def extend(tx: Transaction, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
+    """Let running attempts last `ttl` from now; True for those that do run."""
     seqs = _running(tx, leases)
     held = dumps([seq for seq in seqs if seq])
     tx.db.run(_EXTEND, {"seqs": held, "until": tx.tick + ttl})
@@ -55,6 +56,7 @@ def extend(tx: Transaction, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
 
 
 def progress(tx: Transaction, reports: Sequence[Progress]) -> list[bool]:
+    """Record how far running attempts are; True for those that do run."""
     seqs = _running(tx, reports)
     latest = {
         seq: Progress(report.id, report.attempt, report.done, report.total, rows.clean(report.note))
@@ -66,6 +68,7 @@ def progress(tx: Transaction, reports: Sequence[Progress]) -> list[bool]:
 
 
 def promote(tx: Transaction, limit: int) -> int:
+    """Make due jobs ready, earliest first; how many."""
     places = tx.places(_DUE, now=tx.now, limit=max(limit, 0))
     if places:
         tx.db.run(_PROMOTE, {"seqs": seqs_of(places)})
@@ -74,12 +77,14 @@ def promote(tx: Transaction, limit: int) -> int:
 
 
 def expire(tx: Transaction, limit: int) -> int:
+    """End jobs past their expiry that were never started; how many."""
     places = tx.places(_PAST_EXPIRY, now=tx.now, limit=max(limit, 0))
     _end(tx, places, State.EXPIRED)
     return len(places)
 
 
 def sweep(tx: Transaction, limit: int) -> int:
+    """Purge what is past its keep and forget what is no longer needed; how many rows."""
     limit = max(limit, 0)
     places = tx.places(_PAST_KEEP, now=tx.now, limit=limit)
     _purge(tx, places)
@@ -94,6 +99,7 @@ def sweep(tx: Transaction, limit: int) -> int:
 
 
 def cancel(tx: Transaction, ids: Sequence[JobId]) -> list[Cancelling]:
+    """Cancel jobs, or ask their workers to."""
     places = tx.places(_PLACES, ids=dumps(ids))
     waiting = _once(places, lambda place: place.state not in TERMINAL | {State.RUNNING})
     running = _once(places, lambda place: place.state is State.RUNNING)
@@ -116,6 +122,7 @@ def cancel(tx: Transaction, ids: Sequence[JobId]) -> list[Cancelling]:
 
 
 def redrive(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
+    """Start jobs that ended badly over; True for those this call did."""
     places = tx.places(_PLACES, ids=dumps(ids))
     dead = _once(places, lambda place: place.state in _REDRIVABLE)
     if dead:
@@ -126,6 +133,7 @@ def redrive(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
 
 
 def purge(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
+    """Take finished jobs out; True for those this call did."""
     places = tx.places(_PLACES, ids=dumps(ids))
     over = _once(places, lambda place: place.state in TERMINAL)
     _purge(tx, over)

@@ -83,19 +83,23 @@ def get(db: Connection, ids: Sequence[JobId]) -> list[JobRecord | None]:
 
 
 def held(db: Connection, worker: WorkerName) -> list[HeldLease]:
+    """The leases a worker holds."""
     return [rows.held_lease(row) for row in db.rows(_HELD, {"worker": worker})]
 
 
 def overdue(db: Connection, limit: int, tick: Micros) -> list[HeldLease]:
+    """Leases that are over, the longest over first."""
     params = {"tick": tick, "limit": max(limit, 0)}
     return [rows.held_lease(row) for row in db.rows(_OVERDUE, params)]
 
 
 def workers(db: Connection, tick: Micros) -> list[WorkerReport]:
+    """The reports that are not forgotten."""
     return [_reports.decode(body) for (body,) in db.rows(_WORKERS, {"tick": tick})]
 
 
 def stats(db: Connection, tick: Micros) -> list[QueueStats]:
+    """Every queue, by name, all of one moment."""
     tallies, oldest, ended = _snapshot(db, tick)
     return [
         QueueStats(
@@ -141,6 +145,7 @@ def find(
     *,
     oldest_first: bool,
 ) -> Page:
+    """A page of jobs: gathered by state if the counts say few, else looked for by id."""
     if limit <= 0:
         return Page([], None)
     tallies = [tally for tally in _tallies(db) if where.queue is None or tally.name == where.queue]
