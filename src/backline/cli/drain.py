@@ -13,7 +13,7 @@ from backline.app.working import weights
 from backline.cli.bulk import progress_bar
 from backline.cli.common import Exit
 from backline.cli.loading import APP_HELP, load_app
-from backline.cli.options import json_option
+from backline.cli.options import a_weighting, json_option
 from backline.cli.session import refuse_memory
 from backline.cli.text import note, plural, say, say_json
 from backline.job import Lane
@@ -33,6 +33,7 @@ _LOOK_S = 0.2
 @click.option(
     "-q",
     "--queues",
+    type=a_weighting,
     metavar="QUEUE[=WEIGHT],...",
     help="Only these queues, by weight.  [default: those of the app's tasks]",
 )
@@ -52,7 +53,7 @@ _LOOK_S = 0.2
 def drain(
     target: str | None,
     app_target: str | None,
-    queues: str | None,
+    queues: dict[str, int] | None,
     concurrency: int,
     scheduled: bool,
     as_json_lines: bool,
@@ -69,7 +70,7 @@ def drain(
         raise click.UsageError("name the app once: as the argument or with --app")
     app = load_app(target or app_target)
     refuse_memory(app.url)
-    served = weights(queues, {task.options.queue for task in app.registry})
+    served = queues or weights(None, {task.options.queue for task in app.registry})
     draining = _Draining(app, served, concurrency)
     asyncio.run(draining.run(scheduled=scheduled, quiet=as_json_lines))
     return _account(draining, as_json_lines=as_json_lines)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from backline import duration
+from backline.app.working import weights
+from backline.errors import ConfigError
 from backline.job import Micros
 from backline.states import State
 from backline.store import Filter
@@ -36,6 +38,17 @@ def a_size(text: str) -> int:
     if found is None:
         raise click.BadParameter(f"{text!r} is no amount of memory; write 500M or 2G")
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+
+
+def a_weighting(text: str) -> dict[str, int]:
+    """The type of an option that names queues and their weights: mail,default=3."""
+    try:
+        found = weights(text, ())
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from None
+    if min(found.values()) < 1:
+        raise click.BadParameter("a weight is 1 or more")
+    return found
 
 
 def filter_options(command: F) -> F:

@@ -8,10 +8,9 @@ from typing import Any, TypeVar, cast
 import click
 
 from backline import logs
-from backline.app.working import weights
 from backline.cli.common import surroundings
 from backline.cli.loading import APP_HELP, target_of
-from backline.cli.options import a_duration, a_size
+from backline.cli.options import a_duration, a_size, a_weighting
 from backline.cli.reload import replace_workers, watch
 from backline.cli.screen import first_screen, say_started
 from backline.cli.text import note, say
@@ -48,6 +47,7 @@ def common_options(command: F) -> F:
         click.option(
             "-q",
             "--queues",
+            type=a_weighting,
             metavar="QUEUE[=WEIGHT],...",
             help="Serve these queues, by weight.  [default: those of the app's tasks]",
         ),
@@ -118,7 +118,7 @@ def common_options(command: F) -> F:
 def worker(
     target: str | None,
     app_target: str | None,
-    queues: str | None,
+    queues: dict[str, int] | None,
     log_format: str | None,
     log_level: str,
     as_json_lines: bool,
@@ -138,7 +138,7 @@ def worker(
     style = cast("logs.LogFormat", log_format or ("json" if as_json_lines else "text"))
     settings = SupervisorSettings(
         target=_target(target, app_target),
-        queues=None if queues is None else weights(queues, ()),
+        queues=queues,
         log_format=style,
         log_level=log_level,
         **options,
@@ -167,7 +167,7 @@ def worker(
 def dev(
     target: str | None,
     app_target: str | None,
-    queues: str | None,
+    queues: dict[str, int] | None,
     reload: bool,
     log_level: str,
     concurrency: int | None,
@@ -181,7 +181,7 @@ def dev(
     """
     settings = SupervisorSettings(
         target=_target(target, app_target),
-        queues=None if queues is None else weights(queues, ()),
+        queues=queues,
         concurrency=concurrency,
         cells=2,
         grace=grace,
