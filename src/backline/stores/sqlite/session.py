@@ -50,14 +50,25 @@ class Session:
         self._read_executor = clock.executor("backline sqlite reader")
         self._writer: Writer[Work] = Writer(self._write_executor, self._apply, self._checkpoint)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self._readers is not None
+
     async def open(self) -> None:
-        """Connect, migrating the file if need be."""
+        """Connect, migrating the file if need be. Repeated, or at the same time: once."""
         await asyncio.wrap_future(self._write_executor.submit(self._open))
 
     async def close(self) -> None:
         """Finish what is under way, then disconnect."""
-        await asyncio.wrap_future(self._read_executor.submit(self._close_reader))
-        await asyncio.wrap_future(self._write_executor.submit(self._close))
+        try:
+            await asyncio.wrap_future(self._read_executor.submit(self._close_reader))
+            await asyncio.wrap_future(self._write_executor.submit(self._close))
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Let the threads end."""
         self._read_executor.shutdown(wait=False)
         self._write_executor.shutdown(wait=False)
 
@@ -129,7 +140,16 @@ class Session:
     def _read(self, work: Callable[[Connection], T]) -> T:
         if self._readers is None:
             raise StoreUnavailable(f"{self._path} is closed")
+        self._check_file()
         return work(self._readers)
+
+    def _check_file(self) -> None:
+        """Whoever goes on with a file that lost its name goes deaf, or writes for nobody."""
+        if place.identity(self._path) != self._identity:
+            raise StoreUnavailable(
+                f"{self._path} was removed or replaced while it was open: "
+                "close the store and open it again"
+            )
 
     def _note_log(self, pages: int) -> None:
         self._log_pages = pages
@@ -141,11 +161,7 @@ class Session:
         if db is None or turns is None:
             raise StoreUnavailable(f"{self._path} is closed")
         with turns.mine():
-            if place.identity(self._path) != self._identity:
-                raise StoreUnavailable(
-                    f"{self._path} was removed or replaced while it was open: "
-                    "close the store and open it again"
-                )
+            self._check_file()
             self._commit(db, batch, hints)
         if hints and self.wakeups is not None:
             self.wakeups.tell(hints)

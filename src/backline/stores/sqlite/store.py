@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -78,6 +79,7 @@ class SqliteStore:
         self._durability = durability
         self._vfs = vfs
         self._session: Session | None = None
+        self._lock = Lock()
         self._pid = os.getpid()
         self._in_vain: dict[WorkerName, int] = {}
         """The last call of each worker that found nothing, and so was not written down."""
@@ -99,16 +101,20 @@ class SqliteStore:
         )
 
     async def open(self) -> None:
-        if self._session is not None and self._pid == os.getpid():
-            return
         driver.check_version(driver.version())
-        full = self._durability == "full"
-        session = Session(self._path, self.url, self._clock, self._vfs, full=full)
-        await session.open()
-        self._session, self._pid = session, os.getpid()
+        session = self._begin()
+        try:
+            await session.open()
+        except BaseException:
+            with self._lock:
+                if self._session is session:
+                    self._session = None
+            session.stop()
+            raise
 
     async def close(self) -> None:
-        session, self._session = self._session, None
+        with self._lock:
+            session, self._session = self._session, None
         if session is not None and self._pid == os.getpid():
             await session.close()
 
@@ -219,12 +225,23 @@ class SqliteStore:
         state = "closed" if self._session is None else "open"
         return f"<SqliteStore {self._path} {state}>"
 
+    def _begin(self) -> Session:
+        """The session of this process, made if need be; others may be about to open it."""
+        with self._lock:
+            if self._session is None or self._pid != os.getpid():
+                full = self._durability == "full"
+                self._session = Session(self._path, self.url, self._clock, self._vfs, full=full)
+                self._pid = os.getpid()
+            return self._session
+
     async def _ready(self) -> Session:
-        if self._session is None or self._pid != os.getpid():
-            if self._session is None:
-                raise StoreUnavailable(f"{self._path} is not open: call `await store.open()`")
+        session = self._session
+        if session is None:
+            raise StoreUnavailable(f"{self._path} is not open: call `await store.open()`")
+        if self._pid != os.getpid() or not session.is_open:
             await self.open()
-        return self._session
+            return self._begin()
+        return session
 
     async def _write(self, work: Callable[[Transaction], T]) -> T:
         return await (await self._ready()).write(work)
@@ -240,7 +257,9 @@ class SqliteStore:
             del self._in_vain[next(iter(self._in_vain))]
 
     def _forked(self) -> None:
-        """In the child of a fork: everything that is open is the parent's."""
+        """In the child of a fork: everything that is open is the parent's, and so is whatever
+        thread held the lock."""
+        self._lock = Lock()
         if self._session is not None:
             self._session.abandon()
 
