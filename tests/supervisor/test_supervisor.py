@@ -120,15 +120,30 @@ async def test_a_worker_whose_loop_stands_still_is_killed_for_the_one_that_is_la
     assert (job.state, job.attempt, job.losses, job.failures) == (State.SUCCEEDED, 2, 0, 0)
 
 
-async def test_a_blocked_loop_loses_no_lease(site: Site) -> None:
-    await site.supervise(lease=SECOND, processes=2)
-    [job_id] = await site.add("block_the_loop", "once")
-    [visitor] = await site.ears.visitors(1)
-    with pytest.raises(TimeoutError):  # nobody else gets it in ten times the lease
-        await site.ears.visitors(1, within=10)
-    visitor.let_go()
+async def test_a_blocked_loop_or_a_gil_held_in_c_loses_no_lease(site: Site) -> None:
+    await site.supervise(lease=SECOND, processes=3, concurrency=1)
+    ids = [*await site.add("block_the_loop", "loop"), *await site.add("hold_the_gil", "gil")]
+    visitors = await site.ears.visitors(2)
+    with pytest.raises(TimeoutError):  # nobody else gets them in five times the lease
+        await site.ears.visitors(1, within=5)
+    for visitor in visitors:
+        visitor.let_go()
+    for job_id in ids:
+        job = await site.job(job_id)
+        assert (job.state, job.attempt, job.losses) == (State.SUCCEEDED, 1, 0)
+
+
+@pytest.mark.parametrize("lane", [Lane.MAIN, Lane.CELL])
+async def test_a_job_that_closes_the_files_of_its_process_harms_no_other(
+    site: Site, lane: Lane
+) -> None:
+    await site.supervise(processes=1)
+    [job_id] = await site.add("close_all_files", lane=lane, max_attempts=2)
     job = await site.job(job_id)
-    assert (job.state, job.attempt, job.losses) == (State.SUCCEEDED, 1, 0)
+    # It returned: if the board says so it succeeded, else its process was lost each time.
+    assert job.state is State.SUCCEEDED or [error.kind for error in job.errors][-1] == "lost"
+    [other] = await site.add("who")
+    assert (await site.job(other)).state is State.SUCCEEDED
 
 
 async def test_a_cell_is_killed_when_its_job_is_cancelled(site: Site) -> None:

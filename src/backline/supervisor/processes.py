@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -50,12 +50,12 @@ class Child:
     """A worker process, from its start to its end."""
 
     def __init__(
-        self, settings: ChildSettings, pid: int, channel: socket.socket, at: Micros
+        self, settings: ChildSettings, pid: int, channel: socket.socket, tick: Callable[[], Micros]
     ) -> None:
         loop = asyncio.get_running_loop()
         self.settings: Final = settings
         self.pid: Final = pid
-        self.started_at: Final = at
+        self.started_at: Final = tick()
         self.hello: Hello | None = None
         """What it said of itself: until then it is still importing the app."""
         self.spoke: Final = asyncio.Event()
@@ -68,6 +68,9 @@ class Child:
         self.stopping_since: Micros | None = None
         """Since when it knows that it is to end."""
         self.stop_asked = False
+        self.hung_up_at: Micros | None = None
+        """Since when its end of the channel is closed: it ends, or a job has closed it."""
+        self._tick = tick
         self._channel = channel
         self._lines = Lines()
         self._board: Board | None = None
@@ -123,13 +126,17 @@ class Child:
     def kill(
         self,
         *,
+        ours: bool = True,
         timed_out: frozenset[Token] = frozenset(),
         cancelled: frozenset[Token] = frozenset(),
     ) -> None:
-        """End it now; says which of its jobs are the reason, if any is."""
+        """End it now; says which of its jobs are the reason, if any is.
+
+        Without `ours` it counts as if it had died by itself, of what it ran.
+        """
         if not self.alive:
             return
-        self._killed_by_us = True
+        self._killed_by_us |= ours
         self._timed_out |= timed_out
         self._cancelled |= cancelled
         linux.kill(self.pid)
@@ -168,6 +175,7 @@ class Child:
             except OSError:
                 data = b""
             if not data:
+                self.hung_up_at = self._tick()
                 asyncio.get_running_loop().remove_reader(self._channel)
                 return
             try:
@@ -242,7 +250,7 @@ class Processes:
             raise
         finally:
             theirs.close()
-        child = self._children[pid] = Child(settings, pid, ours, self._clock.tick())
+        child = self._children[pid] = Child(settings, pid, ours, self._clock.tick)
         return child
 
     def _exec(self, settings: ChildSettings) -> int:

@@ -20,6 +20,8 @@ LOOK: Final[Micros] = SECOND // 4
 """How often every board is looked at."""
 LAST_MOMENTS: Final[Micros] = SECOND // 2
 """How long beyond the grace a worker may take to hand back what it has."""
+CUT_OFF: Final[Micros] = 2 * SECOND
+"""How long a worker may live after it has hung up; one that ends by itself does so at once."""
 
 
 @dataclass(slots=True)
@@ -48,7 +50,7 @@ class Warden:
         present = list(children)
         self._told = {child: told for child, told in self._told.items() if child in present}
         for child in present:
-            if self._is_over(child, now) or child.board is None:
+            if self._is_over(child, now) or self._is_cut_off(child, now) or child.board is None:
                 continue
             self._judge(child, child.board, now)
             if sizing and child.stopping_since is None:
@@ -63,6 +65,14 @@ class Warden:
         if now - child.stopping_since < self._settings.grace + LAST_MOMENTS:
             return False
         child.kill()
+        return True
+
+    def _is_cut_off(self, child: Child, now: Micros) -> bool:
+        """It lives without its channel: a job has closed the files of its process."""
+        if child.hung_up_at is None or now - child.hung_up_at < CUT_OFF:
+            return False
+        log.warning("killing worker %s: a job has closed its files", child.name)
+        child.kill(ours=False)
         return True
 
     def _judge(self, child: Child, board: Board, now: Micros) -> None:

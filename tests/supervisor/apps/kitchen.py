@@ -1,6 +1,7 @@
 """The app of the supervisor's tests: jobs that visit the test and wait there, and poison."""
 
 import asyncio
+import ctypes
 import faulthandler
 import json
 import os
@@ -73,6 +74,22 @@ def leave() -> None:
 @app.task(max_attempts=2, retry=AT_ONCE)
 async def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(max_attempts=2, retry=AT_ONCE)
+def close_all_files() -> str:
+    os.closerange(3, 64)
+    return "closed"
+
+
+@app.task(max_attempts=1, retry=AT_ONCE)
+def hold_the_gil(job: JobContext, name: str) -> str:
+    """Waits in C, and lets no other thread of the worker run."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(EARS)
+        line.sendall(call(job, name))
+        ctypes.PyDLL(None).recv(line.fileno(), ctypes.create_string_buffer(1), 1, 0)
+    return name
 
 
 @app.task
