@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -67,17 +68,20 @@ _requests = st.fixed_dictionaries(
         "queue": st.sampled_from(QUEUES),
         "lane": st.sampled_from([Lane.MAIN, Lane.MAIN, Lane.CELL]),
         "priority": st.integers(-1, 1),
-        "delay": st.sampled_from([0, 0, 0, SECOND, 30 * SECOND]),
-        "expires_in": st.sampled_from([None, None, 2 * SECOND, 60 * SECOND]),
+        "delay": st.sampled_from([0, 0, 0, 0, SECOND, 30 * SECOND]),
+        "expires_in": st.sampled_from([None, None, None, 2 * SECOND, 60 * SECOND]),
         "unique_key": st.sampled_from([None, None, "k", "l"]),
         "unique_for": st.sampled_from([0, 0, 25 * SECOND, 3 * DAY]),
         "on_conflict": st.sampled_from(OnConflict),
         "terms": st.just(TERMS),
     }
 )
-_batches = st.lists(st.lists(_requests, max_size=3), min_size=1, max_size=3)
-_demands = st.dictionaries(
-    st.tuples(st.sampled_from(QUEUES), st.sampled_from(Lane)), st.integers(0, 3), max_size=3
+_batches = st.lists(st.lists(_requests, min_size=1, max_size=4), min_size=1, max_size=3)
+_LINES: Final = tuple((queue, lane) for queue in QUEUES for lane in Lane)
+_demands = st.one_of(
+    st.just(dict.fromkeys(_LINES, 1)),
+    st.just(dict.fromkeys(_LINES, 3)),
+    st.dictionaries(st.sampled_from(_LINES), st.integers(0, 3), max_size=3),
 )
 _endings = st.fixed_dictionaries(
     {
@@ -88,10 +92,10 @@ _endings = st.fixed_dictionaries(
         "keep": st.sampled_from([0, 20 * SECOND]),
         "charge": st.sampled_from(Charge),
         "lane": st.sampled_from([None, None, Lane.CELL]),
-        "if_overdue": st.sampled_from([False, False, True]),
+        "if_overdue": st.sampled_from([False, False, False, True]),
     }
 )
-_picks = st.lists(st.integers(0, 5) | st.integers(0, 200), max_size=4)
+_picks = st.lists(st.integers(0, 5) | st.integers(0, 200), min_size=1, max_size=4)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -127,6 +131,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.store.close())
         self.loop.close()
 
+    @initialize(batch=_batches)
+    def begin(self, batch: list[list[dict[str, Any]]]) -> None:
+        """No life without jobs."""
+        self.enqueue(batch)
+
     @rule(batch=_batches)
     def enqueue(self, batch: list[list[dict[str, Any]]]) -> None:
         """New jobs."""
@@ -154,11 +163,20 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(role=st.sampled_from(ROLES), picks=_picks, endings=st.data(), demand=_demands)
     def exchange(self, role: str, picks: list[int], endings: st.DataObject, demand: Demand) -> None:
-        """Acks of leases new and old, and demand."""
-        leases = [self.leases[-1 - n % len(self.leases)] for n in picks if self.leases]
+        """Acks of what runs and of leases that are over, and demand."""
+        leases = self._leases(picks)
         acks = [Ack(lease.id, lease.attempt, **_drawn(endings)) for lease in leases]
         self.calls += 1
         self.last[role] = (self.calls, acks, demand)
+        self._exchange(role)
+
+    @rule(role=st.sampled_from(ROLES))
+    def work(self, role: str) -> None:
+        """Finish what runs longest, lease what there is: what workers do all day."""
+        running = [le for le in self.leases if self.model.runs(le.id, le.attempt)]
+        acks = [Ack(le.id, le.attempt, State.SUCCEEDED, keep=SECOND) for le in running[:2]]
+        self.calls += 1
+        self.last[role] = (self.calls, acks, dict.fromkeys(_LINES, 2))
         self._exchange(role)
 
     @rule(role=st.sampled_from(ROLES))
@@ -170,10 +188,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(picks=_picks, ttl=st.sampled_from([SECOND, 60 * SECOND]))
     def extend(self, picks: list[int], ttl: int) -> None:
         """Leases new and old."""
-        leases = [self.leases[-1 - n % len(self.leases)] for n in picks if self.leases]
+        leases = self._leases(picks)
         assert self.run(self.store.extend(leases, ttl)) == self.model.extend(leases, ttl)
 
-    @rule(step=st.sampled_from(["1ms", "1s", "1s", "31s", "1h", "2d"]))
+    @rule(step=st.sampled_from(["1ms", "1s", "1s", "1s", "31s", "31s", "1h", "2d"]))
     def wait(self, step: str) -> None:
         """Time passes; what expires by it is moved before anybody can lease it."""
         self.clock.advance(step)
@@ -226,8 +244,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(
         queue=st.sampled_from(QUEUES),
-        limit=st.sampled_from([None, 1, 3, 6]),
-        paused=st.sampled_from([False, False, True]),
+        limit=st.sampled_from([None, None, 3, 6, 12]),
+        paused=st.sampled_from([False, False, False, True]),
     )
     def configure(self, queue: str, limit: int | None, paused: bool) -> None:
         """An operator's edit."""
@@ -286,6 +304,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     def _set_time(self) -> None:
         self.model.now, self.model.tick = self.clock.now(), self.clock.tick()
+
+    def _leases(self, picks: list[int]) -> list[LeasedJob]:
+        """Small picks are of what runs, newest first; large ones of every lease there was."""
+        runs = [le for le in self.leases if self.model.runs(le.id, le.attempt)]
+        pools = [runs if n <= 5 and runs else self.leases for n in picks]
+        return [pool[-1 - n % len(pool)] for n, pool in zip(picks, pools, strict=True) if pool]
 
     def _ids(self, picks: list[int]) -> list[str]:
         known = list(self.model.jobs)

@@ -86,7 +86,7 @@ class Model:
         if worker in self.retired or call < last:
             granted = []
         elif call == last:
-            granted = [(i, n) for i, n in granted if self._runs(i, n)]
+            granted = [(i, n) for i, n in granted if self.runs(i, n)]
         else:
             granted = [(j.id, self.jobs[j.id].attempt) for j in self._lease(worker, demand, ttl)]
             self.calls[worker] = (call, granted)
@@ -95,7 +95,7 @@ class Model:
         return acked, granted, min((max(due - self.now, 0) for due in dues), default=None)
 
     def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
-        ours = [self._runs(lease.id, lease.attempt) for lease in leases]
+        ours = [self.runs(lease.id, lease.attempt) for lease in leases]
         for lease, mine in zip(leases, ours, strict=True):
             if mine:
                 self.jobs[lease.id].until = self.tick + ttl
@@ -150,7 +150,8 @@ class Model:
         job = self.jobs.get(job_id)
         return None if job is None or job.purged else job
 
-    def _runs(self, job_id: JobId, attempt: int) -> bool:
+    def runs(self, job_id: JobId, attempt: int) -> bool:
+        """Whether this attempt runs now."""
         job = self._present(job_id)
         return job is not None and job.state is State.RUNNING and job.attempt == attempt
 
