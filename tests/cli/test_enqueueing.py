@@ -93,7 +93,7 @@ def test_enqueue_tells_programs_what_it_added(shell):
         (["--kw", "x=y"], "x is no JSON: y"),
         (["--kw", "a b=1"], "has not the form"),
         (["--kw", "x=1", "--text", "x=1"], "x is given twice"),
-        (["--text", "x=\udc80"], "x is no valid Unicode"),
+        (["--text", "x=\udc80"], "is no valid Unicode: x=\\udc80"),
         (["--priority", "101"], "-100 to 100"),
         (["--priority", "high"], "not a valid integer"),
         (["--delay", "soon"], "is no duration"),

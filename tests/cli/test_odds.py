@@ -193,3 +193,33 @@ def test_reload_sees_new_changed_and_deleted_files(tmp_path):
     after = reload.stamps(tmp_path)
     assert reload.difference({**before, "a.py": after["a.py"]}, after) == "pkg/c.py"
     assert reload.difference(after, {}) == "a.py"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["jobs", "-q", "\udcff"],
+        ["pause", "--new", "\udcff"],
+        ["job", "\udcff"],
+        ["migrate", "--store", "sqlite:///\udcff.db"],
+        ["worker", "\udcff:app"],
+        ["\udcff"],
+    ],
+)
+def test_bytes_that_are_no_text_are_refused_everywhere(shell, words):
+    result = shell.run(*words)
+    assert result.exit_code == 2
+    assert "is no valid Unicode: " in result.stderr
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "\x1b[2J", "x" * 201, " a"])
+def test_a_name_that_no_queue_can_have(shell, name):
+    result = shell.run("pause", "--new", name)
+    assert result.exit_code == 2
+    assert shell.json("queues") == []
+
+
+def test_names_of_any_length_may_be_asked_for(shell):
+    shell.enqueue()
+    for option in ("-q", "--task", "--tag"):
+        assert shell.json("jobs", option, "x" * 100_000) == []

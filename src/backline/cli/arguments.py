@@ -26,7 +26,7 @@ def payload(args: Sequence[str], kwargs: Sequence[str], texts: Sequence[str]) ->
         named[_new(name, named)] = _checked(value, name)
     for given in texts:
         name, value = _split(given, "--text name=TEXT")
-        named[_new(name, named)] = json.dumps(_unicode(value, name))
+        named[_new(name, named)] = json.dumps(value)
     keywords = ",".join(f"{json.dumps(name)}:{value}" for name, value in named.items())
     return Raw(f"[[{','.join(positional)}],{{{keywords}}}]".encode())
 
@@ -53,7 +53,7 @@ def _checked(text: str, what: str) -> str:
     if text.startswith("--"):
         raise click.UsageError(f"no such option: {_cut(text)}")
     try:
-        msgspec.json.decode(_unicode(text, what).encode())
+        msgspec.json.decode(text)
     except msgspec.DecodeError as error:
         quoted = json.dumps(text, ensure_ascii=False)
         raise click.UsageError(
@@ -62,14 +62,6 @@ def _checked(text: str, what: str) -> str:
         ) from None
     except RecursionError:
         raise click.UsageError(f"{what} is nested too deeply") from None
-    return text
-
-
-def _unicode(text: str, what: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise click.UsageError(f"{what} is no valid Unicode: {_cut(text)}") from None
     return text
 
 

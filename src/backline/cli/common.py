@@ -80,9 +80,10 @@ class Commands(click.Group):
         """Run a command. Standing alone it ends in SystemExit with the command's exit code."""
         if os.environ.get("NO_COLOR"):
             extra.setdefault("color", False)
+        words = sys.argv[1:] if args is None else list(args)
         call: Callable[[], Any] = functools.partial(
             super().main,
-            args,
+            words,
             prog_name,
             complete_var,
             standalone_mode=False,
@@ -94,7 +95,17 @@ class Commands(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # terminals without Unicode
-        sys.exit(_done(call))
+        sys.exit(_done(functools.partial(_refuse_bytes, words)) or _done(call))
+
+
+def _refuse_bytes(words: Sequence[str]) -> None:
+    """What a shell handed over that is no text can be no name, no id and no argument."""
+    for number, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            shown = safe(word, most=60)
+            raise click.UsageError(f"argument {number} is no valid Unicode: {shown}") from None
 
 
 def _done(call: Callable[[], Any]) -> int:

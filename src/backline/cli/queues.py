@@ -13,6 +13,7 @@ from backline.display import iso, rate, safe, span
 from backline.job import Micros
 from backline.states import State
 from backline.store import QueueSettings, QueueStats
+from backline.task import name_text
 
 
 @click.command()
@@ -66,6 +67,9 @@ async def _set_paused(
     if not new:
         require_known(stats, names, fix="add --new to pause a queue before its first job")
     before = {queue.queue: queue.paused for queue in stats}
+    for name in names:
+        if name not in before:
+            _check_name(name)
     wanted = list(dict.fromkeys(names))
     await session.store.configure([QueueSettings(queue=name, paused=paused) for name in wanted])
     for name in wanted:
@@ -75,6 +79,13 @@ async def _set_paused(
         else:
             state = "paused" if paused else "handing out jobs"
             say(f"{safe(name)}: {state}{'' if changed else ', as before'}")
+
+
+def _check_name(name: str) -> None:
+    try:
+        name_text(name)
+    except ValueError as error:
+        raise click.UsageError(f"a queue's name: {error}") from None
 
 
 def require_known(stats: Sequence[QueueStats], names: Sequence[str], *, fix: str = "") -> None:
