@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -101,9 +102,7 @@ def test_a_lease_is_kept_as_long_as_the_keeper_runs(bench: Bench) -> None:
         assert started.id in {lease.id for lease in await bench.store.overdue(10)}
 
     bench.run(main)
-    gaps = {
-        b - a for a, b in zip(bench.store.extended_at, bench.store.extended_at[1:], strict=False)
-    }
+    gaps = {b - a for a, b in pairwise(bench.store.extended_at)}
     assert gaps == {TTL // 3}
 
 
