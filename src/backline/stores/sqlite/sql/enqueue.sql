@@ -5,7 +5,7 @@
 --          first): SQLite never parses them; :now
 --   out    nothing; the rows that were added have the last rowids
 --   locks  the writer's turn
---   index  job_id and the primary key of purged, a look-up a job each
+--   index  the unique one on job (id) and the primary key of purged, a look-up a job each
 insert into job (
     id, task, queue, lane, state, rank, due, enqueued_at, expires_at,
     terms, unique_key, headers, tags, payload

@@ -1,0 +1,114 @@
+"""The SQL files keep the rules of the house, and hot statements their indexes."""
+
+import re
+from pathlib import Path
+
+import apsw
+import pytest
+
+from backline.stores import sqlite
+from backline.stores.sqlite.statements import migrations, statement
+
+FOLDER = Path(sqlite.__file__).parent
+FILES = sorted((FOLDER / "sql").glob("*.sql"))
+HOT = {
+    "acked",
+    "ack",
+    "added",
+    "begin_call",
+    "enqueue",
+    "expiring",
+    "extend",
+    "known",
+    "lease",
+    "leased",
+    "next_in",
+    "overdue",
+    "peek",
+    "queues",
+    "succeed",
+    "tally",
+}
+INDEXES = {
+    "job_id",
+    "job_ready",
+    "job_scheduled",
+    "job_waiting",
+    "job_held",
+    "job_until",
+    "job_expiry",
+    "job_over",
+    "unique_key_lapsing",
+    "purged_forget",
+}
+
+
+@pytest.fixture(scope="module")
+def database() -> apsw.Connection:
+    connection = apsw.Connection(":memory:")
+    for script in migrations():
+        connection.execute(script).fetchall()
+    return connection
+
+
+def plan_of(database: apsw.Connection, sql: str) -> list[str]:
+    """What SQLite means to do, a line a step."""
+    names = set(re.findall(r":([a-z_]+)", sql))
+    rows = database.execute(f"explain query plan {sql}", dict.fromkeys(names))
+    return [row[3] for row in rows]
+
+
+def header_of(name: str) -> str:
+    text = (FOLDER / "sql" / f"{name}.sql").read_text()
+    return "\n".join(line for line in text.splitlines() if line.startswith("--"))
+
+
+@pytest.mark.parametrize("name", [file.stem for file in FILES])
+def test_a_statement_is_one_and_says_what_it_does(database: apsw.Connection, name: str) -> None:
+    header = header_of(name)
+    assert header.startswith(f"-- {name}: ")
+    assert re.findall(r"^--   (in|out|locks|index) ", header, re.MULTILINE) == [
+        "in",
+        "out",
+        "locks",
+        "index",
+    ]
+    assert ";" not in statement(name)
+    parameters = set(re.findall(r":([a-z_]+)", statement(name)))
+    told = set(re.findall(r":([a-z_]+)", header))
+    assert parameters <= told, "a parameter that the header does not mention"
+    assert plan_of(database, statement(name)) is not None
+
+
+@pytest.mark.parametrize("name", [file.stem for file in FILES])
+def test_a_statement_uses_the_index_its_header_names(database: apsw.Connection, name: str) -> None:
+    plan = "\n".join(plan_of(database, statement(name)))
+    for index in INDEXES & set(re.findall(r"[a-z_]+", header_of(name).split("--   index")[1])):
+        assert f"INDEX {index}" in plan, plan
+
+
+@pytest.mark.parametrize("name", sorted(HOT))
+def test_a_hot_statement_neither_sorts_nor_scans(database: apsw.Connection, name: str) -> None:
+    plan = plan_of(database, statement(name))
+    tables = "job|tally|queue|worker|purged|unique_key|mine|later"
+    for step in plan:
+        assert "TEMP B-TREE" not in step or name == "added", plan
+        assert not re.match(rf"SCAN ({tables})\b(?! USING (COVERING )?INDEX)", step), plan
+
+
+def test_a_scan_would_be_seen(database: apsw.Connection) -> None:
+    """Planted: the lease without its index."""
+    sql = statement("lease").replace("indexed by job_ready", "not indexed")
+    plan = plan_of(database, sql)
+    assert any(step.startswith("SCAN job") for step in plan)
+    assert any("TEMP B-TREE" in step for step in plan)
+
+
+def test_every_statement_is_used() -> None:
+    code = "".join(file.read_text() for file in FOLDER.glob("*.py"))
+    assert {file.stem for file in FILES} == set(re.findall(r'statement\(\s*"([a-z_]+)"\s*\)', code))
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    names = sorted(file.name for file in (FOLDER / "migrations").glob("*.sql"))
+    assert [int(name[:4]) for name in names] == list(range(1, len(migrations()) + 1))

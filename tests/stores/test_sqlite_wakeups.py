@@ -1,0 +1,126 @@
+"""Hints of a SQLite store on a real event loop: heard at once, and never too often."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from backline.store import Hint
+from backline.stores.sqlite import wakeups
+from backline.stores.sqlite.wakeups import BURST, PACE, Wakeups
+
+OURS, THEIRS = 1, 2
+
+
+@pytest.fixture
+def hints(tmp_path: Path) -> Iterator[Wakeups]:
+    hints = Wakeups(tmp_path / "jobs.db", OURS)
+    yield hints
+    hints.close()
+
+
+def another_process_tells(tmp_path: Path, hint: Hint) -> None:
+    """As a commit of another process does: with a stamp that is not ours."""
+    side = os.open(tmp_path / f"jobs.db-{hint}", os.O_WRONLY)
+    os.pwrite(side, wakeups._STAMP.pack(THEIRS, 1), 0)
+    os.close(side)
+
+
+async def test_another_process_is_heard(tmp_path: Path, hints: Wakeups) -> None:
+    woken = asyncio.Event()
+    with hints.watching([Hint.WORK], woken.set):
+        another_process_tells(tmp_path, Hint.WORK)
+        await asyncio.wait_for(woken.wait(), 5)
+
+
+async def test_without_inotify_the_files_are_looked_at(
+    tmp_path: Path, hints: Wakeups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeups, "_inotify", lambda _files: None)
+    woken = asyncio.Event()
+    with hints.watching([Hint.WORK], woken.set):
+        os.utime(tmp_path / "jobs.db-work", ns=(1, 1))
+        await asyncio.wait_for(woken.wait(), 5)
+
+
+async def test_only_what_was_asked_for_is_heard(tmp_path: Path, hints: Wakeups) -> None:
+    heard: list[str] = []
+    both = asyncio.Event()
+    with (
+        hints.watching([Hint.FINISHED], lambda: heard.append("finished")),
+        hints.watching([Hint.WORK], both.set),
+    ):
+        another_process_tells(tmp_path, Hint.WORK)
+        hints.tell([Hint.WORK])
+        await asyncio.wait_for(both.wait(), 5)
+        assert heard == []
+
+
+async def test_a_hint_of_this_process_wakes_once(hints: Wakeups) -> None:
+    """Told directly; that inotify sees the write too counts for nothing."""
+    wakes: list[None] = []
+    last = asyncio.Event()
+    with hints.watching([Hint.WORK], lambda: wakes.append(None)):
+        hints.tell([Hint.WORK])
+        with hints.watching([Hint.FINISHED], last.set):
+            hints.tell([Hint.FINISHED])
+            await asyncio.wait_for(last.wait(), 5)
+    assert len(wakes) == 1
+
+
+async def test_a_hint_comes_from_any_thread(hints: Wakeups) -> None:
+    woken = asyncio.Event()
+    with hints.watching([Hint.WORK], woken.set):
+        await asyncio.get_running_loop().run_in_executor(None, hints.tell, [Hint.WORK])
+        await asyncio.wait_for(woken.wait(), 5)
+
+
+class Loop:
+    """As much of a loop as a watcher uses, on a time of its own."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._timer: tuple[float, Callable[[], None]] | None = None
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, call: Callable[[], None]) -> object:
+        self._timer = (self.now + delay, call)
+        return object()
+
+    def go_to(self, now: float) -> None:
+        self.now = now
+        if self._timer is not None and self._timer[0] <= now:
+            _, call = self._timer
+            self._timer = None
+            call()
+
+
+def watcher_on(loop: Loop, wake: Callable[[], None]) -> wakeups._Watcher:
+    return wakeups._Watcher(cast("asyncio.AbstractEventLoop", loop), frozenset(Hint), wake)
+
+
+def test_a_busy_neighbour_does_not_spin_an_idle_worker() -> None:
+    loop = Loop()
+    wakes: list[float] = []
+    watcher = watcher_on(loop, lambda: wakes.append(loop.now))
+    for step in range(10_000):  # a hint every millisecond for ten seconds
+        loop.go_to(step / 1_000)
+        watcher.hint()
+    assert PACE * 10 <= len(wakes) <= PACE * 10 + BURST + 1
+    assert wakes[: int(BURST)] == [step / 1_000 for step in range(int(BURST))]
+
+
+def test_a_hint_of_use_costs_nothing(hints: Wakeups) -> None:
+    loop = Loop()
+    wakes: list[float] = []
+    watcher = watcher_on(loop, lambda: wakes.append(loop.now))
+    hints._mine.add(watcher)
+    for _ in range(100):
+        watcher.hint()
+        hints.paid()
+    assert len(wakes) == 100

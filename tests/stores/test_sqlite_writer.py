@@ -1,0 +1,108 @@
+"""The writer's batches: one commit for many callers, and errors to whom they belong."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from backline.clock import SYSTEM_CLOCK
+from backline.errors import StoreUnavailable
+from backline.job import Enqueued, JobRequest
+from backline.stores.sqlite import SqliteStore, writer
+from backline.stores.sqlite.driver import Connection
+from backline.stores.sqlite.writer import Request, Writer
+
+
+class Gate:
+    """An `apply` that waits for the test in its first batch, and keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.begun = Event()
+        self.opened = Event()
+
+    def __call__(self, batch: Sequence[Request[str]]) -> None:
+        self.batches.append([request.item for request in batch])
+        self.begun.set()
+        self.opened.wait(10)
+        for request in batch:
+            request.result = request.item.upper()
+
+
+async def test_who_comes_during_a_batch_joins_the_next() -> None:
+    gate = Gate()
+    requests = Writer[str](SYSTEM_CLOCK.executor("test writer"), gate, lambda: None)
+    first = asyncio.ensure_future(requests.submit("a"))
+    await asyncio.sleep(0)
+    await asyncio.get_running_loop().run_in_executor(None, gate.begun.wait, 10)
+    rest = [asyncio.ensure_future(requests.submit(item)) for item in "bcd"]
+    await asyncio.sleep(0)
+    rest[1].cancel()
+    await asyncio.sleep(0)
+    gate.opened.set()
+    assert await first == "A"
+    assert await asyncio.gather(rest[0], rest[2]) == ["B", "D"]
+    assert gate.batches == [["a"], ["b", "d"]]
+
+
+async def test_who_gets_no_turn_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "PATIENCE", 0.02)
+    gate = Gate()
+    requests = Writer[str](SYSTEM_CLOCK.executor("test writer"), gate, lambda: None)
+    answers = await asyncio.gather(
+        requests.submit("a"), requests.submit("b"), return_exceptions=True
+    )
+    assert all(isinstance(answer, StoreUnavailable) for answer in answers)
+    gate.opened.set()
+    assert await requests.submit("c") == "C"
+    assert "b" not in gate.batches[-1]
+
+
+async def test_an_error_of_apply_reaches_everybody_and_ends_nothing() -> None:
+    def apply(batch: Sequence[Request[str]]) -> None:
+        if batch[0].item == "bad":
+            raise ZeroDivisionError
+        batch[0].result = "good"
+
+    requests = Writer[str](SYSTEM_CLOCK.executor("test writer"), apply, lambda: None)
+    with pytest.raises(ZeroDivisionError):
+        await requests.submit("bad")
+    assert await requests.submit("fine") == "good"
+
+
+async def test_many_callers_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = 0
+    run = Connection.run
+
+    def counted(self: Connection, sql: str, params: dict[str, object] | None = None) -> int:
+        nonlocal commits
+        commits += sql == "commit"
+        return run(self, sql, params or {})
+
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open()
+    monkeypatch.setattr(Connection, "run", counted)
+    jobs = [JobRequest(id=SYSTEM_CLOCK.new_id(), task="t") for _ in range(200)]
+    answers = await asyncio.gather(*[store.enqueue([[job]]) for job in jobs])
+    assert answers == [[[Enqueued(job.id)]] for job in jobs]
+    assert commits < 20
+    await store.close()
+
+
+async def test_a_bad_request_does_not_spoil_the_batch(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open()
+    jobs = [JobRequest(id=SYSTEM_CLOCK.new_id(), task="t") for _ in range(20)]
+    jobs[7] = JobRequest(id=SYSTEM_CLOCK.new_id(), task="half a character: \udc80")
+    jobs[11] = JobRequest(id=SYSTEM_CLOCK.new_id(), task="t", priority=10**30)
+    answers = await asyncio.gather(
+        *[store.enqueue([[job]]) for job in jobs], return_exceptions=True
+    )
+    bad = [at for at, answer in enumerate(answers) if isinstance(answer, BaseException)]
+    assert bad == [7, 11]
+    assert all(isinstance(answers[at], ValueError) for at in bad)
+    [stats] = await store.stats()
+    assert stats.depth == 18
+    await store.close()
