@@ -5,6 +5,7 @@ from collections import namedtuple
 
 import pytest
 
+from backline.cli import findings
 from backline.job import Lane
 from backline.store import QueueSettings, WorkerReport
 
@@ -129,6 +130,22 @@ def test_room_on_the_disk(shell, monkeypatch, free, level):
     [disk] = [f for f in shell.json("doctor", code=int(level == "wrong")) if f["check"] == "disk"]
     assert disk["level"] == level
     assert (disk["fix"] is None) == (level == "ok")
+
+
+def test_a_file_in_memory_is_worth_a_note(shell, monkeypatch):
+    mounts = shell.folder / "mounts"
+    monkeypatch.setattr(findings, "MOUNTS", mounts)
+    mounts.write_text("1 1 0:1 / / rw - ext4 /dev/x rw\n")
+    assert "backline.db lies on ext4" in shell.ok("doctor")
+    mounts.write_text(f"1 1 0:1 / {shell.folder} rw - tmpfs none rw\n")
+    assert "a reboot loses every job" in shell.ok("doctor")
+    mounts.unlink()
+    assert "an unknown kind" in shell.ok("doctor")
+
+
+def test_a_store_that_may_lose_jobs_in_a_power_cut_is_worth_a_note(shell):
+    shell.environ["BACKLINE_URL"] = f"{shell.url}?durability=normal"
+    assert "but no power cut" in shell.ok("doctor")
 
 
 def test_no_store_is_exit_code_3(shell):

@@ -55,6 +55,6 @@ def _show(finding: Finding, *, as_json_lines: bool) -> None:
         )
         return
     word, colour = _MARKS[finding.level]
-    say(f"{click.style(f'{word:5}', fg=colour)}  {finding.check:10}  {finding.message}")
+    say(f"{click.style(f'{word:5}', fg=colour)}  {finding.check:11}  {finding.message}")
     if finding.fix:
-        say(f"{'':19}try: {finding.fix}")
+        say(f"{'':20}try: {finding.fix}")

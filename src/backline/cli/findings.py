@@ -16,6 +16,7 @@ from backline.display import ago, safe, span
 from backline.job import MINUTE, SECOND, JobRecord, Lane
 from backline.states import QUEUED, State
 from backline.store import Capabilities, Filter, QueueStats, WorkerReport
+from backline.stores.sqlite.place import file_system
 
 SAMPLE: Final = 200
 """So many queued jobs of a queue are looked at from each end."""
@@ -23,6 +24,7 @@ _AHEAD: Final = 5 * SECOND
 _LOW_SPACE: Final = 1 << 30
 _NO_SPACE: Final = 100 << 20
 _LONG_WAIT: Final = 5 * MINUTE
+MOUNTS: Final = Path("/proc/self/mountinfo")
 
 
 class Level(StrEnum):
@@ -114,6 +116,7 @@ def the_file(patient: Patient) -> Findings:
         yield Finding(
             "file", Level.WRONG, f"{path} or its folder is read-only", f"chmod u+w {path}"
         )
+    yield _file_system(path)
     free = shutil.disk_usage(path.parent).free
     told = f"{_bytes(sum(sizes))} in {path}, {_bytes(free)} free on its disk"
     if free >= _LOW_SPACE:
@@ -121,6 +124,22 @@ def the_file(patient: Patient) -> Findings:
     else:
         level = Level.WRONG if free < _NO_SPACE else Level.NOTE
         yield Finding("disk", level, told, "backline purge --all --older-than 1h, or make room")
+
+
+def _file_system(path: Path) -> Finding:
+    """Network file systems are refused when the store is opened; others can lose it too."""
+    try:
+        kind = file_system(path, MOUNTS.read_text(errors="surrogateescape"))
+    except OSError:
+        kind = ""
+    if kind in {"tmpfs", "ramfs"}:
+        return Finding(
+            "file system",
+            Level.NOTE,
+            f"{path} lies on {kind}, in memory: a reboot loses every job",
+            "--store with a file on a disk",
+        )
+    return Finding("file system", Level.OK, f"{path} lies on {safe(kind) or 'an unknown kind'}")
 
 
 def the_clock(patient: Patient) -> Findings:
