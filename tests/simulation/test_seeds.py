@@ -21,7 +21,7 @@ def test_seeds_hold_every_invariant(first: int) -> None:
     assert not bad, "\n".join(bad)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_same_seed_has_the_same_history(seed: int) -> None:
     first, second = simulate(seed), simulate(seed)
     assert first.digest == second.digest
@@ -45,7 +45,7 @@ def test_the_same_seed_has_the_same_history_in_another_process() -> None:
 def test_the_seeds_reach_what_they_are_for() -> None:
     """A simulation in which nothing goes wrong proves nothing."""
     seen: Counter[str] = Counter()
-    for seed in range(60):
+    for seed in range(40):
         report = simulate(seed)
         seen.update(event.what.value for event in report.history.events)
         for event in report.history.events:

@@ -194,6 +194,29 @@ def test_a_kill_in_the_middle_of_a_call(point: str, added: int) -> None:
     assert went_on == []
 
 
+def test_a_pause_in_the_middle_of_a_call() -> None:
+    bench = Bench()
+    loop = VirtualLoop(bench.clock)
+
+    def pause(at: str) -> None:
+        process = current_process()
+        if at == "enqueue.before_commit" and process is not None:
+            process.pause()
+
+    async def main() -> None:
+        process = loop.process("producer")
+        with hooked(pause):
+            task = process.start(bench.enqueue())
+            await asyncio.sleep(60)
+        assert await bench.count() == 0
+        process.resume()
+        await task
+        assert await bench.count() == 1
+
+    loop.run(main())
+    loop.close()
+
+
 def test_a_seed_decides_which_calls_fail() -> None:
     def failures(seed: int) -> list[bool]:
         bench = Bench(seed)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from contextvars import Context
 
 import pytest
 
@@ -401,3 +402,28 @@ def test_a_call_into_a_process_shares_its_fate() -> None:
     loop.run(main())
     loop.close()
     assert called == ["<Process paused alive>"]
+
+
+def test_a_task_in_an_empty_context_belongs_to_no_process() -> None:
+    loop = VirtualLoop(VirtualClock())
+    done: list[str] = []
+
+    async def survivor() -> None:
+        await asyncio.sleep(1)
+        done.append("survived")
+
+    async def parent() -> None:
+        task = asyncio.get_running_loop().create_task(survivor(), context=Context())
+        task.add_done_callback(lambda _: done.append("told"), context=Context())
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        process = loop.process("parent")
+        process.start(parent())
+        await asyncio.sleep(0.5)
+        process.kill()
+        await asyncio.sleep(2)
+
+    loop.run(main())
+    loop.close()
+    assert done == ["survived", "told"]

@@ -51,7 +51,8 @@ class FlakyStore(StoreWrapper):
     One wrapper stands for one process's way to the store. `cut` is a partition: while it is
     set, no request arrives and no reply comes back. `faults` may be exchanged at any time.
     Delays pass on the running loop, so on a `VirtualLoop` they take no time. A caller whose
-    simulated process is killed by the hook of a fault point never hears the answer.
+    simulated process is killed by the hook of a fault point never hears the answer; one that
+    is paused by it goes on from there when it is resumed.
     """
 
     def __init__(self, store: Store, faults: StoreFaults, rng: random.Random) -> None:
@@ -102,6 +103,8 @@ class FlakyStore(StoreWrapper):
         process = current_process()
         if process is not None and not process.alive:
             await asyncio.get_running_loop().create_future()  # the dead do not go on
+        if process is not None and process.paused:
+            await asyncio.sleep(0)  # and who was paused here goes on when it is resumed
 
     def _commit_later(self, name: str, call: Callable[[], Awaitable[T]]) -> None:
         async def go_on() -> None:
@@ -114,7 +117,7 @@ class FlakyStore(StoreWrapper):
             context=Context(),  # it is no longer a matter of the calling process
         )
         self._late.add(task)
-        task.add_done_callback(self._late.discard)
+        task.add_done_callback(self._late.discard, context=Context())
 
     async def _travel(self) -> None:
         if self._strikes("delayed", self.faults.delayed):

@@ -86,7 +86,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.Handle:
-        context = context or copy_context()
+        context = copy_context() if context is None else context
         handle = asyncio.Handle(callback, args, self, context)
         self._enter(handle, callback, context, self.clock.elapsed)
         return handle
@@ -109,7 +109,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         *args: *Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
-        context = context or copy_context()
+        context = copy_context() if context is None else context
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         self._enter(timer, callback, context, max(round(when * SECOND), self.clock.elapsed))
         return timer

@@ -12,7 +12,13 @@ from backline.job import SECOND, Charge
 from backline.states import TERMINAL, State
 from backline.testing.simulation.history import Event, What
 from backline.testing.simulation.plan import How
-from backline.testing.simulation.timing import SLACK, c13_not_early, c14_recovery
+from backline.testing.simulation.timing import (
+    SLACK,
+    c13_not_early,
+    c14_recovery,
+    clean_stop,
+    time_limit,
+)
 from backline.testing.simulation.trace import Attempt, Life, Trace, number, replaces
 
 Invariant: TypeAlias = Callable[[Trace], Iterator[str]]
@@ -102,6 +108,25 @@ def c4_fencing(trace: Trace) -> Iterator[str]:
                 over = attempt.settled is not None and attempt.settled.seq < event.seq
                 if newest is not attempt or over:
                     yield f"{life.id} attempt {attempt.number} was extended after its end"
+
+
+def no_theft(trace: Trace) -> Iterator[str]:
+    """Nobody but its holder settles a lease before it is over, while the holder lives."""
+    gone = {
+        event.who: event.seq for event in trace.events if event.what in (What.KILLED, What.STOPPED)
+    }
+    for life in trace.lives.values():
+        for attempt in life.attempts:
+            ack = attempt.settled
+            if ack is None or ack.who == attempt.worker:
+                continue
+            until = max(
+                number(event, "until")
+                for event in (attempt.leased, *attempt.extended)
+                if event.seq < ack.seq
+            )
+            if gone.get(attempt.worker, ack.seq) >= ack.seq and ack.tick < until:
+                yield f"{ack.who} took attempt {attempt.number} of {life.id} from {attempt.worker}"
 
 
 def c5_attempts(trace: Trace) -> Iterator[str]:
@@ -293,6 +318,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     c2_no_invention,
     c3_one_outcome,
     c4_fencing,
+    no_theft,
     c5_attempts,
     c8_unique,
     c11_sums,
@@ -301,6 +327,8 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     c15_explained,
     c17_cancel,
     c18_backpressure,
+    clean_stop,
+    time_limit,
 )
 
 

@@ -170,7 +170,7 @@ class Host:
         self.seats: list[Seat] = []
         self._lanes = lanes
         self._starts = 0
-        self._supervisor: Process | None = None
+        self.supervisor: Process | None = None
 
     def name(self, role: str) -> str:
         """A name for a process, never used before."""
@@ -181,7 +181,7 @@ class Host:
         """Start the supervisor; with `adopt`, it settles what its predecessor left first."""
         setting = self.setting
         name = self.name("supervisor")
-        process = self._supervisor = setting.loop.process(name)
+        process = self.supervisor = setting.loop.process(name)
         way = Way(setting, self)
         keeper = Keeper(way, self.clock, setting.lease)
         undertaker = Undertaker(way, self.clock, name, setting.lease)
@@ -229,5 +229,5 @@ class Host:
         ]
 
     def _processes(self) -> list[Process]:
-        own = [] if self._supervisor is None else [self._supervisor]
+        own = [] if self.supervisor is None else [self.supervisor]
         return [*own, *self._workers(Lane.MAIN), *self._workers(Lane.CELL)]

@@ -71,6 +71,8 @@ class Act(StrEnum):
     KILL_HOST = "kill host"
     KILL_AT = "kill at"
     """The worker, in the middle of its next call of the store."""
+    PAUSE_AT = "pause at"
+    """The host, when its supervisor is about to settle or to extend the leases of others."""
     STOP_WORKER = "stop worker"
     PAUSE_WORKER = "pause worker"
     PAUSE_HOST = "pause host"
@@ -91,7 +93,7 @@ class Blow:
     by: float = 0.0
     """Of a step of the wall clock, in seconds."""
     point: str = ""
-    """Of KILL_AT."""
+    """Of KILL_AT and PAUSE_AT."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,8 +197,8 @@ class _Planner:
         if free_keys and rng.random() < 0.3:  # two jobs of a batch never share a key
             key = free_keys.pop(rng.randrange(len(free_keys)))
         timeout = 120 * SECOND
-        if behaviour.takes and rng.random() < 0.05:
-            timeout = behaviour.takes // 2 + 1  # it will never make it
+        if behaviour.takes and rng.random() < 0.08:
+            timeout = behaviour.takes // 3 + 1  # it will never make it
         return JobRequest(
             id=job_id,
             task=task,
@@ -246,15 +248,16 @@ class _Planner:
     def _blow(self, act: Act) -> Blow:
         rng = self.rng
         step = rng.choice((rng.uniform(-10, 10), rng.uniform(-10, 10), rng.uniform(0, 3600)))
-        methods = ("exchange", "exchange", "exchange", "extend", "held", "overdue", "promote")
-        moment = rng.choice(("before_commit", "after_commit"))
+        point = f"exchange.{rng.choice(('before_commit', 'after_commit'))}"
+        if act is Act.PAUSE_AT:
+            point = f"{rng.choice(('exchange', 'exchange', 'extend', 'held'))}.before_commit"
         return Blow(
             at=rng.randrange(self.size.active),
             act=act,
             host=rng.randrange(HOSTS),
             lasts=rng.choice((rng.randrange(SECOND), rng.randrange(12 * SECOND))),
             by=round(step, 3),
-            point=f"{rng.choice(methods)}.{moment}",
+            point=point,
         )
 
     def _faults(self) -> StoreFaults:

@@ -14,7 +14,7 @@ from backline.testing.clock import VirtualClock
 from backline.testing.loop import VirtualLoop
 from backline.testing.simulation.checker import check
 from backline.testing.simulation.history import History, What
-from backline.testing.simulation.plan import SMALL, Size, make_plan
+from backline.testing.simulation.plan import SMALL, Plan, Size, make_plan
 from backline.testing.simulation.trace import Trace
 from backline.testing.simulation.world import World
 
@@ -54,14 +54,24 @@ def in_memory(clock: Clock, folder: Path) -> Store:
     return MemoryStore(clock=clock)
 
 
-def simulate(seed: int, size: Size = SMALL, open_store: OpenStore = in_memory) -> Report:
-    """Run the simulation of `seed` to its end, and check it.
+def as_drawn(plan: Plan) -> Plan:
+    """The plan as the seed drew it."""
+    return plan
+
+
+def simulate(
+    seed: int,
+    size: Size = SMALL,
+    open_store: OpenStore = in_memory,
+    shape: Callable[[Plan], Plan] = as_drawn,
+) -> Report:
+    """Run the simulation of `seed` to its end, and check it. `shape` may change its plan.
 
     Raises what makes it impossible to go on: `Deadlock`, `Livelock`, an error that nothing
     handled.
     """
     clock = VirtualClock(seed)
-    plan = make_plan(seed, clock.new_id, size)
+    plan = shape(make_plan(seed, clock.new_id, size))
     loop = VirtualLoop(clock, seed)
     try:
         with tempfile.TemporaryDirectory(prefix="backline-simulation-") as name:

@@ -5,7 +5,7 @@ from typing import Final
 
 from backline.job import SECOND, Backoff, Charge, Micros
 from backline.states import State
-from backline.testing.simulation.history import Event
+from backline.testing.simulation.history import Event, What
 from backline.testing.simulation.plan import How
 from backline.testing.simulation.trace import Life, Trace, number
 
@@ -77,4 +77,29 @@ def c14_recovery(trace: Trace) -> Iterator[str]:
             if late > allowed and late > allowed + trace.disturbed(
                 attempt.until, attempt.until + late
             ):
-                yield (f"{life.id} attempt {attempt.number} was settled {late / SECOND:.1f} s late")
+                yield f"{life.id} attempt {attempt.number} was settled {late / SECOND:.1f} s late"
+
+
+def clean_stop(trace: Trace) -> Iterator[str]:
+    """A worker that stopped by itself gave back whatever it held, if the store was there."""
+    stops = {event.who: event for event in trace.events if event.what is What.STOPPED}
+    for life in trace.lives.values():
+        for attempt in life.attempts:
+            stop = stops.get(attempt.worker)
+            if stop is None or trace.hurt(attempt.worker, attempt.leased.tick, stop.tick):
+                continue
+            if attempt.settled is None or attempt.settled.seq > stop.seq:
+                yield f"{attempt.worker} stopped with attempt {attempt.number} of {life.id}"
+
+
+def time_limit(trace: Trace) -> Iterator[str]:
+    """A run past its time limit is stopped soon, unless its process stood still."""
+    for life in trace.lives.values():
+        for attempt in life.attempts:
+            if not attempt.runs or not attempt.ends:
+                continue
+            begin, end = attempt.runs[0].tick, attempt.ends[0].tick
+            late = end - begin - life.request.terms.timeout
+            stood = any(w.who == attempt.worker and w.begin <= end for w in trace.windows)
+            if late > SLACK and not stood and not trace.hurt(attempt.worker, begin, end):
+                yield f"{life.id} attempt {attempt.number} ran {late / SECOND:.1f} s too long"

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from backline.task.handle import Job
 from backline.testing.clock import VirtualClock
 from backline.testing.flaky import NO_FAULTS
 from backline.testing.loop import VirtualLoop
-from backline.testing.process import current_process
+from backline.testing.process import Process, current_process
 from backline.testing.simulation.history import History, What
 from backline.testing.simulation.host import Host, HostClock, Setting, Way
 from backline.testing.simulation.observed import ObservedStore
@@ -144,7 +145,7 @@ class World:
             faults=plan.faults,
         )
         self._rng = random.Random(f"people {plan.seed}")
-        self._armed: tuple[Host, str] | None = None
+        self._armed: list[tuple[Host, Blow]] = []
         tasks = Tasks(plan.behaviours, self.history)
         old, new = tasks.registry(MAIN, SYNC), tasks.registry(MAIN, SYNC, UNKNOWN)
         self._hosts = [
@@ -187,7 +188,7 @@ class World:
             self._do(at * SECOND, self._snapshot())
         while self._doings:
             await asyncio.wait(self._doings)
-        self._armed = None
+        self._armed.clear()
         self._setting.faults = NO_FAULTS
         self._change()
         self.history.record(What.QUIET, "nemesis")
@@ -197,9 +198,10 @@ class World:
             await asyncio.sleep(at / SECOND)
             await what
 
-        task = self._loop.create_task(do())
+        # In a context of no process: it may be one that asks, and is about to be paused.
+        task = self._loop.create_task(do(), context=Context())
         self._doings.add(task)
-        task.add_done_callback(self._doings.discard)
+        task.add_done_callback(self._doings.discard, context=Context())
 
     # Producers and the operator.
 
@@ -245,8 +247,8 @@ class World:
                 host.seat(Lane.MAIN).kill()
             case Act.KILL_CELL:
                 self._hosts[0].seat(Lane.CELL).kill()
-            case Act.KILL_AT:
-                self._armed = (host, blow.point)
+            case Act.KILL_AT | Act.PAUSE_AT:
+                self._armed.append((host, blow))
             case Act.KILL_HOST:
                 host.kill()
                 await asyncio.sleep(blow.lasts / SECOND)
@@ -285,16 +287,24 @@ class World:
         for way in self._setting.ways:
             way.follow(self._setting)
 
+    async def _resume(self, host: Host, paused: list[Process]) -> None:
+        host.resume(paused)
+
     def _reach(self, point: str) -> None:
-        """A fault point: kill the worker that was to die here."""
-        if self._armed is None:
-            return
-        host, where = self._armed
+        """A fault point: strike who was to be struck here."""
         process = current_process()
-        seat = host.seat(Lane.MAIN)
-        if point == where and seat.life is not None and seat.life.process is process:
-            self._armed = None
-            seat.kill()
+        for armed in self._armed:
+            host, blow = armed
+            seat = host.seat(Lane.MAIN)
+            worker = None if seat.life is None else seat.life.process
+            victim = worker if blow.act is Act.KILL_AT else host.supervisor
+            if blow.point == point and process is not None and process is victim:
+                self._armed.remove(armed)
+                if blow.act is Act.KILL_AT:
+                    seat.kill()
+                else:
+                    self._do(blow.lasts, self._resume(host, host.pause(whole=True)))
+                return
 
     # The end.
 

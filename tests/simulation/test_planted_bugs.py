@@ -1,0 +1,400 @@
+"""Every planted bug is caught by the invariant that is there for it, within a few seeds.
+
+A simulation that never fails is worth what it would have failed on. Each bug is one that
+some real system has or had; most sit between the store and its recorder, some in our code.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from msgspec import Raw
+from msgspec.structs import replace
+
+from backline import policy
+from backline.clock import Clock
+from backline.job import (
+    HOUR,
+    SECOND,
+    Ack,
+    AttemptError,
+    Charge,
+    Enqueued,
+    HeldLease,
+    JobId,
+    Lease,
+    Micros,
+    Refused,
+    WorkerName,
+)
+from backline.reaper import Reaper
+from backline.states import State
+from backline.store import Call, Cancelling, Demand, Exchange, QueueSettings, QueueStats, Store
+from backline.stores.memory import MemoryStore
+from backline.supervisor import settlement
+from backline.testing.simulation import simulate, world
+from backline.testing.simulation.host import HostClock
+from backline.testing.simulation.observed import ObservedStore
+from backline.testing.simulation.plan import HOSTS, SMALL, Act, Blow, Plan
+from backline.testing.simulation.run import OpenStore, as_drawn, in_memory
+from backline.testing.wrapper import StoreWrapper
+from backline.worker.board import Board, Phase
+from backline.worker.keeper import Keeper
+from backline.worker.loop import Worker
+from backline.worker.run import Run
+
+SEEDS: Final = 60
+"""Within this many seeds every bug is caught."""
+
+
+# Bugs of a store, or of whatever stands between a store and a worker.
+
+
+class NoFence(StoreWrapper):
+    """The ack names the job, not the lease (Oban, River)."""
+
+    async def exchange(
+        self, worker: WorkerName, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
+    ) -> Exchange:
+        records = await self._store.get([ack.id for ack in acks])
+        loose = [
+            ack if record is None else replace(ack, attempt=record.attempt)
+            for ack, record in zip(acks, records, strict=True)
+        ]
+        return await self._store.exchange(worker, call, loose, demand, ttl)
+
+
+class SplitClaim(StoreWrapper):
+    """The job is handed out in one step and marked in another, which sometimes fails (RQ)."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._calls = 0
+
+    async def exchange(
+        self, worker: WorkerName, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
+    ) -> Exchange:
+        reply = await self._store.exchange(worker, call, acks, demand, ttl)
+        self._calls += 1
+        if self._calls % 10 == 0:
+            undone = [policy.released(job) for job in reply.jobs]
+            await self._store.exchange("nobody", self._calls, undone, {}, ttl)
+        return reply
+
+
+class EveryCallIsNew(StoreWrapper):
+    """The repeat of a call whose reply was lost leases other jobs; the first are stranded."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._calls = 0
+
+    async def exchange(
+        self, worker: WorkerName, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
+    ) -> Exchange:
+        self._calls += 1
+        return await self._store.exchange(worker, self._calls, acks, demand, ttl)
+
+
+class DelaysForgotten(StoreWrapper):
+    """A retry is ready after half of its time."""
+
+    async def exchange(
+        self, worker: WorkerName, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
+    ) -> Exchange:
+        hasty = [replace(ack, delay=ack.delay // 2) for ack in acks]
+        return await self._store.exchange(worker, call, hasty, demand, ttl)
+
+
+class CancelForgotten(StoreWrapper):
+    """The cancel of a running job is kept nowhere (Celery's revoke)."""
+
+    async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
+        answers = []
+        for job, record in zip(ids, await self._store.get(ids), strict=True):
+            if record is not None and record.state is State.RUNNING:
+                answers.append(Cancelling.REQUESTED)
+            else:
+                answers += await self._store.cancel([job])
+        return answers
+
+
+class KeysForgotten(StoreWrapper):
+    """A unique key is not held."""
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        return await self._store.enqueue(
+            [[replace(job, unique_key=None) for job in call] for call in calls]
+        )
+
+
+class LimitIgnored(StoreWrapper):
+    """A full queue takes the call all the same."""
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        answers = await self._store.enqueue(calls)
+        for index, answer in enumerate(answers):
+            if isinstance(answer, Refused):
+                limit = QueueSettings(queue=answer.queue, max_depth=None)
+                await self._store.configure([limit])
+                [answers[index]] = await self._store.enqueue([calls[index]])
+                limit = QueueSettings(queue=answer.queue, max_depth=answer.max_depth)
+                await self._store.configure([limit])
+        return answers
+
+
+class CountsDrift(StoreWrapper):
+    """A counter is not part of the commit."""
+
+    async def stats(self) -> list[QueueStats]:
+        drifted = await self._store.stats()
+        for queue in drifted:
+            if queue.counts[State.DEAD]:
+                queue.counts[State.READY] += 1
+        return drifted
+
+
+class ExtendsAnything(StoreWrapper):
+    """The heartbeat is not fenced: it says that all is well."""
+
+    async def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
+        await self._store.extend(leases, ttl)
+        return [True] * len(leases)
+
+
+class DropsAJob(StoreWrapper):
+    """A full disk that nobody noticed: one in a hundred enqueues is not written."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._count = 0
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        self._count += 1
+        if self._count % 25 == 0:
+            return [[Enqueued(job.id) for job in call] for call in calls]
+        return await self._store.enqueue(calls)
+
+
+class WallTicks(HostClock):
+    """Leases are counted on the wall clock."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__(base, "wall ticks", 0, 0)
+
+    def tick(self) -> Micros:
+        return self.now()
+
+
+def leases_by_the_wall(clock: Clock, folder: Path) -> Store:
+    return MemoryStore(clock=WallTicks(clock))
+
+
+class Hasty(HostClock):
+    """A clock that `PromotesEarly` sets forward."""
+
+    lead: Micros = 0
+
+    def now(self) -> Micros:
+        return super().now() + self.lead
+
+
+class PromotesEarly(StoreWrapper):
+    """Due jobs are looked for with a margin."""
+
+    def __init__(self, store: Store, clock: Hasty) -> None:
+        super().__init__(store)
+        self._clock = clock
+
+    async def promote(self, limit: int) -> int:
+        self._clock.lead = SECOND
+        try:
+            return await self._store.promote(limit)
+        finally:
+            self._clock.lead = 0
+
+
+def promotes_early(clock: Any, folder: Path) -> Store:
+    hasty = Hasty(clock, "hasty", 0, 0)
+    return PromotesEarly(MemoryStore(clock=hasty), hasty)
+
+
+def behind(wrapper: Callable[[Store], Store]) -> OpenStore:
+    return lambda clock, folder: wrapper(MemoryStore(clock=clock))
+
+
+# Bugs of the worker, of those who look after it, and of the policy.
+
+
+class AcksBeforeTheRun(ObservedStore):
+    """A job is done once it is handed out (Huey, Sidekiq without its reliable fetch)."""
+
+    async def exchange(
+        self, worker: WorkerName, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
+    ) -> Exchange:
+        reply = await super().exchange(worker, 2 * call, acks, demand, ttl)
+        done = [policy.succeeded(job, None) for job in reply.jobs]
+        await super().exchange(worker, 2 * call + 1, done, {}, ttl)
+        return reply
+
+
+def acks_before_the_run(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(world, "ObservedStore", AcksBeforeTheRun)
+
+
+def the_reaper_does_not_look_again(patch: pytest.MonkeyPatch) -> None:
+    ack = Reaper._ack
+    patch.setattr(Reaper, "_ack", lambda self, lease: replace(ack(self, lease), if_overdue=False))
+
+
+def nobody_extends(patch: pytest.MonkeyPatch) -> None:
+    beat = Keeper.beat
+    patch.setattr(Keeper, "beat", lambda self, **_: beat(self, extend=False))
+
+
+def losses_are_not_counted(patch: pytest.MonkeyPatch) -> None:
+    lost = policy._lost
+    patch.setattr(policy, "_lost", lambda *given: replace(lost(*given), charge=Charge.NONE))
+
+
+def retries_at_once(patch: pytest.MonkeyPatch) -> None:
+    failed = policy._failed
+    patch.setattr(policy, "_failed", lambda *given: replace(failed(*given), delay=0))
+
+
+def one_attempt_too_many(patch: pytest.MonkeyPatch) -> None:
+    failed = policy._failed
+
+    def lenient(lease: Lease, *rest: Any) -> Ack:
+        terms = replace(lease.terms, max_attempts=lease.terms.max_attempts + 1)
+        return failed(replace(lease, terms=terms), *rest)
+
+    patch.setattr(policy, "_failed", lenient)
+
+
+def unknown_tasks_die(patch: pytest.MonkeyPatch) -> None:
+    error = AttemptError(1, "unknown", "no such task")
+
+    def bury(lease: Lease) -> Ack:
+        return Ack(lease.id, lease.attempt, State.DEAD, charge=Charge.FAILURE, error=error)
+
+    patch.setattr(policy, "_put_back", bury)
+
+
+def a_lost_child_counts_as_a_success(patch: pytest.MonkeyPatch) -> None:
+    outcome = settlement._outcome
+
+    def hopeful(lease: HeldLease, entry: Any, death: settlement.Death) -> policy.Outcome:
+        if entry is not None and entry.phase is Phase.STARTED:
+            return policy.Succeeded(Raw(b'"surely"'))
+        return outcome(lease, entry, death)
+
+    patch.setattr(settlement, "_outcome", hopeful)
+
+
+def shutdown_drops_what_it_holds(patch: pytest.MonkeyPatch) -> None:
+    give_back = Worker._give_back
+
+    def forget(self: Worker) -> None:
+        if self.stopping:
+            for line in (self._coroutines, self._functions):
+                self._held -= len(line.take_back())
+            self._held -= len(self._outcomes)
+            self._outcomes.clear()
+        give_back(self)
+
+    patch.setattr(Worker, "_give_back", forget)
+
+
+def nobody_reads_the_replies(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Board, "any_reply", lambda self: False)
+
+
+def time_limits_do_nothing(patch: pytest.MonkeyPatch) -> None:
+    begin = Run.begin
+
+    def for_ever(self: Run, now: Micros) -> Any:
+        begun = begin(self, now)
+        self.deadline += HOUR
+        return begun
+
+    patch.setattr(Run, "begin", for_ever)
+
+
+def outages_and_slow_reapers(plan: Plan) -> Plan:
+    """Short outages, longer than a lease; who settles leases after one stands still there."""
+    outages = [
+        Blow(at=at * SECOND, act=Act.DOWN, host=0, lasts=plan.lease * 5 // 4)
+        for at in range(3, 40, 8)
+    ]
+    pauses = [
+        Blow(at=0, act=Act.PAUSE_AT, host=host, lasts=SECOND, point="exchange.before_commit")
+        for host in range(HOSTS)
+        for _ in outages
+    ]
+    return dataclasses.replace(plan, blows=(*pauses, *outages))
+
+
+@dataclass(frozen=True)
+class Bug:
+    """`caught_by`: the invariants one of which must notice it."""
+
+    name: str
+    caught_by: tuple[str, ...]
+    store: OpenStore = in_memory
+    patch: Callable[[pytest.MonkeyPatch], None] | None = None
+    shape: Callable[[Plan], Plan] = as_drawn
+
+
+BUGS: Final = (
+    Bug("no fence in acks", ("c4_fencing",), behind(NoFence)),
+    Bug("split claim", ("c15_explained",), behind(SplitClaim)),
+    Bug("lost replies not replayed", ("c1_no_loss",), behind(EveryCallIsNew)),
+    Bug("delays forgotten", ("c13_not_early",), behind(DelaysForgotten)),
+    Bug("cancel forgotten", ("c17_cancel",), behind(CancelForgotten)),
+    Bug("unique key not held", ("c8_unique",), behind(KeysForgotten)),
+    Bug("limit ignored", ("c18_backpressure",), behind(LimitIgnored)),
+    Bug("counts drift", ("c11_sums",), behind(CountsDrift)),
+    Bug("extends anything", ("c4_fencing",), behind(ExtendsAnything)),
+    Bug("a job dropped", ("c1_no_loss",), behind(DropsAJob)),
+    Bug("leases by the wall", ("c15_explained", "no_theft"), leases_by_the_wall),
+    Bug("promotes early", ("c13_not_early",), promotes_early),
+    Bug("ack before run", ("c3_one_outcome",), patch=acks_before_the_run),
+    Bug(
+        "reaper without if_overdue",
+        ("no_theft",),
+        patch=the_reaper_does_not_look_again,
+        shape=outages_and_slow_reapers,
+    ),
+    Bug("keeper not extending", ("c15_explained",), patch=nobody_extends),
+    Bug("losses not counted", ("c5_attempts",), patch=losses_are_not_counted),
+    Bug("retry delay ignored", ("c13_not_early",), patch=retries_at_once),
+    Bug("one attempt too many", ("c5_attempts",), patch=one_attempt_too_many),
+    Bug("unknown tasks die", ("c5_attempts",), patch=unknown_tasks_die),
+    Bug("lost child a success", ("c3_one_outcome",), patch=a_lost_child_counts_as_a_success),
+    Bug("shutdown drops jobs", ("clean_stop",), patch=shutdown_drops_what_it_holds),
+    Bug("replies unread", ("c17_cancel",), patch=nobody_reads_the_replies),
+    Bug("no time limits", ("time_limit",), patch=time_limits_do_nothing),
+)
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_a_planted_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bug.patch is not None:
+        bug.patch(monkeypatch)
+    noticed: set[str] = set()
+    for seed in range(SEEDS):
+        report = simulate(seed, SMALL, bug.store, bug.shape)
+        noticed |= {violation.partition(":")[0] for violation in report.violations}
+        if noticed & set(bug.caught_by):
+            return
+    pytest.fail(f"{SEEDS} seeds, and none of {bug.caught_by} noticed; only {sorted(noticed)}")
+
+
+def test_without_a_bug_the_same_way_holds() -> None:
+    for seed in range(5):
+        assert not simulate(seed, SMALL, behind(StoreWrapper)).violations
+        assert not simulate(seed, SMALL, in_memory, outages_and_slow_reapers).violations
