@@ -162,6 +162,7 @@ class IdMaker:
         self._lock = threading.Lock()
         self._millis = 0
         self._counter = 0
+        self._prefix = ""
         _MAKERS.add(self)
 
     def after_fork(self) -> None:
@@ -173,16 +174,20 @@ class IdMaker:
         with self._lock:
             millis = self._now() // 1_000
             if millis > self._millis:
-                self._millis, self._counter = millis, self._rng.getrandbits(25)
+                self._begin(millis, self._rng.getrandbits(25))
             else:
                 self._counter += 1
                 if self._counter >> 26:
-                    self._millis, self._counter = self._millis + 1, 0
+                    self._begin(self._millis + 1, 0)
             low = self._rng.getrandbits(48)
-            millis, counter = self._millis, self._counter
-        high = (millis << 16) | 0x7000 | (counter >> 14)
-        text = f"{high:016x}{0x8000 | (counter & 0x3FFF):04x}{low:012x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+            prefix, counter = self._prefix, self._counter
+        return f"{prefix}{counter >> 14:03x}-{0x8000 | counter & 0x3FFF:04x}-{low:012x}"
+
+    def _begin(self, millis: int, counter: int) -> None:
+        """A new millisecond: most of the text of its ids is the same."""
+        text = f"{millis:012x}"
+        self._millis, self._counter = millis, counter
+        self._prefix = f"{text[:8]}-{text[8:]}-7"
 
 
 _MAKERS: Final[WeakSet[IdMaker]] = WeakSet()
