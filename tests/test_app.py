@@ -127,7 +127,7 @@ def test_waiting_for_a_result_ends(app: App) -> None:
 
 
 def test_a_result_that_does_not_fit_its_annotation_is_a_failure_that_says_so(app: App) -> None:
-    @app.task(name="liar", max_attempts=1)
+    @app.task(name="liar")
     def liar() -> int:
         return "three"  # type: ignore[return-value]
 
