@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -76,6 +77,24 @@ async def test_a_hint_comes_from_any_thread(hints: Wakeups) -> None:
     with hints.watching([Hint.WORK], woken.set):
         await asyncio.get_running_loop().run_in_executor(None, hints.tell, [Hint.WORK])
         await asyncio.wait_for(woken.wait(), 5)
+
+
+async def test_a_hint_that_comes_too_soon_is_kept(tmp_path: Path, hints: Wakeups) -> None:
+    wakes: list[float] = []
+    loop = asyncio.get_running_loop()
+    last = asyncio.Event()
+
+    def wake() -> None:
+        wakes.append(loop.time())
+        another_process_tells(tmp_path, Hint.WORK)
+        if len(wakes) == BURST + 3:
+            last.set()
+
+    with hints.watching([Hint.WORK], wake):
+        another_process_tells(tmp_path, Hint.WORK)
+        await asyncio.wait_for(last.wait(), 5)
+    waits = [later - sooner for sooner, later in pairwise(wakes)]
+    assert all(wait >= 0.8 / PACE for wait in waits[-2:])
 
 
 class Loop:

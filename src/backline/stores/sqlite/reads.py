@@ -26,8 +26,6 @@ _HELD: Final = statement("held")
 _OVERDUE: Final = statement("overdue")
 _WORKERS: Final = statement("workers")
 _PEEK: Final = statement("peek")
-_QUEUES: Final = statement("queues")
-_NEXT_IN: Final = statement("next_in")
 
 FEW: Final = 2_000
 """As many candidates as this are gathered by state and sorted; more are looked for by id."""
@@ -67,12 +65,15 @@ class _Tally(NamedTuple):
 
 def peek(db: Connection, call: Call, now: Micros) -> Peeked:
     """Whether an exchange without acks would find anything to do."""
-    demand = dumps([key for key, want in call.demand.items() if want > 0])
-    params = {"demand": demand, "worker": call.worker, "call": call.call}
-    work = bool(db.value(_PEEK, params))
-    names = sorted({queue for queue, _ in call.demand})
-    ids = [row[1] for row in msgspec.json.decode(db.value(_QUEUES, {"names": dumps(names)}))]
-    return Peeked(work, db.value(_NEXT_IN, {"queues": dumps(ids), "now": now}))
+    params = {
+        "demand": dumps([key for key, want in call.demand.items() if want > 0]),
+        "names": dumps(sorted({queue for queue, _ in call.demand})),
+        "worker": call.worker,
+        "call": call.call,
+        "now": now,
+    }
+    [(work, next_in)] = db.rows(_PEEK, params)
+    return Peeked(bool(work), next_in)
 
 
 def get(db: Connection, ids: Sequence[JobId]) -> list[JobRecord | None]:

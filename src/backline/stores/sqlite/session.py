@@ -15,7 +15,7 @@ from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.transaction import Transaction
 from backline.stores.sqlite.turns import Turns
 from backline.stores.sqlite.wakeups import Wakeups
-from backline.stores.sqlite.writer import Request, Writer
+from backline.stores.sqlite.writer import PATIENCE, Request, Writer
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Transaction], Any]
@@ -60,10 +60,18 @@ class Session:
         await asyncio.wrap_future(self._write_executor.submit(self._open))
 
     async def close(self) -> None:
-        """Finish what is under way, then disconnect."""
+        """Finish what is under way, then disconnect.
+
+        Whoever waits for a turn that does not come is left behind after `PATIENCE`.
+        """
         try:
             await asyncio.wrap_future(self._read_executor.submit(self._close_reader))
-            await asyncio.wrap_future(self._write_executor.submit(self._close))
+            closing = asyncio.wrap_future(self._write_executor.submit(self._close))
+            await asyncio.wait([closing], timeout=PATIENCE)
+            if closing.done():
+                closing.result()
+            else:
+                _log.warning("%s: a write still waits for its turn; left behind", self._path)
         finally:
             self.stop()
 

@@ -26,7 +26,7 @@ from backline.store import Hint
 
 Wake: TypeAlias = Callable[[], None]
 
-PACE: Final = 50.0
+PACE: Final = 25.0
 """Hints a second that a watcher is woken by when none of them is of use."""
 BURST: Final = 5.0
 """Hints that a watcher which was left alone for a while is woken by at once."""
@@ -99,6 +99,7 @@ class _Watcher:
         self._wake = wake
         self._at = loop.time()
         self._timer: asyncio.TimerHandle | None = None
+        self._afterwards: Wake | None = None
         self._told = False
         self._stopped = False
 
@@ -127,13 +128,26 @@ class _Watcher:
             wait = (1.0 - self.allowance) / PACE
             self._timer = self.loop.call_later(wait, self._late)
 
+    def put_off(self, listen: Wake) -> bool:
+        """On the loop: whether a hint waits for its turn, so that others are not worth
+        hearing of before `listen` is called."""
+        if self._timer is None:
+            return False
+        self._afterwards = listen
+        return True
+
     def stop(self) -> None:
+        """On the loop: wake no more."""
         self._stopped = True
+        self._afterwards = None
         if self._timer is not None:
             self._timer.cancel()
 
     def _late(self) -> None:
         self._timer = None
+        listen, self._afterwards = self._afterwards, None
+        if listen is not None:
+            listen()
         now = self.loop.time()
         self.allowance = max(1.0, self.allowance + (now - self._at) * PACE)
         self._at = now
@@ -184,7 +198,6 @@ def _watchers(key: str) -> tuple[_Watcher, ...]:
 @contextmanager
 def _listening(watcher: _Watcher, files: Mapping[Hint, Path]) -> Iterator[None]:
     """Hear of what other processes write, by inotify or else by looking now and then."""
-    loop = watcher.loop
     descriptor = _inotify(files.values())
     if descriptor is None:
         poll = _Poll(watcher, tuple(files.values()))
@@ -193,29 +206,47 @@ def _listening(watcher: _Watcher, files: Mapping[Hint, Path]) -> Iterator[None]:
         finally:
             poll.stop()
         return
+    ear = _Ear(descriptor, watcher, tuple(files.values()))
     try:
-        listens = _add_reader(loop, descriptor, lambda: _heard(descriptor, watcher, files))
+        ear.listen()
         yield
-        if listens:
-            loop.remove_reader(descriptor)
     finally:
-        os.close(descriptor)
+        ear.close()
 
 
-def _add_reader(loop: asyncio.AbstractEventLoop, descriptor: int, call: Wake) -> bool:
-    try:
-        loop.add_reader(descriptor, call)
-    except NotImplementedError:
-        return False  # a simulated loop: there are no other processes
-    return True
+class _Ear:
+    """Hears by inotify; deaf while the watcher could not make use of another hint."""
 
+    def __init__(self, descriptor: int, watcher: _Watcher, files: tuple[Path, ...]) -> None:
+        self._descriptor = descriptor
+        self._watcher = watcher
+        self._files = files
+        self._listening = False
 
-def _heard(descriptor: int, watcher: _Watcher, files: Mapping[Hint, Path]) -> None:
-    with suppress(BlockingIOError):
-        while len(os.read(descriptor, _LEAST_READ)) == _LEAST_READ:
-            pass
-    if any(_teller(file) not in _tokens for file in files.values()):
-        watcher.hint()
+    def listen(self) -> None:
+        """Hear of what is written from now on, and of what was meanwhile."""
+        with suppress(NotImplementedError):  # a simulated loop: there are no other processes
+            self._watcher.loop.add_reader(self._descriptor, self._hear)
+            self._listening = True
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._hush()
+        os.close(self._descriptor)
+
+    def _hush(self) -> None:
+        if self._listening:
+            self._listening = False
+            self._watcher.loop.remove_reader(self._descriptor)
+
+    def _hear(self) -> None:
+        with suppress(BlockingIOError):
+            while len(os.read(self._descriptor, _LEAST_READ)) == _LEAST_READ:
+                pass
+        if any(_teller(file) not in _tokens for file in self._files):
+            self._watcher.hint()
+        if self._watcher.put_off(self.listen):
+            self._hush()
 
 
 def _teller(file: Path) -> int | None:
