@@ -14,6 +14,7 @@ An HTML comment right above a block changes that:
     <!-- continues -->     python: the python blocks above it on the page come first
     <!-- file: app.py -->  saved under that name, then imported (python) or left there
     <!-- serves -->        console: stopped by SIGTERM once the lines were seen; exits 0
+    <!-- beside -->        console: the same, but it goes on until the end of the page
     <!-- exit: 1 -->       console: the last command exits with this status
     <!-- shown: why -->    not run, for the reason given
 
@@ -30,6 +31,7 @@ import sys
 import threading
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -42,7 +44,7 @@ ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 ARCHITECTURE: Final = ROOT / "docs/explanation/architecture.md"
 SECONDS: Final = 60
-MARKS: Final = {"continues", "exit", "file", "serves", "shown"}
+MARKS: Final = {"beside", "continues", "exit", "file", "serves", "shown"}
 _BLOCK: Final = re.compile(
     r"^(?:<!-- (?P<mark>.*?) -->\n\n?)?^```(?P<language>\S*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -91,6 +93,11 @@ def commands(text: str) -> list[Command]:
 
 def run_page(page: str, folder: Path) -> None:
     """Run the blocks of a page in `folder`; raises AssertionError for one that fails."""
+    with ExitStack() as besides:
+        run_blocks(page, folder, besides)
+
+
+def run_blocks(page: str, folder: Path, besides: ExitStack) -> None:
     above = ""
     for block in blocks(page):
         if "shown" in block.marks:
@@ -103,6 +110,9 @@ def run_page(page: str, folder: Path) -> None:
         elif block.language == "python":
             above = above + block.text if "continues" in block.marks else block.text
             python(folder, above)
+        elif "beside" in block.marks:
+            [command] = commands(block.text)
+            besides.enter_context(beside(folder, command))
         elif block.language == "console":
             console(folder, block)
         else:
@@ -156,6 +166,37 @@ def console(folder: Path, block: Block) -> None:
             status,
             serves=last and "serves" in block.marks,
         )
+
+
+@contextmanager
+def beside(folder: Path, command: Command) -> Iterator[None]:
+    """Keep a command running while inside; it must say what it should before."""
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / command.words[0]), *command.words[1:]],
+        cwd=folder,
+        env=environment(folder) | command.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    too_long = threading.Timer(SECONDS, process.kill)
+    too_long.start()
+    try:
+        output = ""
+        while missing(command.lines, output):
+            line = process.stdout.readline()
+            assert line, f"{command.words} ended:\n{output}"
+            output += line
+        yield
+        process.send_signal(signal.SIGTERM)
+        output += process.communicate()[0]
+    finally:
+        too_long.cancel()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    assert process.returncode == 0, f"{command.words} exited {process.returncode}:\n{output}"
 
 
 def run_command(
