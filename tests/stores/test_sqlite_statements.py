@@ -38,7 +38,7 @@ INDEXES = {
     "job_until",
     "job_expiry",
     "job_over",
-    "unique_key_lapsing",
+    "unique_key_orphan",
     "purged_forget",
 }
 

@@ -16,7 +16,7 @@ _TAKE: Final = statement("take_keys")
 _SUCCESSIONS: Final = statement("successions")
 _SUCCEED: Final = statement("succeed_key")
 _ADMIT: Final = statement("admit_successor")
-_FREE: Final = statement("free_keys")
+_ORPHAN: Final = statement("orphan_keys")
 _END: Final = statement("end")
 
 
@@ -115,7 +115,7 @@ def end(tx: Transaction, places: Collection[Place], state: State) -> None:
 
 
 def ended(tx: Transaction, seqs: Sequence[int]) -> None:
-    """These jobs, which have unique keys, have ended: let go of what they held."""
+    """These jobs, which have unique keys, have ended: whoever waited for that may go on."""
     if not seqs:
         return
     over = set(seqs)
@@ -127,7 +127,13 @@ def ended(tx: Transaction, seqs: Sequence[int]) -> None:
         elif key.predecessor in over:
             _succeed(tx, key.name, key.holder)
             _admit(tx, key)
-    tx.db.run(_FREE, params)
+
+
+def orphan(tx: Transaction, places: Sequence[Place]) -> None:
+    """These jobs are about to be purged: their keys last until their time only."""
+    keyed = [place for place in places if place.keyed]
+    if keyed:
+        tx.db.run(_ORPHAN, {"seqs": seqs_of(keyed)})
 
 
 def take_back(tx: Transaction, places: Sequence[Place]) -> None:

@@ -149,6 +149,7 @@ def _end(tx: Transaction, places: Sequence[Place], state: State) -> None:
 def _purge(tx: Transaction, places: Sequence[Place]) -> None:
     if not places:
         return
+    keys.orphan(tx, places)
     seqs = seqs_of(places)
     tx.db.run(_REMEMBER, {"seqs": seqs, "forget_at": tx.now + DAY})
     tx.db.run(_PURGE, {"seqs": seqs})

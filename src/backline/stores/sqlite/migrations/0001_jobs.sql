@@ -83,16 +83,17 @@ create table ended (
     primary key (queue, second)
 ) strict, without rowid;
 
--- Who holds a unique key: a live job, or any job until `until`. While `predecessor` lives,
--- the holder waits for its end.
+-- Who holds a unique key: a job that lives, or any job until `until`. Nothing is written here
+-- when the holder ends: who wants the key looks. While `predecessor` lives, the holder waits
+-- for its end.
 create table unique_key (
     name text primary key,
     holder text not null,
     until integer not null,
-    live integer not null,
+    orphan integer not null default 0, -- the holder is purged
     predecessor integer
 ) strict, without rowid;
-create index unique_key_lapsing on unique_key (until) where live = 0;
+create index unique_key_orphan on unique_key (until) where orphan = 1;
 
 -- What is left of a purged job, so that a late repeat of a call changes nothing.
 create table purged (

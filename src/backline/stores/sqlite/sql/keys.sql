@@ -7,7 +7,9 @@
 select json_group_array(json_array(
     key.name, key.holder, coalesce(job.seq, 0), coalesce(job.queue, 0),
     coalesce(job.lane, 'main'), coalesce(job.state, 'dead'), coalesce(key.predecessor, 0),
-    json(iif(key.live or key.until > :now, 'true', 'false')), key.until
+    json(iif(
+        (job.seq is not null and job.purge_at is null) or key.until > :now, 'true', 'false'
+    )), key.until
 ))
 from json_each(:names) as wanted
 cross join unique_key as key on key.name = wanted.value

@@ -3,8 +3,8 @@
 --   out    nothing
 --   locks  the writer's turn
 --   index  the primary key of unique_key
-insert into unique_key (name, holder, until, live, predecessor)
-select value ->> 0, value ->> 1, value ->> 2, 1, value ->> 3 from json_each(:keys) where true
+insert into unique_key (name, holder, until, predecessor)
+select value ->> 0, value ->> 1, value ->> 2, value ->> 3 from json_each(:keys) where true
 on conflict (name) do update
-set holder = excluded.holder, until = excluded.until, live = 1,
+set holder = excluded.holder, until = excluded.until, orphan = 0,
     predecessor = excluded.predecessor
