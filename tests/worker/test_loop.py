@@ -637,3 +637,20 @@ async def test_an_observer_sees_every_outcome(bench: Bench) -> None:
     await bench.drain(*jobs, observer=observe)
 
     assert sorted(seen) == [("bad", State.DEAD), ("good", State.SUCCEEDED)]
+
+
+@on_virtual_time
+async def test_a_free_slot_never_waits_while_some_queue_has_work(bench: Bench) -> None:
+    async def nap() -> None:
+        await asyncio.sleep(0.1)
+
+    async def nap_c() -> None:
+        await asyncio.sleep(0.1)
+
+    on_a, on_c = bench.task(nap, queue="a"), bench.task(nap_c, queue="c")
+    jobs = [on_a() for _ in range(20)] + [on_c() for _ in range(20)]
+    began = bench.clock.tick()
+    records = await bench.drain(*jobs, queues={"a": 1, "b": 1, "c": 1}, concurrency=1)
+
+    assert {record.state for record in records} == {State.SUCCEEDED}
+    assert bench.clock.tick() - began < 1.2 * len(jobs) * SECOND // 10

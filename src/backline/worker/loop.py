@@ -84,8 +84,10 @@ class Worker:
         self._held = 0
         self._calls = 0
         self._filled: set[str] = set()
+        """Queues that last gave all they were asked for: there may be more."""
+        self._unasked = set(settings.queues)
+        """Queues that were not asked since the last hint, which may have meant any."""
         self._probed_at: Micros = 0
-        self._hinted = True
         self._busy: Micros = 0
         self._next_at: Micros | None = None
         self._stop_by: Micros | None = None
@@ -149,12 +151,15 @@ class Worker:
         while True:
             self._give_back()
             demand = self._demand()
-            found = False
+            found = 0
             if self._outcomes or demand:
                 found = await self._exchange(demand)
-            drained = self.settings.drain and bool(demand) and not found
+            asked_all = len(demand) == len(self.settings.queues)
+            drained = self.settings.drain and asked_all and not found
             if self._held == 0 and (self.stopping or drained):
                 return
+            if self._should_ask_again(demand, found):
+                self._bell.set()
             await self._pause()
 
     async def _pause(self) -> None:
@@ -184,17 +189,17 @@ class Worker:
         return wait / SECOND
 
     def _hint(self) -> None:
-        self._hinted = True
+        self._unasked.update(self.settings.queues)
         self._bell.set()
 
     # Speaking with the store.
 
-    async def _exchange(self, demand: Demand) -> bool:
-        """Hand over outcomes and bring jobs; False: there were none."""
+    async def _exchange(self, demand: Demand) -> int:
+        """Hand over outcomes and bring jobs; returns how many."""
         runs, self._outcomes = self._outcomes, []
         busy, self._busy = self._busy, 0
         if demand:
-            self._hinted = False
+            self._unasked.difference_update(queue for queue, _ in demand)
             await self._promote()
         before = self._clock.tick()
         reply = await self._persist([run.ack for run in runs if run.ack is not None], demand)
@@ -206,7 +211,7 @@ class Worker:
             self._next_at = None if reply.next_in is None else now + reply.next_in
             self._note_filled(demand, reply.jobs)
             self._accept(reply.jobs, before, now)
-        return bool(reply.jobs)
+        return len(reply.jobs)
 
     async def _persist(self, acks: list[Ack], demand: Demand) -> Exchange:
         """Exchange until the store answers: the same call, so a lost reply costs nothing."""
@@ -238,21 +243,27 @@ class Worker:
 
     def _demand(self) -> dict[tuple[str, Lane], int]:
         idle = self.settings.drain and self._held == 0
-        if self.stopping or not (self._hinted or self._filled or idle):
+        if self.stopping or not (self._unasked or self._filled or idle):
             return {}
         waiting = self._coroutines.waiting() + self._functions.waiting()
         wanted = self.settings.concurrency + self._pace.ahead() - waiting - self._watchman.running
         room = min(wanted, self.board.slots - self._held)
         if room <= 0:
             return {}
-        filled = self._filled
+        among = self._filled or self._unasked
         now = self._clock.tick()
         if idle or now - self._probed_at > _PROBE:
-            self._probed_at, filled = now, set()
+            self._probed_at, among = now, set()
         if idle:  # the answer must speak for every queue
             room = max(room, len(self.settings.queues))
-        divided = shares(room, self.settings.queues, filled, self._calls)
+        divided = shares(room, self.settings.queues, among, self._calls)
         return {(queue, self.settings.lane): share for queue, share in divided.items()}
+
+    def _should_ask_again(self, demand: Demand, found: int) -> bool:
+        """A queue came short while another may have work: the slot is for that one, now."""
+        if found >= sum(demand.values()):
+            return False
+        return bool(self._filled or self._unasked or (self.settings.drain and not self._held))
 
     def _note_filled(self, demand: Demand, jobs: Sequence[LeasedJob]) -> None:
         """Remember which queues gave all they were asked for: there may be more."""
@@ -305,7 +316,7 @@ class Worker:
         else:
             if run.slot >= 0:
                 self.board.finish_other(run.slot)
-            self._hinted = True  # it may be ready here again, or due before anything else
+            self._unasked.add(run.lease.queue)  # it may be ready here again, or due soon
         self._outcomes.append(run)
         if self._observer is not None:
             self._observer(run)
