@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from backline.testing.simulation import What, simulate
+from backline.testing.simulation.run import in_sqlite
 
 SEEDS = 500
 CHUNK = 25
@@ -19,6 +20,14 @@ def test_seeds_hold_every_invariant(first: int) -> None:
         str(report) for report in map(simulate, range(first, first + CHUNK)) if report.violations
     ]
     assert not bad, "\n".join(bad)
+
+
+@pytest.mark.parametrize("first", range(0, 24, 8))
+def test_seeds_hold_on_a_sqlite_file(first: int) -> None:
+    reports = [simulate(seed, open_store=in_sqlite) for seed in range(first, first + 8)]
+    bad = [f"--sqlite {report}" for report in reports if report.violations]
+    assert not bad, "\n".join(bad)
+    assert simulate(first, open_store=in_sqlite).digest == reports[0].digest
 
 
 @pytest.mark.parametrize("seed", range(3))

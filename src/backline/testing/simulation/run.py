@@ -10,6 +10,7 @@ from typing import TypeAlias
 from backline.clock import Clock
 from backline.store import Store
 from backline.stores.memory import MemoryStore
+from backline.stores.sqlite import SqliteStore
 from backline.testing.clock import VirtualClock
 from backline.testing.loop import VirtualLoop
 from backline.testing.simulation.checker import check
@@ -52,6 +53,11 @@ class Report:
 def in_memory(clock: Clock, folder: Path) -> Store:
     """The memory store."""
     return MemoryStore(clock=clock)
+
+
+def in_sqlite(clock: Clock, folder: Path) -> Store:
+    """The SQLite store, on a real file."""
+    return SqliteStore(folder / "jobs.db", clock=clock, durability="normal")
 
 
 def as_drawn(plan: Plan) -> Plan:

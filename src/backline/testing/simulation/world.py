@@ -40,6 +40,7 @@ from backline.testing.simulation.plan import (
     Plan,
     PlannedCall,
 )
+from backline.testing.simulation.serial import SerialStore
 
 T = TypeVar("T")
 
@@ -135,10 +136,12 @@ class World:
         self.history = History(clock)
         self._loop = loop
         self._store = store
+        recorded = ObservedStore(store, self.history, clock)
+        at_once = not store.capabilities.between_processes  # its calls never wait
         self._setting = Setting(
             loop=loop,
             history=self.history,
-            store=ObservedStore(store, self.history, clock),
+            store=recorded if at_once else SerialStore(recorded),
             lease=plan.lease,
             folder=folder,
             rng=random.Random(f"world {plan.seed}"),
@@ -172,6 +175,9 @@ class World:
             await self._stop_workers()
         final = await self._read()
         self.history.close()
+        for host in self._hosts:
+            host.kill()
+        await self._store.close()
         return final
 
     async def _play(self) -> None:

@@ -1,0 +1,288 @@
+"""The checker itself: a story in which all is well, and what each invariant says of a bad one."""
+
+from collections.abc import Callable
+from typing import Final, cast
+
+import pytest
+from msgspec.structs import replace
+
+from backline.job import SECOND, JobRecord, JobRequest, Lane, Micros, OnConflict, Terms
+from backline.states import State
+from backline.testing.clock import VirtualClock
+from backline.testing.simulation import INVARIANTS, Event, History, Trace, What, check
+from backline.testing.simulation.history import Note
+
+LEASE: Final = 3 * SECOND
+
+
+class Story:
+    """A history told by hand; one second passes before each event."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.history = History(self.clock)
+        self.requests: dict[str, JobRequest] = {}
+        self.final: dict[str, JobRecord] = {}
+        self.calm = False
+        self.tell(What.STARTED, "w", host=0, lane="main")
+        self.tell(What.STARTED, "v", host=1, lane="main")
+
+    def tell(
+        self, what: What, who: str = "store", job: str = "", attempt: int = 0, **note: object
+    ) -> None:
+        self.clock.advance(1)
+        self.history.note(what, who, cast("Note", note), job, attempt)
+
+    def enqueue(self, job: str, **options: object) -> None:
+        request = JobRequest(id=job, task="t", terms=Terms(max_attempts=2), **options)  # type: ignore[arg-type]
+        self.requests[job] = request
+        self.tell(What.ADDED, "store", job)
+        self.tell(What.ENQUEUED, "producer", job, holder=None)
+
+    def lease(self, job: str, attempt: int = 1, worker: str = "w", ttl: Micros = LEASE) -> None:
+        until = self.clock.tick() + SECOND + ttl
+        self.tell(What.LEASED, worker, job, attempt, until=until, lane="main")
+
+    def run(self, job: str, attempt: int = 1, worker: str = "w", how: str = "ok") -> None:
+        self.tell(What.RUN, worker, job, attempt, own=True)
+        self.tell(What.ENDED, worker, job, attempt, how=how, wait=0)
+
+    def ack(self, job: str, attempt: int = 1, who: str = "w", **changes: object) -> None:
+        note: dict[str, object] = {
+            "answer": "applied",
+            "state": "succeeded",
+            "delay": 0,
+            "charge": "none",
+            "kind": None,
+            "if_overdue": False,
+        }
+        self.tell(What.ACKED, who, job, attempt, **{**note, **changes})
+
+    def end(self, job: str, state: State = State.SUCCEEDED, **fields: object) -> None:
+        request = self.requests[job]
+        record = JobRecord(
+            id=job,
+            task="t",
+            queue=request.queue,
+            lane=Lane.MAIN,
+            state=state,
+            priority=0,
+            payload=request.payload,
+            due=0,
+            enqueued_at=0,
+            attempt=1,
+        )
+        self.final[job] = replace(record, **fields)
+
+    def well(self, job: str, **options: object) -> None:
+        """A job that goes as it should."""
+        self.enqueue(job, **options)
+        self.lease(job)
+        self.run(job)
+        self.ack(job)
+        self.end(job)
+
+    def broken(self) -> set[str]:
+        """The invariants that do not hold."""
+        trace = Trace(
+            requests=self.requests,
+            events=self.history.events,
+            final=self.final,
+            queues=[],
+            lease=LEASE,
+            calm=self.calm,
+        )
+        return {violation.partition(":")[0] for violation in check(trace)}
+
+
+def lost(story: Story) -> None:
+    story.enqueue("a")
+
+
+def invented(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a")
+    story.run("a", worker="v")
+    story.ack("a")
+    story.end("a")
+
+
+def succeeded_without_a_run(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a")
+    story.ack("a")
+    story.end("a")
+
+
+def acked_by_an_old_token(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a")
+    story.run("a")
+    story.ack("a", state="ready")
+    story.lease("a", 2)
+    story.ack("a", 1)
+    story.end("a", attempt=2)
+
+
+def skipped_an_attempt(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a", 2)
+    story.run("a", 2)
+    story.ack("a", 2)
+    story.end("a", attempt=1)
+
+
+def killed_and_not_charged(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a")
+    story.tell(What.RUN, "w", "a", 1, own=True)
+    story.tell(What.KILLED, "w")
+    story.ack("a", who="s", state="ready")
+    story.lease("a", 2, "v")
+    story.run("a", 2, "v")
+    story.ack("a", 2, "v")
+    story.end("a", attempt=2)
+
+
+def taken_from_the_living(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a", ttl=60 * SECOND)
+    story.tell(What.CUT, "nemesis", host=0)
+    story.ack("a", who="reaper", state="dead", charge="failure", kind="lost")
+    story.end("a", State.DEAD, failures=1)
+
+
+def shared_a_key(story: Story) -> None:
+    story.enqueue("a", unique_key="k")
+    story.well("b", unique_key="k")
+    story.lease("a")
+    story.run("a")
+    story.ack("a")
+    story.end("a")
+
+
+def ran_beside_its_predecessor(story: Story) -> None:
+    story.enqueue("a", unique_key="k")
+    story.lease("a", ttl=60 * SECOND)
+    story.well("b", unique_key="k", on_conflict=OnConflict.REPLACE)
+    story.run("a")
+    story.ack("a")
+    story.end("a")
+
+
+def counted_wrong(story: Story) -> None:
+    story.well("a")
+    counts = dict.fromkeys(map(str, State), 0)
+    story.tell(What.COUNTS, queue="default", depth=0, max_depth=None, purged=0, **counts)
+
+
+def began_early(story: Story) -> None:
+    story.well("a", delay=60 * SECOND)
+
+
+def settled_late(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a")
+    story.tell(What.KILLED, "w")
+    story.clock.advance(60)
+    story.ack("a", who="reaper", state="ready", charge="loss", kind="lost", if_overdue=True)
+    story.lease("a", 2, "v")
+    story.run("a", 2, "v")
+    story.ack("a", 2, "v")
+    story.end("a", attempt=2, losses=1)
+
+
+def lost_for_no_reason(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a")
+    story.clock.advance(3)
+    story.ack("a", who="reaper", state="ready", charge="loss", kind="lost", if_overdue=True)
+    story.lease("a", 2, "v")
+    story.run("a", 2, "v")
+    story.ack("a", 2, "v")
+    story.end("a", attempt=2, losses=1)
+
+
+def ran_though_cancelled(story: Story) -> None:
+    story.enqueue("a")
+    story.tell(What.CANCEL, "store", "a", answer="cancelled")
+    story.lease("a")
+    story.run("a")
+    story.ack("a")
+    story.end("a")
+
+
+def was_refused_and_ran(story: Story) -> None:
+    story.well("a")
+    story.tell(What.REFUSED, "producer", "a")
+
+
+def stopped_and_kept(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a", ttl=60 * SECOND)
+    story.tell(What.STOPPED, "w")
+    story.ack("a", who="s", state="dead", charge="failure", kind="lost")
+    story.end("a", State.DEAD, failures=1)
+
+
+def ran_too_long(story: Story) -> None:
+    story.enqueue("a")
+    story.requests["a"] = replace(story.requests["a"], terms=Terms(timeout=SECOND))
+    story.lease("a", ttl=60 * SECOND)
+    story.tell(What.RUN, "w", "a", 1, own=True)
+    story.clock.advance(30)
+    story.tell(What.ENDED, "w", "a", 1, how="ok", wait=0)
+    story.ack("a")
+    story.end("a")
+
+
+BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
+    (lost, "c1_no_loss"),
+    (invented, "c2_no_invention"),
+    (succeeded_without_a_run, "c3_one_outcome"),
+    (acked_by_an_old_token, "c4_fencing"),
+    (taken_from_the_living, "no_theft"),
+    (skipped_an_attempt, "c5_attempts"),
+    (killed_and_not_charged, "c5_attempts"),
+    (shared_a_key, "c8_unique"),
+    (ran_beside_its_predecessor, "c8_unique"),
+    (counted_wrong, "c11_sums"),
+    (began_early, "c13_not_early"),
+    (settled_late, "c14_recovery"),
+    (lost_for_no_reason, "c15_explained"),
+    (ran_though_cancelled, "c17_cancel"),
+    (was_refused_and_ran, "c18_backpressure"),
+    (stopped_and_kept, "clean_stop"),
+    (ran_too_long, "time_limit"),
+)
+
+
+def test_a_story_in_which_all_is_well() -> None:
+    story = Story()
+    for job in ("a", "b", "c"):
+        story.well(job)
+    assert story.broken() == set()
+
+
+@pytest.mark.parametrize(
+    ("bad", "invariant"), BAD, ids=lambda given: getattr(given, "__name__", "")
+)
+def test_a_bad_story_breaks_its_invariant(bad: Callable[[Story], None], invariant: str) -> None:
+    story = Story()
+    story.well("z")
+    bad(story)
+    assert invariant in story.broken()
+
+
+def test_every_invariant_has_its_bad_story() -> None:
+    assert {invariant for _, invariant in BAD} == {each.__name__ for each in INVARIANTS}
+
+
+def test_a_history_that_differs_in_one_event_has_another_digest() -> None:
+    first, second = Story(), Story()
+    first.well("a")
+    second.well("a")
+    assert first.history.digest() == second.history.digest()
+    second.tell(What.QUIET)
+    assert first.history.digest() != second.history.digest()
+    assert isinstance(first.history.events[0], Event)
