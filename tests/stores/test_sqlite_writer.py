@@ -10,7 +10,7 @@ import pytest
 from backline.clock import SYSTEM_CLOCK
 from backline.errors import StoreUnavailable
 from backline.job import Enqueued, JobRequest
-from backline.stores.sqlite import SqliteStore, writer
+from backline.stores.sqlite import SqliteStore, session, writer
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.writer import Request, Writer
 
@@ -106,3 +106,24 @@ async def test_a_bad_request_does_not_spoil_the_batch(tmp_path: Path) -> None:
     [stats] = await store.stats()
     assert stats.depth == 18
     await store.close()
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_the_write_ahead_log_stays_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    """Also when it is copied only in a turn of its own, as beside writers without a pause."""
+    monkeypatch.setattr(session, "CHECKPOINT", 50)
+    monkeypatch.setattr(session, "CHECKPOINT_ALONE", 0 if alone else 10**9)
+    path = tmp_path / "jobs.db"
+    stores = [SqliteStore(path, durability="normal") for _ in range(2)]
+    for store in stores:
+        await store.open()
+    for _ in range(40):
+        for store in stores:
+            jobs = [JobRequest(id=SYSTEM_CLOCK.new_id(), task="t" * 500) for _ in range(20)]
+            await store.enqueue([jobs])
+    log, file = ((tmp_path / name).stat().st_size for name in ("jobs.db-wal", "jobs.db"))
+    assert log < 150 * 4_096 < file
+    for store in stores:
+        await store.close()
