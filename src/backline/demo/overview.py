@@ -1,5 +1,6 @@
 """What the service's page shows: the queue, the workers and the latest photographs."""
 
+from collections import Counter
 from typing import Any, Final, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
@@ -8,10 +9,11 @@ from backline.demo.library import Library, Photo
 from backline.demo.thumbnails import SIZES
 from backline.job import JobRecord
 from backline.states import State
-from backline.store import Store
+from backline.store import Filter, Store
 
 SHOWN: Final = 48
 _CARD_SIZE: Final = 256
+_MOST_RUNNING: Final = 100
 
 
 class Card(NamedTuple):
@@ -21,7 +23,7 @@ class Card(NamedTuple):
     title: str
     owner: str
     state: str
-    """The state of its job."""
+    """The state of its job; `inline` if it never had one."""
     sizes: int
     """How many of its thumbnails are there."""
     of: int
@@ -40,6 +42,13 @@ class Queue(NamedTuple):
     dead: int
 
 
+class Staff(NamedTuple):
+    """A worker, and how much it has in hand."""
+
+    pid: int
+    running: int
+
+
 async def overview(store: Store, library: Library) -> dict[str, Any]:
     """What the templates need."""
     photos = await run_in_threadpool(library.latest, SHOWN)
@@ -50,7 +59,7 @@ async def overview(store: Store, library: Library) -> dict[str, Any]:
         _card(photo, jobs.get(photo.job or ""), made)
         for photo, made in zip(photos, sizes, strict=True)
     ]
-    return {"queue": await _queue(store), "workers": await store.workers(), "cards": cards}
+    return {"queue": await _queue(store), "workers": await _staff(store), "cards": cards}
 
 
 async def _queue(store: Store) -> Queue:
@@ -61,8 +70,15 @@ async def _queue(store: Store) -> Queue:
     return Queue(0, 0, 0, 0)
 
 
+async def _staff(store: Store) -> list[Staff]:
+    running = Filter(queue="photos", states=frozenset({State.RUNNING}))
+    jobs = (await store.find(running, limit=_MOST_RUNNING)).jobs
+    held = Counter(job.worker for job in jobs)
+    return [Staff(report.pid, held[report.worker]) for report in await store.workers()]
+
+
 def _card(photo: Photo, job: JobRecord | None, made: frozenset[int]) -> Card:
-    state = job.state if job else State.SUCCEEDED
+    state = job.state if job else "inline"
     base = f"/thumbnails/{photo.id}"
     return Card(
         photo.id,
