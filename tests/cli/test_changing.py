@@ -120,8 +120,10 @@ def test_redrive_empties_the_dead_letter_queue(shell):
     assert shell.ok("redrive", "mail", "pdf", "--task", "app.send") == (
         "2 jobs ready to run again\nno jobs to redrive\n"
     )
+    [cancelled] = shell.enqueue()
+    shell.ok("cancel", cancelled)
     assert shell.json("redrive", "--all")[0]["outcomes"] == {"ready": 2, "refused": 0}
-    assert shell.states() == {"ready": 5}
+    assert shell.states() == {"ready": 5, "cancelled": 1}
 
 
 def test_a_job_that_dies_again_meanwhile_is_not_redriven_twice(shell):

@@ -24,6 +24,7 @@ from backline.worker.loop import Worker
 log = logging.getLogger("backline.worker")
 
 OpenStore: TypeAlias = Callable[[], Store]
+Errand: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class EmbeddedWorker:
@@ -76,7 +77,7 @@ class EmbeddedWorker:
         assert self._working is not None, "the worker was not started"
         await self._working
 
-    def _duties_for(self, store: Store) -> list[Awaitable[None]]:
+    def _duties_for(self, store: Store) -> list[Errand]:
         loop = self._loop_of_caller()
         return self._duties(store, lambda: _call_in(loop, self.worker.wake))
 
@@ -84,12 +85,12 @@ class EmbeddedWorker:
         assert self._loop is not None, "the worker was not started"
         return self._loop
 
-    def _duties(self, store: Store, wake: Callable[[], None]) -> list[Awaitable[None]]:
+    def _duties(self, store: Store, wake: Callable[[], None]) -> list[Errand]:
         settings = self.worker.settings
         keeper = Keeper(store, self._clock, settings.lease)
         keeper.add(self.worker.board, wake)
         reaper = Reaper(store, self._clock, f"{settings.name}-reaper", settings.lease)
-        return [keeper.run(), reaper.run()]
+        return [keeper.run, reaper.run]
 
 
 class _GuardThread:
@@ -98,7 +99,7 @@ class _GuardThread:
     def __init__(
         self,
         open_store: OpenStore,
-        duties: Callable[[Store], list[Awaitable[None]]],
+        duties: Callable[[Store], list[Errand]],
         clock: Clock,
     ) -> None:
         self._open_store = open_store
@@ -130,8 +131,9 @@ class _GuardThread:
             await store.close()
 
 
-async def _together(duties: list[Awaitable[None]]) -> None:
-    await asyncio.gather(*duties)
+async def _together(duties: list[Errand]) -> None:
+    # Called only here: a task that is cancelled before its start would leave them unawaited.
+    await asyncio.gather(*(duty() for duty in duties))
 
 
 def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
