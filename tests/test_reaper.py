@@ -142,7 +142,7 @@ def test_due_jobs_are_promoted_expired_ones_expire_and_finished_ones_are_purged(
         await asyncio.sleep(4.9)
         states = [(await bench.record(each)).state for each in (due, stale, brief)]
         assert states == [State.SCHEDULED, State.SCHEDULED, State.SUCCEEDED]
-        await asyncio.sleep(1)
+        await asyncio.sleep(1.6)
         states = [(await bench.record(each)).state for each in (due, stale)]
         assert states == [State.READY, State.EXPIRED]
         await asyncio.sleep(15)
@@ -168,7 +168,7 @@ def test_a_crowd_is_settled_in_bounded_bites_without_waiting(
         await bench.lease(95)
         await bench.add(95, delay=TTL)
         bench.store.exchange = count  # type: ignore[method-assign]
-        await asyncio.sleep(31)
+        await asyncio.sleep(33)
         [stats] = await bench.store.stats()
         assert stats.counts[State.READY] == 190
 

@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 Bite: TypeAlias = Callable[[int], Awaitable[int]]
 
 OFTEN: Final[Micros] = SECOND // 2
-"""How often leases, due jobs and expired jobs are looked for, on average."""
+"""How often leases that are over are looked for, on average."""
+REGULARLY: Final[Micros] = SECOND
+"""How often due jobs and expired ones are; workers promote due jobs of their queues too."""
 SELDOM: Final[Micros] = 10 * SECOND
 """How often finished jobs past their `keep` are, on average."""
 BITE: Final = 500
@@ -56,8 +58,8 @@ class Reaper:
         self._slept: tuple[Micros, Micros, Micros] | None = None
         self._duties = (
             Duty("settling leases that are over", self._settle_round, clock),
-            Duty("promoting due jobs", self._repeat(store.promote, OFTEN), clock),
-            Duty("expiring jobs", self._repeat(store.expire, OFTEN), clock),
+            Duty("promoting due jobs", self._repeat(store.promote, REGULARLY), clock),
+            Duty("expiring jobs", self._repeat(store.expire, REGULARLY), clock),
             Duty("purging finished jobs", self._repeat(store.sweep, SELDOM), clock),
         )
 

@@ -13,6 +13,7 @@ from tests.supervisor.conftest import PATIENCE, Site
 from backline.clock import SYSTEM_CLOCK
 from backline.job import SECOND, Lane
 from backline.states import State
+from backline.store import QueueSettings
 from backline.supervisor.settings import EXIT_APP, EXIT_OK, EXIT_QUIT, EXIT_STORE
 
 pytestmark = pytest.mark.processes
@@ -63,6 +64,28 @@ async def test_a_killed_supervisor_leaves_no_process_and_a_new_one_adopts(site: 
     successor.terminate()
     assert (await site.end(successor))[0] == EXIT_OK
     assert list(site.run_dir.iterdir()) == []
+
+
+async def test_a_frozen_supervisor_and_worker_come_back_too_late_to_be_believed(
+    site: Site,
+) -> None:
+    frozen = await site.supervise(lease=3 * SECOND)
+    [job_id] = await site.add("visit", "x")
+    [first] = await site.ears.visitors(1)
+    await freeze(site, frozen.pid, first.pid)
+    await site.supervise(lease=3 * SECOND)
+    [second] = await site.ears.visitors(1)
+    assert (second.job_id, second.attempt) == (job_id, 2)
+    for pid in (frozen.pid, first.pid):
+        os.kill(pid, signal.SIGCONT)
+    first.let_go()
+    await first.gone()
+    frozen.terminate()  # and with it goes all that its worker still had to say
+    assert (await site.end(frozen))[0] == EXIT_OK
+    assert (await site.job(job_id, lambda job: True)).state is State.RUNNING
+    second.let_go()
+    job = await site.job(job_id)
+    assert (job.state, job.attempt, job.losses) == (State.SUCCEEDED, 2, 1)
 
 
 async def test_only_the_culprit_is_charged(site: Site) -> None:
@@ -341,6 +364,21 @@ async def test_it_works_as_pid_1(site: Site) -> None:
     assert (await site.end(supervisor))[0] == EXIT_OK
     job = await site.job(job_id)
     assert (job.state, job.result) == (State.SUCCEEDED, Raw(b"1"))
+
+
+async def freeze(site: Site, *pids: int) -> None:
+    """SIGSTOP, but not in the middle of a commit: that holds up every writer of the file."""
+    while True:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        probe = QueueSettings(queue="probe", max_depth=SYSTEM_CLOCK.tick())
+        writing = asyncio.ensure_future(site.store.configure([probe]))
+        written, _ = await asyncio.wait([writing], timeout=0.5)
+        if written:
+            return
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        await asyncio.wait_for(writing, PATIENCE)
 
 
 async def ended(pid: int) -> None:

@@ -46,9 +46,9 @@ class Scene:
         board.close()
         return [job.id for job in jobs]
 
-    async def lease(self, count: int, worker: str = WORKER) -> list[LeasedJob]:
-        answer = await self.store.exchange(worker, 1, [], {("default", Lane.MAIN): count}, TTL)
-        return answer.jobs
+    async def lease(self, count: int, call: int = 1) -> list[LeasedJob]:
+        demand = {("default", Lane.MAIN): count}
+        return (await self.store.exchange(WORKER, call, [], demand, TTL)).jobs
 
     async def records(self, ids: list[JobId]) -> list[JobRecord]:
         return [job for job in await self.store.get(ids) if job is not None]
@@ -96,7 +96,7 @@ def test_each_job_is_settled_at_once_as_the_board_says(scene: Scene) -> None:
         assert records[2].result == Raw(b'"served"')
         assert scene.clock.elapsed == 0
         assert not scene.path.exists()
-        assert await scene.lease(4) == []  # it is retired: a late exchange of its own gets none
+        assert await scene.lease(4, call=2) == []  # retired: a late call of its own gets none
 
     scene.run(main)
 
