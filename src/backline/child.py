@@ -23,8 +23,8 @@ import msgspec
 from backline import logs
 from backline.app import App
 from backline.errors import BacklineError, ConfigError
-from backline.events import EventLines
-from backline.job import Lane
+from backline.events import A_WHILE, EventLines
+from backline.job import SECOND, Lane
 from backline.supervisor import linux
 from backline.supervisor.messages import (
     CannotStart,
@@ -39,7 +39,7 @@ from backline.supervisor.messages import (
     read_to_worker,
 )
 from backline.supervisor.settings import EXIT_APP, EXIT_OK
-from backline.worker import Board, Observer, Worker, WorkerSettings
+from backline.worker import Board, Worker, WorkerSettings
 from backline.worker.settings import DEFAULT_CONCURRENCY
 
 log = logging.getLogger("backline.worker")
@@ -190,6 +190,7 @@ async def _work(app: App, settings: ChildSettings, channel: Line) -> int:
     chosen = worker_settings(settings, app)
     board = Board.create(Path(settings.board), chosen.most_held, chosen.name)
     watching = _event_lines(app) if settings.events else None
+    looking: asyncio.Task[None] | None = None
     worker = app.make_worker(app.store, chosen, board, observer=watching)
     channel.obey(worker)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
@@ -201,12 +202,23 @@ async def _work(app: App, settings: ChildSettings, channel: Line) -> int:
             concurrency=chosen.concurrency,
         )
     )
+    if watching is not None:
+        looking = asyncio.create_task(_look(watching, worker), name="event lines")
     await worker.run()
+    if looking is not None:
+        looking.cancel()
     await app.aclose()
     return worker.stuck
 
 
-def _event_lines(app: App) -> Observer:
+async def _look(lines: EventLines, worker: Worker) -> None:
+    """Show what runs for a while, until cancelled."""
+    while True:
+        await asyncio.sleep(A_WHILE / SECOND)
+        lines.look(worker.runs)
+
+
+def _event_lines(app: App) -> EventLines:
     """An observer that shows every run on standard output."""
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 

@@ -1,23 +1,26 @@
 """A line for every run that ended, for somebody who watches: what `backline dev` shows.
 
+Those that take a while are shown when they have begun, too.
+
 12:04:31 ✓ app.hello  019b76da-a800…1dec  waited 4 ms, ran 1.2 ms  → "hello world"
 12:04:33 ↻ app.thumb  019b76da-b01c…77a0  ConnectionError: refused  run 2 of 5 in 2.1 s
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from backline.clock import Clock
 from backline.display import clock_time, safe, safe_json, short_id, span
-from backline.job import SECOND, Ack, Charge, Micros
+from backline.job import SECOND, Ack, Charge, JobId, Micros
 from backline.states import State
 from backline.worker import Run
 
 LINES_A_SECOND: Final = 100
 """More successes than that in a second are counted, not shown: a terminal is slow."""
+A_WHILE: Final[Micros] = SECOND // 4
 _NAME: Final = 40
 _TEXT: Final = 200
-_COLOURS: Final = {"✓": 32, "✗": 31, "↻": 33, "⊘": 33, "↩": 2, "?": 33, "☾": 2}
+_COLOURS: Final = {"✓": 32, "✗": 31, "↻": 33, "⊘": 33, "↩": 2, "?": 33, "☾": 2, "▶": 36}
 
 
 class EventLines:
@@ -31,6 +34,7 @@ class EventLines:
         self._shown = 0
         self._left_out = 0
         self._wide = 0
+        self._begun: set[tuple[JobId, int]] = set()
 
     def __call__(self, run: Run) -> None:
         """Show how a run ended."""
@@ -46,20 +50,40 @@ class EventLines:
                 return
         self._write(self._line(run, ack, tick))
 
+    def look(self, runs: Iterable[Run]) -> None:
+        """Show those of `runs` that have gone on for a while and were not shown yet."""
+        tick = self._clock.tick()
+        begun = {
+            (run.lease.id, run.lease.attempt): run
+            for run in runs
+            if run.ack is None and tick - run.started_at >= A_WHILE
+        }
+        for token, run in begun.items():
+            if token not in self._begun:
+                self._write(self._started(run, self._clock.now() - (tick - run.started_at)))
+        self._begun = set(begun)
+
+    def _started(self, run: Run, at: Micros) -> str:
+        lease = run.lease
+        nth = f"run {lease.failures + 1} of {lease.terms.max_attempts}"
+        return self._head("▶", run, at) + f"  {nth}, waited {span(max(0, at - lease.due))}\n"
+
     def _next_second(self, second: Micros) -> None:
         if self._left_out:
             self._write(f"{'':9}… and {self._left_out:,} more that succeeded\n")
         self._second, self._shown, self._left_out = second, 0, 0
 
     def _line(self, run: Run, ack: Ack, tick: Micros) -> str:
-        name = safe(run.lease.task, most=_NAME)
-        self._wide = max(self._wide, len(name))
         now = self._clock.now()
         mark, told = _told(run, ack, now - (tick - run.started_at))
+        return self._head(mark, run, now) + f"  {told}\n"
+
+    def _head(self, mark: str, run: Run, at: Micros) -> str:
+        name = safe(run.lease.task, most=_NAME)
+        self._wide = max(self._wide, len(name))
         if self._colour:
             mark = f"\x1b[{_COLOURS[mark]}m{mark}\x1b[0m"
-        head = f"{clock_time(now)} {mark} {name:{self._wide}}  {short_id(run.lease.id)}"
-        return f"{head}  {told}\n"
+        return f"{clock_time(at)} {mark} {name:{self._wide}}  {short_id(run.lease.id)}"
 
 
 def _told(run: Run, ack: Ack, started_at: Micros) -> tuple[str, str]:

@@ -113,6 +113,27 @@ def test_a_flood_of_successes_is_counted_and_failures_are_shown(shown):
     assert shown.lines[-2].strip() == "… and 51 more that succeeded"
 
 
+def test_a_run_that_takes_a_while_is_shown_when_it_has_begun(shown):
+    shown(State.SUCCEEDED)
+    clock, lines = shown.clock, shown.lines
+    lease = SimpleNamespace(
+        id=ID, attempt=2, task="app.slow", due=clock.now(), failures=1, terms=Terms()
+    )
+    clock.advance("4ms")
+    run = SimpleNamespace(lease=lease, ack=None, started_at=clock.tick())
+    clock.advance("100ms")
+    shown.events.look([run])
+    assert len(lines) == 1
+    clock.advance("200ms")
+    shown.events.look([run])
+    shown.events.look([run])
+    assert len(lines) == 2
+    assert told(lines) == "▶ app.slow   019b76da-a800…1dec  run 2 of 5, waited 4 ms\n"
+    run.ack = Ack(ID, 2, State.SUCCEEDED)
+    shown.events.look([run])
+    assert len(lines) == 2
+
+
 def test_colour_is_only_in_the_mark(shown):
     shown.events._colour = True
     lines = shown(State.SUCCEEDED)

@@ -99,6 +99,11 @@ class Worker:
         return self._stop_by is not None
 
     @property
+    def runs(self) -> tuple[Run, ...]:
+        """What runs here now."""
+        return self._watchman.runs
+
+    @property
     def worn_out(self) -> bool:
         """So much of it is stuck in jobs that never end that another process should go on."""
         return self.stuck >= self.settings.stuck_limit

@@ -62,6 +62,11 @@ class Watchman:
         """How many runs have begun and not ended."""
         return len(self._running)
 
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Those that have begun and not ended."""
+        return tuple(self._running)
+
     def admit(self, run: Run) -> bool:
         """Let a run begin; False if its lease may end before anybody renews it. Any thread."""
         now = self._clock.tick()
