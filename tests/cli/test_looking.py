@@ -276,3 +276,22 @@ def test_a_malformed_payload_is_shown_as_it_is(shell, payload):
     assert found["args"] is None or isinstance(found["args"], list)
     assert shell.run("job", job).exit_code == 0
     assert shell.run("jobs").exit_code == 0
+
+
+def test_the_keys_of_a_job_are_a_promise(shell):
+    shell.enqueue()
+    assert list(shell.json("jobs")[0]) == [
+        *("id", "task", "queue", "state", "lane", "priority", "args", "kwargs", "attempt"),
+        *("failures", "max_attempts", "losses", "releases", "timeout_seconds", "unique_key"),
+        *("headers", "tags", "enqueued_at", "due_at", "started_at", "finished_at"),
+        *("expires_at", "purge_at", "worker", "cancel_requested", "result", "progress"),
+        "errors",
+    ]
+
+
+def test_jobs_of_a_queue_that_is_not_there_are_none_and_the_name_is_questioned(shell):
+    shell.enqueue()
+    result = shell.run("jobs", "-q", "mial")
+    assert result.exit_code == 0
+    assert result.stderr == "no jobs match; did you mean the queue 'mail'?\n"
+    assert shell.run("dead", "-q", "mial").stderr.startswith("no dead jobs; did you mean")

@@ -9,6 +9,7 @@ from backline.cli.bulk import matching
 from backline.cli.common import Failure
 from backline.cli.ids import resolve
 from backline.cli.options import chosen, filter_options, json_option, state_option
+from backline.cli.queues import closest
 from backline.cli.records import as_json, signature
 from backline.cli.session import Session, with_store
 from backline.cli.text import coloured, note, plural, say, say_facts, say_json, say_table
@@ -65,7 +66,8 @@ async def jobs(
     if as_json_lines:
         return
     if shown == 0:
-        note("no jobs match" if where != Filter() or start else "no jobs")
+        nothing = "no jobs match" if where != Filter() or start else "no jobs"
+        note(nothing + await _meant(session, queue))
     elif last is not None:
         note(f"{plural(shown, 'job')} shown; for the next: --after {last}")
 
@@ -129,7 +131,7 @@ async def dead(
         for each in found:
             say_json(as_json(each))
     elif not found:
-        note("no dead jobs")
+        note("no dead jobs" + await _meant(session, queue))
     else:
         rows = [
             [
@@ -144,6 +146,13 @@ async def dead(
         ]
         say_table(["ID", "QUEUE", "TASK", "FAILED", "DIED", "WHY"], rows)
         note("one in full: backline job ID    run again: backline retry ID, backline redrive QUEUE")
+
+
+async def _meant(session: Session, queue: str | None) -> str:
+    """A question about the name of a queue that is not there."""
+    known = [each.queue for each in await session.store.stats()]
+    guess = None if queue is None else closest(queue, known)
+    return f"; did you mean the queue {guess!r}?" if guess and queue not in known else ""
 
 
 async def _pages(

@@ -93,13 +93,18 @@ def require_known(stats: Sequence[QueueStats], names: Sequence[str], *, fix: str
     known = [queue.queue for queue in stats]
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            guess = f"; did you mean {close[0]!r}?" if close else ""
+            close = closest(name, known)
+            guess = f"; did you mean {close!r}?" if close else ""
             raise Failure(
                 f"there is no queue {name!r}{guess}",
                 fix=fix or "backline queues",
                 code=Exit.NOT_DONE,
             )
+
+
+def closest(name: str, known: Sequence[str]) -> str | None:
+    """The one of `known` that `name` was probably meant to be."""
+    return next(iter(difflib.get_close_matches(name[:200], known, 1)), None)
 
 
 def queue_json(queue: QueueStats, now: Micros) -> dict[str, object]:
