@@ -147,6 +147,16 @@ def test_a_full_queue(shell):
     assert "queue 'mail' is full: 1 of 1 jobs" in result.stderr
 
 
+def test_a_queue_that_sheds(shell, app):
+    with (shell.folder / f"{app}.py").open("a") as code:
+        code.write('app.queue("mail", max_depth=1, on_full="shed")\n')
+    shell.ok("enqueue", f"{app}.welcome", "1")
+    result = shell.run("enqueue", f"{app}.welcome", "2")
+    assert result.exit_code == 1
+    assert (result.stdout, len(shell.jobs())) == ("", 1)
+    assert "is full and sheds" in result.stderr
+
+
 def test_with_an_app_its_code_checks_and_gives_the_policy(shell, app):
     shell.ok("enqueue", f"{app}.welcome", "42", "-t", "name=Ann", "-t", "at=2026-03-29T03:00:00Z")
     job = carried(shell)

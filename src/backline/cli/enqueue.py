@@ -153,10 +153,13 @@ class Producer:
         return self._task.options.queue
 
     async def enqueue(self) -> Job[Any]:
-        """Enqueue the job. Raises what `Task.aenqueue` raises."""
+        """Enqueue the job. Raises what `Task.aenqueue` raises; Failure if it was shed."""
         codec = self._task.codec
         args, kwargs = codec.decode(self._carried) if self._typed else decoded(self._carried)
-        return await self._task.aenqueue(*args, **kwargs)
+        job: Job[Any] = await self._task.aenqueue(*args, **kwargs)
+        if not job.accepted:
+            raise Failure(f"queue {self.queue!r} is full and sheds: nothing was enqueued")
+        return job
 
     async def warn_if_nobody_works(self) -> None:
         """Somebody who waits should know that nobody is there to do it."""

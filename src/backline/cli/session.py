@@ -5,11 +5,12 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import click
 
+from backline.app.app import DEFAULT_URL
 from backline.cli.common import Exit, Failure, surroundings
 from backline.cli.loading import load_app
 from backline.clock import Clock
@@ -18,8 +19,6 @@ from backline.store import Store
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-
-DEFAULT_URL: Final = "sqlite:///backline.db"
 
 
 @dataclass(frozen=True, kw_only=True)
