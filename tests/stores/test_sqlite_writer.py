@@ -108,22 +108,23 @@ async def test_a_bad_request_does_not_spoil_the_batch(tmp_path: Path) -> None:
     await store.close()
 
 
-@pytest.mark.parametrize("alone", [False, True])
-async def test_the_write_ahead_log_stays_short(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+async def test_the_write_ahead_log_stays_short_beside_writers_without_a_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when it is copied only in a turn of its own, as beside writers without a pause."""
     monkeypatch.setattr(session, "CHECKPOINT", 50)
-    monkeypatch.setattr(session, "CHECKPOINT_ALONE", 0 if alone else 10**9)
+    monkeypatch.setattr(session, "CHECKPOINT_ALONE", 200)
     path = tmp_path / "jobs.db"
     stores = [SqliteStore(path, durability="normal") for _ in range(2)]
-    for store in stores:
-        await store.open()
-    for _ in range(40):
-        for store in stores:
+
+    async def write(store: SqliteStore) -> None:
+        for _ in range(200):
             jobs = [JobRequest(id=SYSTEM_CLOCK.new_id(), task="t" * 500) for _ in range(20)]
             await store.enqueue([jobs])
-    log, file = ((tmp_path / name).stat().st_size for name in ("jobs.db-wal", "jobs.db"))
-    assert log < 150 * 4_096 < file
+
+    for store in stores:
+        await store.open()
+    await asyncio.gather(*[write(store) for store in stores])
+    # It grows by what is written while somebody copies, and by no more.
+    assert (tmp_path / "jobs.db-wal").stat().st_size < 2_000 * 4_096
     for store in stores:
         await store.close()

@@ -21,6 +21,7 @@ OLDEST: Final = "3.51.3"
 WAL-reset bug")."""
 BUSY: Final[Micros] = 5_000_000
 """How long a statement waits for a lock that a stranger to our turns holds."""
+_RESTART_BUSY: Final[Micros] = 100_000
 _CACHE_KIB: Final = 16 * 1024
 _PAGE: Final = 4096
 _NOTHING: Final[Params] = {}
@@ -114,17 +115,23 @@ class Connection:
         """
         self.script("pragma synchronous = normal")
 
-    def checkpoint(self) -> tuple[int, int]:
+    def checkpoint(self, *, restart: bool = False) -> None:
         """Copy the write-ahead log into the file, as far as readers let it.
 
-        Returns how many pages the log has, and how many of them are copied.
+        `restart`: all of it, so that the log begins anew, if readers and others who copy
+        make way within a moment. Only for who has the writers' turn.
         """
+        mode = apsw.SQLITE_CHECKPOINT_RESTART if restart else apsw.SQLITE_CHECKPOINT_PASSIVE
+        connection = self._open()
         try:
-            return self._open().wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_PASSIVE)
+            connection.set_busy_timeout(_RESTART_BUSY // 1_000)
+            connection.wal_checkpoint("main", mode)
         except apsw.BusyError:
-            return (-1, -1)  # another process is at it
+            pass  # another process is at it, or a reader stays; the next commit tries again
         except apsw.Error as error:
             raise self._translate(error) from error
+        finally:
+            connection.set_busy_timeout(self._busy)
 
     def close(self) -> None:
         """Close the connection. Repeated: nothing."""

@@ -221,7 +221,7 @@ class Session:
                 db.checkpoint()
             else:
                 with turns.mine():
-                    db.checkpoint()
+                    db.checkpoint(restart=True)
         except (StoreError, ValueError) as error:
             _log.warning("the write-ahead log could not be copied into the file: %s", error)
         self._log_pages = 0
