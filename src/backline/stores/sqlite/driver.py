@@ -3,7 +3,7 @@
 import ctypes
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -159,11 +159,6 @@ class Connection:
     def _translate(self, error: apsw.Error) -> Exception:
         os_error = 0 if self._apsw is None else self._apsw.system_errno
         return _translate(error, self._path, os_error)
-
-
-def json_text(values: Sequence[Any] | bytes) -> str:
-    """JSON bytes as a parameter: SQLite takes bytes for its binary JSON."""
-    return values.decode() if isinstance(values, bytes) else str(values)
 
 
 def _parts(text: str) -> tuple[int, ...]:
