@@ -68,6 +68,11 @@ def surroundings() -> Surroundings:
 class Commands(click.Group):
     """A group whose errors are one or two lines on standard error, with the promised code."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order they were added: as one comes to need them."""
+        del ctx
+        return list(self.commands)
+
     def main(
         self,
         args: Sequence[str] | None = None,
