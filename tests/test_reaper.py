@@ -298,3 +298,26 @@ def test_a_duty_that_fails_stops_no_other_and_is_tried_again(
         assert bench.reaper.failing == []
 
     bench.run(main)
+
+
+def test_an_outage_of_the_store_charges_no_living_worker(bench: Bench) -> None:
+    async def main() -> None:
+        [job_id] = await bench.add()
+        [lease] = await bench.lease()
+        overdue = bench.store.overdue
+
+        async def away(limit: int) -> Any:
+            raise StoreUnavailable("away")
+
+        bench.store.overdue = away  # type: ignore[method-assign]
+        await asyncio.sleep(2 * TTL / SECOND)
+        bench.store.overdue = overdue  # type: ignore[method-assign]
+        await asyncio.sleep(TTL / SECOND / 2)
+        assert (await bench.record(job_id)).losses == 0
+        assert await bench.store.extend([lease], TTL) == [True]
+        await asyncio.sleep(TTL / SECOND - 1)
+        assert (await bench.record(job_id)).losses == 0
+        await asyncio.sleep(2)
+        assert (await bench.record(job_id)).losses == 1  # silent again, and this time alone
+
+    bench.run(main)

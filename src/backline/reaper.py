@@ -40,10 +40,12 @@ class Reaper:
     """Looks after what no worker looks after.
 
     `name` is who settles; `ttl` the lease of the workers around. Leases that are over are
-    settled as lost, guarded by `if_overdue`: a late extend wins or loses cleanly. After a
-    jump of the tick, as seen from the event loop's clock, or after this process itself
-    stood still, every lease looks over though its worker may be as alive as we are: nothing
-    is settled then for the time of one lease, and the workers get to extend.
+    settled as lost, guarded by `if_overdue`: a late extend wins or loses cleanly.
+
+    Every lease looks over, though its worker may be as alive as we are, after a jump of the
+    tick (as seen from the event loop's clock), after an outage of the store, and after this
+    machine stood still. Then nothing is settled for the time of one lease, and the workers
+    get to extend.
     """
 
     def __init__(
@@ -55,7 +57,8 @@ class Reaper:
         self._ttl = ttl
         self._calls = 0
         self._hold_until: Micros | None = None
-        self._slept: tuple[Micros, Micros, Micros] | None = None
+        self._seen: tuple[Micros, Micros] | None = None
+        self._answered_at: Micros | None = None
         self._duties = (
             Duty("settling leases that are over", self._settle_round, clock),
             Duty("promoting due jobs", self._repeat(store.promote, REGULARLY), clock),
@@ -77,7 +80,8 @@ class Reaper:
     async def settle_overdue(self) -> int:
         """Settle a bite of leases that are over; returns how many were. Raises StoreError."""
         overdue = await self._store.overdue(BITE)
-        if not overdue:
+        self._watch_store()
+        if not overdue or self._holding():
             return 0
         self._calls += 1
         acks = [self._ack(lease) for lease in overdue]
@@ -103,26 +107,32 @@ class Reaper:
 
     async def _settle_round(self) -> Micros:
         self._watch_time()
-        settled = 0 if self._holding() else await self.settle_overdue()
-        wait = BREATH if settled == BITE else self._about(OFTEN)
-        self._slept = (self._clock.tick(), _loop_time(), wait)
-        return wait
+        settled = await self.settle_overdue()
+        return BREATH if settled == BITE else self._about(OFTEN)
 
     def _watch_time(self) -> None:
-        """Hold if, since the last round, the tick jumped or this process stood still."""
-        if self._slept is None:
-            return
-        tick, loop_time, wait = self._slept
-        self._slept = None  # after a round that failed, nothing is known of the wait
-        ticked, passed = self._clock.tick() - tick, _loop_time() - loop_time
-        if abs(ticked - passed) > STEP or passed - wait > max(STEP, self._ttl // 2):
-            self._hold_until = self._clock.tick() + self._ttl
-            log.warning(
-                "the clock of leases moved %.1f s in %.1f s: no lease is settled for %.0f s",
-                ticked / SECOND,
-                passed / SECOND,
-                self._ttl / SECOND,
-            )
+        """Hold if the tick jumped since the last round."""
+        now = (self._clock.tick(), _loop_time())
+        if self._seen is None:
+            self._answered_at = now[0]  # an outage may have begun before us
+        else:
+            ticked, passed = (new - old for new, old in zip(now, self._seen, strict=True))
+            if abs(ticked - passed) > STEP:
+                self._hold(
+                    f"the clock of leases moved {ticked / SECOND:.1f} s in {passed / SECOND:.1f} s"
+                )
+        self._seen = now
+
+    def _watch_store(self) -> None:
+        """The store answered: hold if for long it had not, to us and so maybe to nobody."""
+        now, before = self._clock.tick(), self._answered_at
+        self._answered_at = now
+        if before is not None and now - before > max(STEP, self._ttl // 2):
+            self._hold(f"the store was not heard of for {(now - before) / SECOND:.1f} s")
+
+    def _hold(self, why: str) -> None:
+        self._hold_until = self._clock.tick() + self._ttl
+        log.warning("%s: no lease is settled for %.0f s", why, self._ttl / SECOND)
 
     def _holding(self) -> bool:
         if self._hold_until is not None and self._clock.tick() >= self._hold_until:
