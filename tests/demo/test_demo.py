@@ -56,7 +56,7 @@ def test_the_story_is_told_with_figures_and_leaves_no_process_behind(
         Image.effect_noise((2_400, 1_800), 90).save(photo.parent / f"large-{number}.jpg")
     photo.unlink()
     output = tmp_path / "output"
-    album = of_directory(tmp_path, output / "camera")
+    album = of_directory(tmp_path, output / "photo-service" / "camera")
 
     assert asyncio.run(Demo(album, output).run(None, serve=False, users=4)) == EXIT_OK
 
@@ -74,6 +74,9 @@ def test_the_story_is_told_with_figures_and_leaves_no_process_behind(
     assert len(figures["queued"]["answers"]) == len(figures["queued"]["finished"]) >= 4
     with Image.open(output / "report.png") as picture:
         assert picture.size == (1600, 1180)
+    kept = {path.name for path in (output / "photo-service").iterdir()}
+    assert kept >= {"jobs.db", "photos.db", "workers.log"}
+    assert not kept & {"camera", "originals", "thumbnails"}
     assert not processes_with(f"PHOTOS_HOME={output / 'photo-service'}")
 
 

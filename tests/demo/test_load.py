@@ -75,7 +75,7 @@ async def test_each_user_uploads_in_turn_on_one_connection(photo: Path) -> None:
     posts = [(head, body) for head, body in server.requests if head.startswith("POST /photos ")]
     assert len(posts) == 6
     for owner in ("ann", "bob", "eve"):
-        assert sum(owner.encode() in body for _, body in posts) == 2
+        assert sum(f"\r\n\r\n{owner}\r\n".encode() in body for _, body in posts) == 2
     assert all(picture in body for _, body in posts)
     assert any(head.startswith("GET /users/ann ") for head, _ in server.requests)
     assert outcome.look_ups

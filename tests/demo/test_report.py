@@ -27,6 +27,8 @@ def test_both_ways_stand_side_by_side(figures: Figures) -> None:
         ["answer to an upload, p50", "2,004 ms", "24 ms"],
         ["answer to an upload, p99", "2,009 ms", "29 ms"],
         ["errors", "0 of 10", "0 of 10"],
+        ["uploads taken a second", "5", "263"],
+        ["profile look-up, p50", "2,004 ms", "24 ms"],
         ["jobs lost", "0"],
         ["interrupted job running again", "after 40 ms"],
         ["its reason", "OSError: image file is truncated"],

@@ -47,7 +47,10 @@ def bundled(folder: Path) -> Album:
 
 
 def of_directory(directory: Path, folder: Path) -> Album:
-    """The first few pictures of `directory`, as they are. Raises NoPhotographs, OSError."""
+    """The first few pictures of `directory`, as they are. Raises NoPhotographs, OSError.
+
+    The thumbnails of a rehearsal go to `folder`.
+    """
     photos = sorted(path for path in directory.glob("*") if path.suffix.lower() in _SUFFIXES)
     if not photos:
         raise NoPhotographs(f"no {', '.join(sorted(_SUFFIXES))} in {directory}")

@@ -8,7 +8,7 @@ import msgspec
 
 from backline.demo.load import Sample
 from backline.demo.thumbnails import SIZES
-from backline.job import Micros
+from backline.job import SECOND, Micros
 
 
 def percentile(values: Sequence[int], percent: float) -> int:
@@ -45,6 +45,12 @@ class Uploads(msgspec.Struct, frozen=True, kw_only=True):
     def response(self, percent: float) -> Micros:
         """A percentile of how long users waited, those who got no answer included."""
         return percentile([answer.took for answer in self.answers], percent)
+
+    @property
+    def rate(self) -> float:
+        """Uploads answered a second, from the first one sent to the last one answered."""
+        last = max(answer.start + answer.took for answer in self.answers)
+        return self.accepted * SECOND / max(last, 1)
 
     def look_up(self, percent: float) -> Micros:
         """A percentile of how long a profile look-up took meanwhile."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from backline.demo.thumbnails import SIZES
+from backline.job import Micros
 
 _SCHEMA: Final = """
 pragma journal_mode = wal;
@@ -117,6 +118,13 @@ class Library:
         """The sizes in which it can be had by now."""
         folder = self.folder(photo_id)
         return frozenset(size for size in SIZES if (folder / f"{size}.jpg").exists())
+
+    def made_at(self, photo_id: str) -> Micros | None:
+        """When the last of its thumbnails was written (wall time); None if one is missing."""
+        if len(self.made(photo_id)) < len(SIZES):
+            return None
+        newest = max(path.stat().st_mtime_ns for path in self.folder(photo_id).iterdir())
+        return newest // 1_000
 
     def profile(self, name: str) -> Profile | None:
         """Look a user up in the database."""

@@ -151,7 +151,7 @@ def _summary(pen: Pen, left: int, top: int, figures: Figures) -> None:
         lines = (
             f"errors: {side.failed} of {len(side.answers)}",
             f"thumbnails all made after {made}",
-            f"profile look-up, p99: {millis(side.look_up(99))}",
+            f"uploads taken a second: {side.rate:,.0f}",
         )
         for number, line in enumerate(lines):
             pen.text(left + 24, top + 97 + 24 * number, line, 17, SOFT)

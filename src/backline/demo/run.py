@@ -3,6 +3,7 @@
 import asyncio
 import os
 import platform
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable
@@ -25,6 +26,8 @@ EXIT_WRONG: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 MOST_USERS: Final = 50
+_HOME: Final = "photo-service"
+_CAMERA: Final = "camera"
 _MOST_EACH: Final = 3
 _AT_MOST_BUSY: Final = 20 * SECOND
 """About how long the uploads of one half of an act may keep all cores busy."""
@@ -36,16 +39,18 @@ def main(photos: Path | None, output: Path, port: int | None, serve: bool) -> in
     """Run the demo; returns the exit status.
 
     `photos`: a directory of pictures to upload; None: those that come with Backline.
-    `output`: the directory for the report and the service's files; those of an earlier run
-    are deleted. `port`: where the page is; None: any free one. `serve`: leave the page up
-    after the story, until Ctrl-C.
+    `output`: the directory for the report and, below `photo-service`, the service's files;
+    those of an earlier run are deleted, and all pictures at the end. `port`: where the page
+    is; None: any free one. `serve`: leave the page up after the story, until Ctrl-C.
 
     0: all came out as it should; 1: something did not, and was named; 2: `photos` has no
     pictures; 130: interrupted before the story was told.
     """
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        camera = output / "camera"
+        home = output / _HOME
+        if home.exists():
+            shutil.rmtree(home)
+        camera = home / _CAMERA
         album = of_directory(photos, camera) if photos else bundled(camera)
         return asyncio.run(Demo(album, output).run(port, serve))
     except NoPhotographs as error:
@@ -68,8 +73,14 @@ class Demo:
 
     async def run(self, port: int | None, serve: bool, users: int = MOST_USERS) -> int:
         """Set the stage, play, report; returns the exit status of `main`."""
-        stage = Stage(self._output / "photo-service", port)
+        stage = Stage(self._output / _HOME, port)
         _say("Photographs in, thumbnails out: a photo service on Backline.")
+        try:
+            return await self._tell(stage, serve, users)
+        finally:
+            self._clear(stage)
+
+    async def _tell(self, stage: Stage, serve: bool, users: int) -> int:
         async with stage.set_up():
             _say(f"Its page is at {stage.url}\n")
             figures = await self._play(Story(stage, self._album), users)
@@ -98,6 +109,12 @@ class Demo:
             ),
             repair=await _timed("a corrupt photograph", story.repair_a_photograph()),
         )
+
+    def _clear(self, stage: Stage) -> None:
+        """Delete the pictures, hundreds of megabytes; data, logs and report are kept."""
+        pictures = (stage.library.originals, stage.library.thumbnails, stage.home / _CAMERA)
+        for folder in pictures:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _uploads_each(self, users: int) -> int:
         """As many as this machine can do in good time; one at least."""

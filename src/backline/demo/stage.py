@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -53,13 +52,10 @@ class Stage:
 
     @asynccontextmanager
     async def set_up(self) -> AsyncIterator[None]:
-        """Start everything on an empty directory; inside, it is there. End it all after.
+        """Start everything; inside, it is there. End it all after.
 
         Raises StageError if it does not start.
         """
-        if self.home.exists():
-            shutil.rmtree(self.home)
-        self.home.mkdir(parents=True)
         self.library.prepare()
         async with AsyncExitStack() as stack:
             with self._socket as bound:
@@ -123,7 +119,7 @@ class Stage:
                 stderr=log,
                 pass_fds=keep,
                 env=self._environment(),
-                start_new_session=True,  # Ctrl-C is for the story, which ends the others
+                process_group=0,  # Ctrl-C is for the story, which ends the others
             )
         try:
             yield process

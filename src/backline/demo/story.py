@@ -19,7 +19,6 @@ from backline.demo.figures import Interrupted, Kill, Repair, Uploads
 from backline.demo.library import USERS, Photo
 from backline.demo.load import Browser, Form, Plan
 from backline.demo.stage import SELDOM_S, Stage, StageError, eventually
-from backline.demo.thumbnails import SIZES
 from backline.job import JobRecord, Micros
 from backline.states import LIVE, TERMINAL, State
 from backline.store import Filter
@@ -45,13 +44,12 @@ class Story:
         plan = self._plan("/inline/photos", users, uploads_each)
         outcome = await self._stage.crowd(plan)
         photos = await self._rest(before)
-        answered = sorted(each.start + each.took for each in outcome.uploads if each.ok)
         return Uploads(
             way="in the request",
             users=users,
             answers=outcome.uploads,
             look_ups=outcome.look_ups,
-            finished=answered[: sum(map(self._complete, photos))],
+            finished=self._made(photos, outcome.began_at),
         )
 
     async def through_the_queue(self, users: int, uploads_each: int) -> Uploads:
@@ -59,14 +57,13 @@ class Story:
         before = self._stage.library.count()
         outcome = await self._stage.crowd(self._plan("/photos", users, uploads_each))
         photos = await self._rest(before)
-        jobs = await self._ended(photos)
-        complete = {photo.job for photo in photos if self._complete(photo)}
+        await self._ended(photos)
         return Uploads(
             way="through the queue",
             users=users,
             answers=outcome.uploads,
             look_ups=outcome.look_ups,
-            finished=_ends([job for job in jobs if job.id in complete], outcome.began_at),
+            finished=self._made(photos, outcome.began_at),
         )
 
     async def kill_a_worker(self, users: int, uploads_each: int) -> Kill:
@@ -161,8 +158,10 @@ class Story:
         await _in_the_end("the service to finish its requests", idle)
         return library.latest(library.count() - before)
 
-    def _complete(self, photo: Photo) -> bool:
-        return len(self._stage.library.made(photo.id)) == len(SIZES)
+    def _made(self, photos: Sequence[Photo], began_at: Micros) -> list[Micros]:
+        """When each of these photographs had all its thumbnails; by the files themselves."""
+        times = [self._stage.library.made_at(photo.id) for photo in photos]
+        return sorted(time - began_at for time in times if time is not None)
 
     async def _ended(self, photos: Sequence[Photo]) -> list[JobRecord]:
         """Wait until no job is left to do, and return those of these photographs."""
