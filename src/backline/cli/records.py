@@ -3,7 +3,6 @@
 import msgspec
 from msgspec import Raw
 
-from backline import duration
 from backline.display import iso, safe_json, valid_json
 from backline.job import AttemptError, JobRecord, Micros
 
@@ -62,11 +61,6 @@ def signature(job: JobRecord, *, most: int | None = None) -> str:
     parts = [safe_json(value) for value in args]
     parts += [f"{name}={safe_json(value)}" for name, value in kwargs.items()]
     return safe_json(", ".join(parts).encode(errors="backslashreplace"), most=most)
-
-
-def timeout_of(job: JobRecord) -> str:
-    """Its time limit, for people."""
-    return duration.text(job.terms.timeout)
 
 
 def _progress(job: JobRecord) -> dict[str, object]:

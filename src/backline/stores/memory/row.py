@@ -15,7 +15,6 @@ from backline.job import (
     JobRecord,
     JobRequest,
     Lane,
-    Lease,
     LeasedJob,
     Micros,
     Progress,
@@ -32,7 +31,6 @@ class Row:
 
     __slots__ = (
         "attempt",
-        "call",
         "cancel",
         "due",
         "enqueued_at",
@@ -86,7 +84,6 @@ class Row:
         # The lease, while it runs.
         self.until: Micros = 0
         self.ttl: Micros = 0
-        self.call = 0
         # Its place in the lines: every move of the job moves the mark.
         self.mark = 0
         self.line: Line[Row] | None = None
@@ -179,10 +176,6 @@ class Row:
             errors=self.errors,
             progress=self.progress,
         )
-
-    def matches(self, lease: Lease | Progress) -> bool:
-        """`(id, attempt)` is the fencing token: this attempt runs now (I2)."""
-        return self.state is State.RUNNING and self.attempt == lease.attempt
 
 
 class Fuse:
