@@ -2,15 +2,13 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, cast
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from backline.clock import SYSTEM_CLOCK, Clock
 from backline.errors import ConfigError
 from backline.store import Store
 from backline.stores.memory import MemoryStore
-
-Durability = Literal["full", "normal"]
 
 _KNOWN: Final = (
     "memory://",
@@ -37,7 +35,7 @@ def _sqlite(url: str, parts: SplitResult, clock: Clock) -> Store:
     path = unquote(parts.path.removeprefix("/"))
     if parts.netloc:
         raise ConfigError(
-            f"{url!r} has {len('//')} slashes where a file has three (relative) or four "
+            f"{url!r} has two slashes where a file has three (relative) or four "
             f"(absolute): sqlite:///{parts.netloc}{parts.path}"
         )
     if not path:
