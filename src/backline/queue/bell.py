@@ -53,8 +53,8 @@ class Bell:
 
     async def close(self) -> None:
         """Stop watching."""
+        self.abandon()
         if self._watching is not None:
-            self._watching.cancel()
             await asyncio.wait([self._watching])
 
     def ring(self) -> None:

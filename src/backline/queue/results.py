@@ -71,7 +71,6 @@ class Results:
         """Give up: whoever still waits gets StoreUnavailable."""
         self.abandon()
         if self._looking is not None:
-            self._looking.cancel()
             await asyncio.wait([self._looking])
 
     async def _wait(self, job_id: JobId) -> JobRecord | None:

@@ -1,6 +1,6 @@
 """What only reads: on a connection of its own, never in the writer's queue."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -235,9 +235,8 @@ def _page(jobs: Sequence[JobRecord], limit: int) -> Page:
 
 
 def _matches(record: JobRecord, where: Filter) -> bool:
-    states: Iterable[State] = where.states
     return (
-        (not states or record.state in states)
+        (not where.states or record.state in where.states)
         and (where.queue is None or record.queue == where.queue)
         and (where.task is None or record.task == where.task)
         and (where.tag is None or where.tag in record.tags)
