@@ -25,7 +25,7 @@ def facts(folder: Path) -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "Backline": __version__,
-        "SQLite": f"{driver.version()}, WAL, synchronous=FULL",
+        "SQLite": f"{driver.version()}, WAL, synchronous=EXTRA",
         "Huey": huey_version,
         "file system": file_system(folder),
         "write 4 KiB and fdatasync": f"p50 {quick:.2f} ms, p99 {slow:.2f} ms",

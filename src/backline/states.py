@@ -13,7 +13,7 @@ class State(StrEnum):
     """Where a job is in its life."""
 
     WAITING = "waiting"
-    """For another job; nothing but that job's end moves it on."""
+    """For another job: that job's end lets it go on."""
     SCHEDULED = "scheduled"
     """For a time: a delay, a retry's backoff, a snooze."""
     READY = "ready"

@@ -52,6 +52,7 @@ class Connection:
         try:
             self._apsw = apsw.Connection(str(path), flags=flags, vfs=vfs)
             self._apsw.set_busy_timeout(self._busy)
+            # `extra` is `full`, and syncs the folder too: see `relax`.
             self.script(
                 f"pragma cache_size = -{_CACHE_KIB}; pragma temp_store = memory;"
                 "pragma synchronous = extra; pragma wal_autocheckpoint = 0;"

@@ -30,7 +30,7 @@ def check(path: Path) -> None:
     if kind in _NETWORK:
         raise StoreRefused(
             f"{path} lies on {kind}, a network file system, where SQLite's locks and shared "
-            "memory do not hold: put it on a local disk, or use a server store"
+            "memory do not hold: put it on a local disk"
         )
     target = path if path.exists() else folder
     if not os.access(target, os.R_OK | os.W_OK) or not os.access(folder, os.W_OK | os.X_OK):
