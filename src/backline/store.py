@@ -60,7 +60,7 @@ from backline.states import QUEUED, State
 Call: TypeAlias = Sequence[JobRequest]
 """Jobs that are admitted together or not at all."""
 Demand: TypeAlias = Mapping[tuple[str, Lane], int]
-"""How many jobs are wanted from each (queue, lane)."""
+"""How many jobs are wanted from each (queue, lane); 0: none, only when the next one is due."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):

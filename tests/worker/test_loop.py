@@ -621,6 +621,27 @@ async def test_a_delayed_job_starts_when_it_is_due_without_a_reaper(bench: Bench
 
 
 @on_virtual_time
+async def test_a_delayed_job_is_not_forgotten_while_another_queue_is_asked(bench: Bench) -> None:
+    started: dict[str, float] = {}
+
+    async def note(queue: str) -> None:
+        started[queue] = bench.clock.elapsed / SECOND
+
+    make = bench.task(note)
+    await bench.enqueue(
+        msgspec.structs.replace(make("a"), queue="a"),
+        msgspec.structs.replace(make("b"), queue="b", delay=SECOND // 4),
+    )
+    worker = bench.worker(queues={"a": 1, "b": 1}, concurrency=2)
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(5)
+    worker.stop()
+    await running
+
+    assert started == {"a": pytest.approx(0, abs=0.01), "b": pytest.approx(0.25, abs=0.01)}
+
+
+@on_virtual_time
 async def test_an_observer_sees_every_outcome(bench: Bench) -> None:
     seen: list[tuple[str, str]] = []
 

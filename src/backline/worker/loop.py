@@ -88,6 +88,7 @@ class Worker:
         self._unasked = set(settings.queues)
         """Queues that were not asked since the last hint, which may have meant any."""
         self._probed_at: Micros = 0
+        self._nothing: Demand = {(queue, settings.lane): 0 for queue in settings.queues}
         self._busy: Micros = 0
         self._next_at: Micros | None = None
         self._stop_by: Micros | None = None
@@ -207,7 +208,9 @@ class Worker:
             self._unasked.difference_update(queue for queue, _ in demand)
             await self._promote()
         before = self._clock.tick()
-        reply = await self._persist([run.ack for run in runs if run.ack is not None], demand)
+        # Also of queues that nothing is wanted from: what is due next is due in any of them.
+        asked = {**self._nothing, **demand} if demand else demand
+        reply = await self._persist([run.ack for run in runs if run.ack is not None], asked)
         now = self._clock.tick()
         self._pace.measured(now - before, len(runs), busy)
         self.board.beat(now)

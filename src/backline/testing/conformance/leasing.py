@@ -197,6 +197,8 @@ class Leasing(Harness):
         assert (await worker.exchange((), {MAIN: 1})).next_in == MINUTE
         both = {MAIN: 1, ("film", Lane.MAIN): 1}
         assert (await worker.exchange((), both)).next_in == SECOND
+        nothing_of_film = {MAIN: 1, ("film", Lane.MAIN): 0}
+        assert (await worker.exchange((), nothing_of_film)).next_in == SECOND
         clock.advance("1m")
         await store.promote(10)
         assert (await worker.exchange((), both)).next_in == HOUR - MINUTE
