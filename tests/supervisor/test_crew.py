@@ -223,3 +223,23 @@ def test_closed_cells_start_no_more(crew: Crew) -> None:
         assert crew.count == 0
 
     crew.run(main)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_place_that_is_hurried_as_it_is_given_up_starts_no_more(crew: Crew, turns: int) -> None:
+    """At whichever turn of the loop the cancel comes after the hurry."""
+
+    async def main() -> None:
+        keeping = asyncio.create_task(crew.place.keep())
+        for _ in range(2):
+            await settle_down()
+            crew.newest.ended.set_result(CRASH)
+        await settle_down()  # it waits for a second now
+        crew.place.hurry()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        keeping.cancel()
+        await asyncio.wait([keeping], timeout=1)
+        assert keeping.cancelled()
+
+    crew.run(main)

@@ -85,8 +85,10 @@ class Place:
             wait = await self._one_life()
             if wait:
                 log.warning("the next worker starts in %.0f s", wait / SECOND)
+            # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), wait / SECOND)
+                async with asyncio.timeout(wait / SECOND):
+                    await self._hurry.wait()
             self._hurry.clear()
 
     async def _one_life(self) -> Micros:

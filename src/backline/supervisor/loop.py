@@ -260,7 +260,8 @@ class Supervisor:
             place.child.stop(self._clock.tick())
             await place.restarted.wait()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(place.child.spoke.wait(), _READY_WITHIN / SECOND)
+                async with asyncio.timeout(_READY_WITHIN / SECOND):
+                    await place.child.spoke.wait()
 
     # The end.
 

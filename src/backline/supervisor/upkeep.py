@@ -77,8 +77,10 @@ class Upkeep:
             return REPORT if len(reports) >= len(places) else _REPORT_START
 
         async def tend() -> Micros:
+            # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the hint.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hint.wait(), _TEND_IDLE / SECOND)
+                async with asyncio.timeout(_TEND_IDLE / SECOND):
+                    await self._hint.wait()
             self._hint.clear()
             cells.tend(await self._waiting_for_cells())
             return _TEND
