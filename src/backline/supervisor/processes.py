@@ -35,8 +35,8 @@ from backline.supervisor.messages import (
     read_from_worker,
     send_now,
 )
-from backline.supervisor.settlement import Death, Exit, Token
-from backline.worker.board import Board
+from backline.supervisor.settlement import Death, Exit
+from backline.worker.board import Board, Token
 
 log = logging.getLogger(__name__)
 

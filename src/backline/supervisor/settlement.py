@@ -3,17 +3,14 @@
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 from msgspec import Raw
 
 from backline import duration
-from backline.job import AttemptError, HeldLease, JobId
+from backline.job import AttemptError, HeldLease
 from backline.policy import Cancelled, Failed, Lost, Outcome, Released, Succeeded
-from backline.worker.board import Entry, Phase
-
-Token: TypeAlias = tuple[JobId, int]
-"""(job id, attempt)"""
+from backline.worker.board import Entry, Phase, Token
 
 _MEBIBYTE_IN_KIB: Final = 1024
 
@@ -68,7 +65,7 @@ def outcomes(
     why the supervisor killed the worker; free if it was killed for another reason; else it
     was lost with its worker.
     """
-    board = {(entry.job_id, entry.attempt): entry for entry in entries}
+    board = {entry.token: entry for entry in entries}
     return [(lease, _outcome(lease, board.get((lease.id, lease.attempt)), death)) for lease in held]
 
 

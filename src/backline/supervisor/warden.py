@@ -10,9 +10,8 @@ from backline.job import SECOND, Micros
 from backline.supervisor import linux
 from backline.supervisor.processes import Child
 from backline.supervisor.settings import SupervisorSettings
-from backline.supervisor.settlement import Token
-from backline.supervisor.watch import Verdict, judge_cell, judge_worker, worn_out
-from backline.worker.board import Board, Entry, Reply
+from backline.supervisor.verdict import Verdict, judge_cell, judge_worker, worn_out
+from backline.worker.board import Board, Entry, Reply, Token
 
 log = logging.getLogger(__name__)
 
@@ -103,9 +102,9 @@ def _note(told: _Told, board: Board, entries: Iterable[Entry], now: Micros) -> N
     for entry in entries:
         reply = board.reply(entry.slot)
         if reply is Reply.CANCEL:
-            told.cancel.setdefault((entry.job_id, entry.attempt), now)
+            told.cancel.setdefault(entry.token, now)
         elif reply is Reply.LOST:
-            told.lost.setdefault((entry.job_id, entry.attempt), now)
+            told.lost.setdefault(entry.token, now)
 
 
 def _reason(verdict: Verdict) -> str:

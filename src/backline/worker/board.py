@@ -19,9 +19,12 @@ import os
 import struct
 from enum import IntEnum
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeAlias
 
 from backline.job import JobId, Micros, WorkerName
+
+Token: TypeAlias = tuple[JobId, int]
+"""(job id, attempt): the fencing token of a lease."""
 
 MAX_RESULT: Final = 512
 """Bytes of a result that a slot records; a larger one is finished without its outcome."""
@@ -59,6 +62,11 @@ class Entry(NamedTuple):
     """The tick at which its time is up."""
     result: bytes | None
     """With SUCCEEDED: its result as JSON, or None."""
+
+    @property
+    def token(self) -> Token:
+        """Which attempt of which job it is."""
+        return self.job_id, self.attempt
 
 
 _MAGIC: Final = 0x0001_4452_4C42  # "BLRD", layout 1

@@ -6,16 +6,13 @@ own, or for an embedded worker in a thread with a loop and a store of its own.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from backline.clock import Clock
 from backline.duty import Duty
-from backline.job import SECOND, Backoff, HeldLease, JobId, Micros, WorkerName
+from backline.job import SECOND, Backoff, HeldLease, Micros, WorkerName
 from backline.store import Store
-from backline.worker.board import Board, Phase, Reply
-
-Token: TypeAlias = tuple[JobId, int]
-"""(job id, attempt): the fencing token of a lease."""
+from backline.worker.board import Board, Phase, Reply, Token
 
 ROUND: Final[Micros] = SECOND
 """How often cancel requests are looked for, unless a third of the lease is shorter."""
@@ -124,6 +121,4 @@ class Keeper:
 
 
 def _started(board: Board) -> set[Token]:
-    return {
-        (entry.job_id, entry.attempt) for entry in board.entries() if entry.phase is Phase.STARTED
-    }
+    return {entry.token for entry in board.entries() if entry.phase is Phase.STARTED}

@@ -2,7 +2,7 @@
 
 from backline.job import SECOND
 from backline.supervisor.crew import cells_wanted
-from backline.supervisor.watch import (
+from backline.supervisor.verdict import (
     CELL_PATIENCE,
     PATIENCE,
     SPARED,

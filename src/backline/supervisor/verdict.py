@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backline.job import SECOND, Micros
-from backline.supervisor.settlement import Token
-from backline.worker.board import Entry, Phase
+from backline.worker.board import Entry, Phase, Token
 
 CELL_PATIENCE: Final[Micros] = SECOND // 2
 """How long after its limit, or after it was told, a cell may take to stop by itself."""
@@ -45,11 +44,11 @@ def judge_cell(
     running = [entry for entry in entries if entry.phase is Phase.STARTED]
     late = now - CELL_PATIENCE
     return Verdict(
-        timed_out=frozenset(_token(each) for each in running if 0 < each.deadline <= late),
+        timed_out=frozenset(each.token for each in running if 0 < each.deadline <= late),
         cancelled=frozenset(
-            token for token in map(_token, running) if cancelled_at.get(token, now) <= late
+            each.token for each in running if cancelled_at.get(each.token, now) <= late
         ),
-        lost=any(lost_at.get(_token(each), now) <= late for each in running),
+        lost=any(lost_at.get(each.token, now) <= late for each in running),
     )
 
 
@@ -59,9 +58,7 @@ def judge_worker(entries: Sequence[Entry], beaten_at: Micros, now: Micros) -> Ve
     if beaten_at > late:
         return SPARED
     running = [entry for entry in entries if entry.phase is Phase.STARTED]
-    return Verdict(
-        timed_out=frozenset(_token(each) for each in running if 0 < each.deadline <= late)
-    )
+    return Verdict(timed_out=frozenset(each.token for each in running if 0 < each.deadline <= late))
 
 
 def worn_out(
@@ -73,7 +70,3 @@ def worn_out(
     if max_memory is not None and resident > max_memory:
         return f"it takes {resident >> 20} MiB"
     return None
-
-
-def _token(entry: Entry) -> Token:
-    return entry.job_id, entry.attempt
