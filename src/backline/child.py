@@ -125,35 +125,35 @@ def _users_part(trace: TracebackType | None) -> TracebackType | None:
     return None
 
 
-class Line:
+class Channel:
     """The worker's end of the channel to its supervisor."""
 
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
         self._lines = Lines()
 
     def say(self, message: FromWorker) -> None:
         """Tell the supervisor; it may be gone."""
         try:
-            self._channel.setblocking(True)
-            self._channel.sendall(line(message))
+            self._socket.setblocking(True)
+            self._socket.sendall(line(message))
         except OSError as error:
             log.warning("the supervisor does not listen: %s", error)
 
     def obey(self, worker: Worker) -> None:
         """From now on do what the supervisor says. On the worker's loop."""
-        self._channel.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._channel, self._read, worker)
+        self._socket.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._socket, self._read, worker)
 
     def _read(self, worker: Worker) -> None:
         try:
-            data = self._channel.recv(65536)
+            data = self._socket.recv(65536)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:  # the supervisor is gone, and the kernel will not be long
-            asyncio.get_running_loop().remove_reader(self._channel)
+            asyncio.get_running_loop().remove_reader(self._socket)
             worker.quit()
             return
         for text in self._lines.feed(data):
@@ -186,7 +186,7 @@ def _queues_of(app: App) -> set[str]:
     return {"default", *(task.options.queue for task in app.registry)}
 
 
-async def _work(app: App, settings: ChildSettings, channel: Line) -> int:
+async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:
     chosen = worker_settings(settings, app)
     board = Board.create(Path(settings.board), chosen.most_held, chosen.name)
     watching = _event_lines(app) if settings.events else None
@@ -256,7 +256,7 @@ def main() -> int:
     settings = msgspec.json.decode(sys.argv[1], type=ChildSettings)
     _live_as_a_child(settings)
     logs.configure(settings.log_level, settings.log_format)
-    channel = Line(socket.socket(fileno=settings.channel))
+    channel = Channel(socket.socket(fileno=settings.channel))
     try:
         app = load(settings.target)
         stuck = asyncio.run(_work(app, settings, channel))
