@@ -49,6 +49,7 @@ _BLOCK: Final = re.compile(
     r"^(?:<!-- (?P<mark>.*?) -->\n\n?)?^```(?P<language>\S*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+_FLOOR: Final = re.compile(r"^\| [\w ]+ \| (`.*`) \|.*\|$", re.MULTILINE)
 _DIAGRAM: Final = re.compile(r"```mermaid\nstateDiagram.*?```", re.DOTALL)
 
 
@@ -272,6 +273,27 @@ def test_the_blocks_of_a_page_run(page: Path, tmp_path: Path) -> None:
 
 def test_the_diagram_shows_the_moves_there_are() -> None:
     assert diagram() in ARCHITECTURE.read_text(), f"run: python {Path(__file__).relative_to(ROOT)}"
+
+
+def test_the_table_of_floors_has_every_module_in_the_order_of_the_layers() -> None:
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    [layers] = [rule["layers"] for rule in rules["contracts"] if rule["id"] == "floors"]
+    heights = {name: at for at, layer in enumerate(layers) for name in re.findall(r"\w+", layer)}
+    package = ROOT / "src/backline"
+    built = {
+        name
+        for name in heights
+        if (package / f"{name}.py").exists() or (package / name / "__init__.py").exists()
+    }
+
+    floors = [
+        re.findall(r"`(\w+)", modules) for modules in _FLOOR.findall(ARCHITECTURE.read_text())
+    ]
+
+    named = [name for floor in floors for name in floor]
+    assert built - {"__main__"} <= set(named)
+    order = [heights[name] for name in named if name in heights]
+    assert order == sorted(order)
 
 
 def test_links_between_pages_lead_somewhere() -> None:
