@@ -29,7 +29,7 @@ from backline import (
     UniqueConflict,
     current_job,
 )
-from backline.job import Enqueued, JobId, Refused
+from backline.job import Enqueued, JobId, JobRecord, Refused
 from backline.store import Call, Cancelling
 from backline.stores.memory import MemoryStore
 from backline.testing.clock import VirtualClock
@@ -371,6 +371,38 @@ def test_a_call_whose_loop_ends_meanwhile_is_begun_anew() -> None:
 
     assert (job.added, store.calls) == (True, 3)
     assert app.drain() == 2
+    app.close()
+
+
+class LooksOnce(MemoryStore):
+    """Its first look at a job never comes to an end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looking = threading.Event()
+
+    async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:
+        if not self.looking.is_set():
+            self.looking.set()
+            await asyncio.get_running_loop().create_future()
+        return await super().get(ids)
+
+
+def test_closing_ends_though_another_thread_still_waits_for_a_call() -> None:
+    store = LooksOnce()
+    app = App(store=store)
+    job = app.task(add).enqueue(1)
+    seen: list[State] = []
+    asking = threading.Thread(target=lambda: seen.append(job.status()), daemon=True)
+    asking.start()
+    assert store.looking.wait(30)
+    closing = threading.Thread(target=app.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+    asking.join(10)  # its call was begun anew
+
+    assert seen == [State.READY]
     app.close()
 
 

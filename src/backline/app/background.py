@@ -25,13 +25,16 @@ class Background:
             self._thread = self._clock.thread("backline", lambda: _serve(loop))
         return self._loop
 
-    def stop(self) -> None:
-        """Cancel what runs on the loop and end its thread. Repeated: nothing."""
+    def stop(self) -> threading.Thread | None:
+        """Cancel what runs on the loop and end its thread, which is returned.
+
+        It is to be joined without the owner's lock: what is cancelled may need that to end.
+        """
         loop, thread = self._loop, self._thread
         self._loop = self._thread = None
-        if loop is not None and thread is not None:
+        if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
-            thread.join()
+        return thread
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:

@@ -206,8 +206,11 @@ class Home:
     def stop_background(self) -> None:
         """End the background loop, if there is one and the store is not there."""
         with self._lock:
-            if self._place is None or not self._background.is_loop(self._place.loop):
-                self._background.stop()
+            if self._place is not None and self._background.is_loop(self._place.loop):
+                return
+            thread = self._background.stop()
+        if thread is not None:
+            thread.join()
 
     def forked(self) -> None:
         """This is a new process: the parent's loops and threads are not here."""
