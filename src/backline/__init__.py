@@ -16,7 +16,6 @@ from backline.errors import (
     JobFailed,
     JobNotFound,
     JobSignal,
-    LeaseLost,
     PayloadTooLarge,
     QueueFull,
     ResultError,
@@ -30,7 +29,6 @@ from backline.errors import (
     StoreUnavailable,
     UniqueConflict,
     UnknownOption,
-    UnknownTask,
 )
 from backline.states import State
 from backline.task import Job, Retry, Task
@@ -51,7 +49,6 @@ __all__ = [
     "JobFailed",
     "JobNotFound",
     "JobSignal",
-    "LeaseLost",
     "PayloadTooLarge",
     "QueueFull",
     "ResultError",
@@ -68,7 +65,6 @@ __all__ = [
     "Task",
     "UniqueConflict",
     "UnknownOption",
-    "UnknownTask",
     "__version__",
     "current_job",
 ]

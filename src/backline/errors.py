@@ -2,7 +2,6 @@
 
 BacklineError
 ├── ConfigError            what the code or the command line declares cannot work
-│   ├── UnknownTask        no task of that name is registered here
 │   └── UnknownOption      (also a TypeError) not an option of ours; names the one that is
 ├── EnqueueError           nothing was enqueued
 │   ├── InvalidArguments   (also a TypeError) the arguments do not fit the task
@@ -16,7 +15,6 @@ BacklineError
 │   ├── JobExpired
 │   └── ResultTimeout      (also a TimeoutError) it has not ended yet
 ├── InvalidResult          (also a TypeError) the return value does not fit its annotation
-├── LeaseLost              raised inside a task: another worker may run its job now
 ├── AlreadyCompleted       raised by `job.complete`: an earlier run committed its effect
 └── StoreError
     ├── StoreUnavailable   may pass: the call may or may not have been applied
@@ -39,15 +37,6 @@ class BacklineError(Exception):
 
 class ConfigError(BacklineError):
     """What the code or the command line declares cannot work."""
-
-
-class UnknownTask(ConfigError):
-    """No task of this name is registered in this process."""
-
-    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
-        hint = f"; it knows {', '.join(known)}" if known else ""
-        super().__init__(f"no task named {name!r} is registered here{hint}")
-        self.name, self.known = name, known
 
 
 class UnknownOption(ConfigError, TypeError):
@@ -146,14 +135,6 @@ class ResultTimeout(ResultError, TimeoutError):
 
 class InvalidResult(BacklineError, TypeError):
     """What a task returned does not fit its annotation, or cannot be kept as JSON."""
-
-
-class LeaseLost(BacklineError):
-    """The worker no longer holds the lease of the job it is running."""
-
-    def __init__(self, job_id: str, *, attempt: int) -> None:
-        super().__init__(f"attempt {attempt} of job {job_id} is no longer ours")
-        self.job_id, self.attempt = job_id, attempt
 
 
 class AlreadyCompleted(BacklineError):
