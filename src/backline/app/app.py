@@ -259,10 +259,20 @@ class App(Producing):
         raised by the enqueue unless `raising` is False; its handle tells of it either way.
         What is scheduled, a retry too, stays so; `drain(scheduled=True)` waits for it.
         """
+        with self.isolated():
+            self._immediate = Immediate(self._parts, raising=raising)
+            yield
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Keep jobs in an empty memory store of its own while inside.
+
+        For tests: nothing gets into the store of `url`. Jobs wait for `drain`, or for a
+        `worker` that is started inside.
+        """
         outside = self._home, self._immediate
         store = MemoryStore(clock=self.clock)
-        self._home = self._make_home(lambda: store)
-        self._immediate = Immediate(self._parts, raising=raising)
+        self._home, self._immediate = self._make_home(lambda: store), None
         try:
             yield
         finally:
