@@ -5,8 +5,9 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from backline.job import SECOND, Lane, Micros, WorkerName
+from backline.job import Lane, Micros, WorkerName
 from backline.logs import LogFormat
+from backline.worker.settings import DEFAULT_GRACE, DEFAULT_LEASE
 
 MAX_LINE: Final = 16 * 1024 * 1024
 
@@ -27,8 +28,8 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
     queues: dict[str, int] | None = None
     """None: what the app and the worker's defaults say."""
     concurrency: int | None = None
-    lease: Micros = 30 * SECOND
-    grace: Micros = 30 * SECOND
+    lease: Micros = DEFAULT_LEASE
+    grace: Micros = DEFAULT_GRACE
     log_level: str = "info"
     log_format: LogFormat = "text"
     events: bool = False

@@ -9,6 +9,7 @@ from typing import Final
 from backline.errors import ConfigError
 from backline.job import SECOND, Micros
 from backline.logs import LogFormat
+from backline.worker.settings import DEFAULT_GRACE, DEFAULT_LEASE, SHORTEST_LEASE
 
 EXIT_OK: Final = 0
 """Stopped as asked: what ran finished, or was handed back."""
@@ -36,9 +37,9 @@ class SupervisorSettings:
     """At most this many one-job processes at once; 0: none, and their jobs wait."""
     cell_idle: Micros = 60 * SECOND
     """A cell that ran nothing for this long is ended."""
-    grace: Micros = 30 * SECOND
+    grace: Micros = DEFAULT_GRACE
     """How long running jobs may take to finish at a shutdown or a recycling."""
-    lease: Micros = 30 * SECOND
+    lease: Micros = DEFAULT_LEASE
     """A job is free again this long after this supervisor and its worker are both gone."""
     max_jobs: int | None = None
     """Replace a worker process after this many jobs."""
@@ -59,7 +60,7 @@ class SupervisorSettings:
             raise ConfigError(f"the number of cells is 0 or more, not {self.cells}")
         if self.concurrency is not None and self.concurrency < 1:
             raise ConfigError(f"concurrency is at least 1, not {self.concurrency}")
-        if self.lease < SECOND:
+        if self.lease < SHORTEST_LEASE:
             raise ConfigError("a lease is at least 1 s: three heartbeats must fit into it")
         for name in ("max_jobs", "max_memory"):
             value = getattr(self, name)

@@ -9,6 +9,7 @@ from backline.job import SECOND, Lane, Micros
 
 DEFAULT_CONCURRENCY: Final = 10
 DEFAULT_LEASE: Final[Micros] = 30 * SECOND
+DEFAULT_GRACE: Final[Micros] = 30 * SECOND
 SHORTEST_LEASE: Final[Micros] = SECOND
 
 
@@ -30,7 +31,7 @@ class WorkerSettings:
     """At most this many jobs are leased beyond those that can start at once; 0: none."""
     lease: Micros = DEFAULT_LEASE
     """A job whose worker stops renewing is free again after this long."""
-    grace: Micros = 30 * SECOND
+    grace: Micros = DEFAULT_GRACE
     """How long running jobs may take to finish once the worker was told to stop."""
     refusal: Micros = 5 * SECOND
     """How long a job may ignore that it was stopped before it is given up and fenced."""
