@@ -621,6 +621,27 @@ async def test_a_delayed_job_starts_when_it_is_due_without_a_reaper(bench: Bench
 
 
 @on_virtual_time
+async def test_a_hint_of_one_queue_is_not_spent_on_another(bench: Bench) -> None:
+    started: list[float] = []
+
+    async def note() -> None:
+        started.append(bench.clock.elapsed / SECOND)
+
+    make = bench.task(note)
+    worker = bench.worker(queues={"a": 1, "b": 1}, concurrency=3)
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(5)
+    for queue in ("a", "b"):
+        await bench.enqueue(msgspec.structs.replace(make(), queue=queue))
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(5)
+    worker.stop()
+    await running
+
+    assert started == [pytest.approx(5, abs=0.01)] * 2
+
+
+@on_virtual_time
 async def test_a_delayed_job_is_not_forgotten_while_another_queue_is_asked(bench: Bench) -> None:
     started: dict[str, float] = {}
 

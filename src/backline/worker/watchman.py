@@ -72,8 +72,8 @@ class Watchman:
         now = self._clock.tick()
         if now >= run.until - self._margin and now >= self._lease_end(run):
             return False
+        run.begin(now)  # first: the loop may look at whatever is among the running
         self._running[run] = None
-        run.begin(now)
         if run.deadline < self._next_look or self._next_look <= now:
             self._look_at(min(run.deadline, now + _LOOK))
         return True
@@ -110,12 +110,11 @@ class Watchman:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._next_look = 0  # before the check: a thread that begins a run after it will say so
         if self._running:
             self._next_look = soonest
             delay = (soonest - now) / SECOND
             self._timer = self._loop.call_later(delay, self.look)
-        else:
-            self._next_look = 0
 
     def _reason_to_stop(self, run: Run, now: Micros, *, replies: bool) -> Stop | None:
         if run.stop is not None:

@@ -1,0 +1,97 @@
+"""What a function's thread and the loop may do to the watchman at the same time.
+
+The thread is played by a call at the very place where it could come between.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from msgspec import Raw
+
+from backline.job import SECOND, Lane, LeasedJob, Micros, Terms
+from backline.testing.clock import VirtualClock
+from backline.testing.loop import run
+from backline.worker import Board, Run, Stop
+from backline.worker.watchman import Watchman
+
+LEASE = 30 * SECOND
+
+
+class Between(dict[Run, None]):
+    """A dict that lets somebody else go on right after it was found empty."""
+
+    def __init__(self, other: Callable[[], object]) -> None:
+        super().__init__()
+        self._others = [other]
+
+    def __bool__(self) -> bool:
+        found = len(self) > 0
+        while self._others:
+            self._others.pop()()
+        return found
+
+
+def make_run(clock: VirtualClock) -> Run:
+    lease = LeasedJob(
+        id=clock.new_id(),
+        attempt=1,
+        task="task",
+        queue="default",
+        lane=Lane.MAIN,
+        failures=0,
+        losses=0,
+        releases=0,
+        terms=Terms(timeout=SECOND),
+        priority=0,
+        enqueued_at=clock.now(),
+        due=clock.now(),
+        headers={},
+        tags=(),
+        payload=Raw(b"[]"),
+    )
+    return Run(lease, None, clock.tick() + LEASE, clock.tick(), lambda _: None)
+
+
+def make_watchman(clock: VirtualClock) -> Watchman:
+    board = Board.private(4, "worker")
+    return Watchman(clock, board, lease=LEASE, refusal=5 * SECOND, give_up=lambda _: None)
+
+
+def test_a_look_while_a_thread_begins_a_run_does_not_time_it_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = VirtualClock()
+    begin = Run.begin
+
+    async def main() -> None:
+        with make_watchman(clock) as watchman:
+
+            def interrupted(job: Run, now: Micros) -> None:
+                watchman.look()
+                begin(job, now)
+
+            monkeypatch.setattr(Run, "begin", interrupted)
+            job = make_run(clock)
+            assert watchman.admit(job)
+            assert job.stop is None
+
+    run(main(), clock=clock)
+
+
+def test_a_run_that_a_thread_begins_at_the_end_of_a_look_is_watched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = VirtualClock()
+
+    async def main() -> None:
+        with make_watchman(clock) as watchman:
+            watchman.admit(make_run(clock))
+            await asyncio.sleep(0.1)  # the next look is due in a while
+            job = make_run(clock)
+            monkeypatch.setattr(watchman, "_running", Between(lambda: watchman.admit(job)))
+            watchman.look()
+            await asyncio.sleep(1.5)
+            assert job.stop is Stop.TIMEOUT
+
+    run(main(), clock=clock)
