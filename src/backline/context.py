@@ -19,6 +19,14 @@ class RunControl(Protocol):
         """Send progress to the store, soon; a later report replaces one not sent yet."""
         ...
 
+    def complete(self, result: object, within: object) -> None:
+        """Write in the caller's transaction that the job has completed."""
+        ...
+
+    async def acomplete(self, result: object, within: object) -> None:
+        """The same; `within` may be async too."""
+        ...
+
     @property
     def context(self) -> "JobContext":
         """What the task sees of this run; always the same object."""
@@ -103,6 +111,24 @@ class JobContext:
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
         """Tell how far the job is. Returns at once; sent at most a few times a second."""
         self._control.report(Progress(self._lease.id, self._lease.attempt, done, total, note))
+
+    def complete(self, *, within: object, result: object = None) -> None:
+        """Complete the job in your own transaction: its effect and `result` commit together.
+
+        `within` is an open connection or session on the database of an `app.outbox`. Call it
+        once, as the last thing before the commit, and return nothing (or `result`). However
+        the run ends after the commit, the job has succeeded. Until then it has not.
+
+        Raises AlreadyCompleted if an earlier run has committed: let it pass, so that the
+        transaction is rolled back, and the job succeeds with the earlier run's result. Raises
+        InvalidResult, ConfigError, StoreRefused (which name the remedy), and what the driver
+        raises.
+        """
+        self._control.complete(result, within)
+
+    async def acomplete(self, *, within: object, result: object = None) -> None:
+        """As `complete`; `within` may be one of SQLAlchemy's async connections or sessions."""
+        await self._control.acomplete(result, within)
 
     def __repr__(self) -> str:
         lease = self._lease

@@ -43,6 +43,7 @@ from backline.app.working import drain, opened, weights
 from backline.clock import SYSTEM_CLOCK, Clock
 from backline.duration import Duration, micros
 from backline.errors import ConfigError
+from backline.outbox import Outbox
 from backline.queue import OnFull
 from backline.store import QueueSettings, Store
 from backline.stores import open_store
@@ -64,7 +65,7 @@ from backline.worker import (
     Worker,
     WorkerSettings,
 )
-from backline.worker.settings import DEFAULT_CONCURRENCY
+from backline.worker.settings import DEFAULT_CONCURRENCY, DEFAULT_PREFETCH
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -119,7 +120,7 @@ class App(Producing):
         """
 
         def declare(fn: Callable[..., Any]) -> AnyTask:
-            task: AnyTask = make_task(fn, settings, self)
+            task: AnyTask = make_task(fn, settings, self, self._transacting)
             self.registry.add(task)
             return task
 
@@ -152,6 +153,21 @@ class App(Producing):
             raise ConfigError(f"queue {name!r}: {error}") from None
         self._queues[name] = QueueSettings(queue=name, max_depth=max_depth)
         self._home.redeclare()
+
+    def outbox(self, url: str) -> Outbox:
+        """Declare a database of yours that takes jobs and completions in your transactions.
+
+        `url` names a SQLite file, `sqlite:///business.db`; for connections to it there is
+        `within=`. `backline migrate --outbox URL` makes its tables. Workers relay what is
+        committed there to the store. Raises ConfigError for a URL that names no such file, or
+        the store's own.
+        """
+        return self._transacting.declare(url, self.url)
+
+    @property
+    def outboxes(self) -> tuple[Outbox, ...]:
+        """The databases declared by `outbox`."""
+        return tuple(self._transacting.outboxes)
 
     def lifespan(
         self, fn: Callable[[], AsyncIterator[object] | AbstractAsyncContextManager[object]]
@@ -199,7 +215,7 @@ class App(Producing):
         queues: str | Iterable[str] | Mapping[str, int] | None = None,
         *,
         concurrency: int = DEFAULT_CONCURRENCY,
-        max_prefetch: int = 512,
+        max_prefetch: int = DEFAULT_PREFETCH,
         lease: Duration = "30s",
         grace: Duration = "30s",
     ) -> AsyncIterator[EmbeddedWorker]:
@@ -221,8 +237,31 @@ class App(Producing):
             async with around as store:
                 shared = self.clock is SYSTEM_CLOCK and store.capabilities.between_processes
                 second = self._open_store if shared and self._given is None else None
-                async with self._parts.embed(store, settings, second) as embedded:
+                async with (
+                    self._transacting.relaying(store),
+                    self._parts.embed(store, settings, second) as embedded,
+                ):
                     yield embedded
+
+    @asynccontextmanager
+    async def relaying(self) -> AsyncIterator[None]:
+        """Relay what is committed in the outboxes to the store, while inside.
+
+        Workers do it by themselves; this is for a process that does nothing else.
+        """
+        async with self._home.borrowed() as here:
+            around = opened(self._home.another()) if here is None else nullcontext(here)
+            async with around as store, self._transacting.relaying(store):
+                yield
+
+    async def relay_all(self) -> int:
+        """Relay what is committed in the outboxes now; returns how many rows that were.
+
+        Raises StoreError.
+        """
+        if not self.outboxes:
+            return 0
+        return await self._home.run(lambda queue: self._transacting.relay_all(queue.store))
 
     def make_worker(
         self,
@@ -238,11 +277,10 @@ class App(Producing):
     async def adrain(self, *, scheduled: bool = False) -> int:
         """Work in this process until no job is ready; returns how many runs that took.
 
-        With `scheduled`, until none is scheduled either, waiting for their time.
+        With `scheduled`, until none is scheduled either, waiting for their time. What is
+        committed in the outboxes is relayed first, and again after the runs.
         """
-        return await self._home.run(
-            lambda queue: drain(self._parts, queue.store, scheduled=scheduled)
-        )
+        return await self._home.run(lambda queue: self._drain(queue.store, scheduled=scheduled))
 
     def drain(self, *, scheduled: bool = False) -> int:
         """Work in this process until no job is ready; returns how many runs that took.
@@ -314,6 +352,13 @@ class App(Producing):
         await self.aclose()
 
     # Within.
+
+    async def _drain(self, store: Store, *, scheduled: bool) -> int:
+        await self._transacting.relay_all(store)
+        runs = await drain(self._parts, store, scheduled=scheduled)
+        while await self._transacting.relay_all(store):
+            runs += await drain(self._parts, store, scheduled=scheduled)
+        return runs
 
     def _known_queues(self) -> set[str]:
         return {task.options.queue for task in self.registry} | set(self._queues)

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeAlias, TypeVar, Unpack
 
 from backline.app.home import Home
 from backline.app.immediate import Immediate
+from backline.app.transacting import Transacting
 from backline.app.working import Parts
 from backline.clock import Clock
 from backline.job import Enqueued, JobId, JobRecord, JobRequest
@@ -36,6 +37,7 @@ class Producing:
         self._shed: Counter[str] = Counter()
         self._home = self._make_home(make_store)
         self._immediate: Immediate | None = None
+        self._transacting = Transacting(clock, self)
 
     @property
     def registry(self) -> Registry:
@@ -47,7 +49,7 @@ class Producing:
 
         Its arguments are checked by the worker that has the code. Raises ConfigError.
         """
-        return remote_task(name, self).using(**options)
+        return remote_task(name, self, self._transacting).using(**options)
 
     def enqueue(self, task: str, *args: Any, **kwargs: Any) -> Job[Any]:
         """Enqueue a job of the task of this name, declared here or not.
@@ -65,24 +67,33 @@ class Producing:
         """
         return await self._named(task).aenqueue(*args, **kwargs)
 
-    def enqueue_many(self, jobs: Iterable[JobRequest]) -> list[Job[Any]]:
+    def enqueue_many(self, jobs: Iterable[JobRequest], *, within: object = None) -> list[Job[Any]]:
         """Enqueue many jobs, made by `task.job(...)`, in one commit: all of them or none.
 
         Returns their handles in the same order. Raises QueueFull, StoreError; UniqueConflict
         comes after the commit of all the others. Repeating a call with the same jobs adds
-        nothing twice. On a running event loop use `aenqueue_many`.
+        nothing twice. On a running event loop use `aenqueue_many`. With `within`, a connection
+        or session on the database of an `outbox`, they are enqueued when its transaction
+        commits.
         """
         requests = list(jobs)
+        if within is not None:
+            return self._transacting.write(requests, within)
         return self.wait(lambda: self.aenqueue_many(requests), "aenqueue_many")
 
-    async def aenqueue_many(self, jobs: Iterable[JobRequest]) -> list[Job[Any]]:
+    async def aenqueue_many(
+        self, jobs: Iterable[JobRequest], *, within: object = None
+    ) -> list[Job[Any]]:
         """Enqueue many jobs, made by `task.job(...)`, in one commit: all of them or none.
 
         Returns their handles in the same order. Raises QueueFull, StoreError; UniqueConflict
         comes after the commit of all the others. Repeating a call with the same jobs adds
-        nothing twice.
+        nothing twice. With `within`, a connection or session on the database of an `outbox`,
+        they are enqueued when its transaction commits.
         """
         requests = list(jobs)
+        if within is not None:
+            return await self._transacting.awrite(requests, within)
         answers = await self._home.run(lambda queue: self._enqueue(queue, requests))
         if answers is None:
             return [self._dropped(request) for request in requests]
@@ -151,7 +162,7 @@ class Producing:
         return answers
 
     def _named(self, name: str) -> AnyTask:
-        return self.registry.get(name) or remote_task(name, self)
+        return self.registry.get(name) or remote_task(name, self, self._transacting)
 
     def _dropped(self, request: JobRequest) -> Job[Any]:
         return Job(request.id, request.task, self, accepted=False, added=False)

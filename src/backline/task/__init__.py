@@ -13,10 +13,12 @@ from backline.task.options import (
 from backline.task.registry import Registry
 from backline.task.retry import Retry
 from backline.task.task import AnyTask, AsyncTask, Producer, SyncTask, Task, make_task, remote_task
+from backline.task.transactions import Completion, Transactions
 
 __all__ = [
     "AnyTask",
     "AsyncTask",
+    "Completion",
     "Desk",
     "Executor",
     "Job",
@@ -28,6 +30,7 @@ __all__ = [
     "Task",
     "TaskOptions",
     "TaskSettings",
+    "Transactions",
     "check_headers",
     "make_task",
     "name_text",

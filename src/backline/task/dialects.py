@@ -39,6 +39,7 @@ _OURS: Final = {
     "keep_dead=": "failure_ttl dead_ttl",
     "headers=": "metadata meta labels message_headers correlation_id",
     "tags=": "tag group_tags",
+    "within=": "conn connection session transaction tx db_session",
     "on_conflict=": "on_duplicate conflict replace_existing",
     'executor="process" (or "thread", "async")': "process is_process pool use_processes",
 }

@@ -71,6 +71,9 @@ class Options(TypedDict, total=False):
     """How long the job stays readable once it has ended. Default 7 d."""
     keep_dead: Duration
     """How long it stays in the dead-letter queue. Default 30 d."""
+    within: Any
+    """A connection (or session) of yours, to the database of an `app.outbox`: the job is
+    enqueued when its transaction commits. Not where the task is declared."""
 
 
 class TaskSettings(Options, total=False):
@@ -104,6 +107,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     keep: Micros = Terms().keep
     keep_dead: Micros = Terms().keep_dead
+    within: Any = None
 
     @property
     def terms(self) -> Terms:
@@ -242,6 +246,7 @@ _CHECKS: Final[Mapping[str, Callable[[object], dict[str, Any]]]] = {
     "tags": lambda v: {"tags": _tag_names(v)},
     "keep": lambda v: {"keep": _length(v)},
     "keep_dead": lambda v: {"keep_dead": _length(v)},
+    "within": lambda v: {"within": v},
 }
 
 

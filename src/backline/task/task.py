@@ -22,6 +22,7 @@ from backline.task.options import (
     with_options,
 )
 from backline.task.retry import Retry
+from backline.task.transactions import Transactions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,7 +57,12 @@ class Task(Generic[P, R]):
     """
 
     def __init__(
-        self, fn: Callable[..., Any], name: str, executor: Executor, producer: Producer
+        self,
+        fn: Callable[..., Any],
+        name: str,
+        executor: Executor,
+        producer: Producer,
+        transactions: Transactions | None = None,
     ) -> None:
         self.fn = fn
         """The function itself."""
@@ -68,6 +74,7 @@ class Task(Generic[P, R]):
         """Its first parameter is a `JobContext`."""
         self.options = TaskOptions()
         self._producer = producer
+        self._transactions = transactions
         self._template = self._make_template()
         self.__wrapped__ = fn
         self.__name__ = fn.__name__
@@ -79,6 +86,13 @@ class Task(Generic[P, R]):
     def retry(self) -> Retry:
         """Which failures are worth another attempt."""
         return self.options.retry
+
+    @property
+    def transactions(self) -> Transactions:
+        """The way into callers' transactions. Raises ConfigError if the app has none."""
+        if self._transactions is None:
+            raise ConfigError(f"the app of {self.name} takes part in no transactions")
+        return self._transactions
 
     def using(self, **options: Unpack[Options]) -> Self:
         """The same task with other options; this one stays as it is.
@@ -92,6 +106,11 @@ class Task(Generic[P, R]):
 
         Raises InvalidArguments, PayloadTooLarge.
         """
+        if self.options.within is not None:
+            raise ConfigError("give within= to enqueue_many: a job alone knows no transaction")
+        return self._request(args, kwargs)
+
+    def _request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobRequest:
         payload = self.codec.encode(args, kwargs)
         request = self._template
         unique_key, headers = request.unique_key, self._producer.headers_now()
@@ -110,9 +129,12 @@ class Task(Generic[P, R]):
 
         Raises InvalidArguments, PayloadTooLarge, QueueFull, UniqueConflict, StoreError. After
         StoreUnavailable the job may or may not be enqueued; enqueueing it again is safe under
-        a `unique_key` with `unique_for`. On a running event loop use `aenqueue`.
+        a `unique_key` with `unique_for`. On a running event loop use `aenqueue`. With
+        `using(within=...)` it returns at once, and the job is enqueued when the caller commits.
         """
-        request = self.job(*args, **kwargs)
+        request = self._request(args, kwargs)
+        if self.options.within is not None:
+            return self.transactions.write([request], self.options.within)[0]
         return self._producer.wait(lambda: self._send(request), "aenqueue")
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
@@ -120,9 +142,13 @@ class Task(Generic[P, R]):
 
         Raises InvalidArguments, PayloadTooLarge, QueueFull, UniqueConflict, StoreError. After
         StoreUnavailable the job may or may not be enqueued; enqueueing it again is safe under
-        a `unique_key` with `unique_for`.
+        a `unique_key` with `unique_for`. With `using(within=...)` it returns at once, and the
+        job is enqueued when the caller commits.
         """
-        return await self._send(self.job(*args, **kwargs))
+        request = self._request(args, kwargs)
+        if self.options.within is not None:
+            return (await self.transactions.awrite([request], self.options.within))[0]
+        return await self._send(request)
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """The same as `enqueue`."""
@@ -190,7 +216,10 @@ AnyTask: TypeAlias = Task[..., Any]
 
 
 def make_task(
-    fn: Callable[..., Any], settings: Mapping[str, object], producer: Producer
+    fn: Callable[..., Any],
+    settings: Mapping[str, object],
+    producer: Producer,
+    transactions: Transactions | None = None,
 ) -> SyncTask[..., Any] | AsyncTask[..., Any]:
     """The task that `@app.task(**settings)` makes of `fn`.
 
@@ -204,17 +233,21 @@ def make_task(
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise ConfigError(f"{fn.__qualname__} yields; a task returns one result")
     options = dict(settings)
+    if "within" in options:
+        raise ConfigError("within= is for one transaction: task.using(within=...).enqueue(...)")
     name = _given_name(options.pop("name", None)) or task_name(fn)
     executor = _executor(options.pop("executor", None), name, inspect.iscoroutinefunction(fn))
     task: SyncTask[..., Any] | AsyncTask[..., Any]
     if inspect.iscoroutinefunction(fn):
-        task = AsyncTask(fn, name, executor, producer)
+        task = AsyncTask(fn, name, executor, producer, transactions)
     else:
-        task = SyncTask(fn, name, executor, producer)
+        task = SyncTask(fn, name, executor, producer, transactions)
     return task._with(with_options(task.options, options, name))  # noqa: SLF001 - made here
 
 
-def remote_task(name: str, producer: Producer) -> SyncTask[..., Any]:
+def remote_task(
+    name: str, producer: Producer, transactions: Transactions | None = None
+) -> SyncTask[..., Any]:
     """A task whose code is elsewhere: it takes any arguments that JSON itself can carry."""
     if _given_name(name) is None:
         raise ConfigError("a task whose code is elsewhere is known by its name")
@@ -223,7 +256,7 @@ def remote_task(name: str, producer: Producer) -> SyncTask[..., Any]:
         del args, kwargs
         raise ConfigError(f"the code of {name} is not in this process")
 
-    return SyncTask(elsewhere, name, Executor.THREAD, producer)
+    return SyncTask(elsewhere, name, Executor.THREAD, producer, transactions)
 
 
 def _given_name(name: object) -> str | None:

@@ -1,6 +1,7 @@
 """Calling a task, and saying how the call ended."""
 
 import asyncio
+import logging
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
@@ -8,8 +9,10 @@ from typing import Any, Final, TypeAlias
 from backline import duration, errors
 from backline.context import JobContext
 from backline.job import AttemptError
-from backline.policy import Cancelled, Failed, Outcome, Released, Snoozed
+from backline.policy import Cancelled, Failed, Outcome, Released, Snoozed, Succeeded
 from backline.worker.run import Run, Stop
+
+log = logging.getLogger("backline.worker")
 
 CallNext: TypeAlias = Callable[[], Awaitable[Any]]
 Middleware: TypeAlias = Callable[[JobContext, CallNext], Awaitable[Any]]
@@ -32,6 +35,8 @@ def through(middleware: Sequence[Middleware], job: JobContext, call: CallNext) -
 
 def explain(run: Run, error: BaseException) -> Outcome:
     """What a run that raised comes to."""
+    if run.completing and (done := _completion(run)) is not None:
+        return done
     match error:
         case asyncio.CancelledError() if run.stop is not None:
             return stopped(run, run.stop)
@@ -68,6 +73,19 @@ def describe(run: Run, error: BaseException) -> AttemptError:
         message=_clip(_text(lambda: str(error)), MAX_MESSAGE),
         traceback=_clip(_text(lambda: _traceback(error)), MAX_TRACEBACK),
     )
+
+
+def _completion(run: Run) -> Outcome | None:
+    """The success that this run or an earlier one has committed with its effect, if any.
+
+    Whatever was raised after that commit, the effect is there, and must not be repeated.
+    """
+    try:
+        found = run.task.transactions.completion(run.lease.id)
+    except errors.StoreError as error:
+        log.warning("whether job %s has completed is not known: %s", run.lease.id, error)
+        return None  # its next run will find out
+    return None if found is None else Succeeded(found.result)
 
 
 def _signalled(run: Run, signal: errors.JobSignal) -> Outcome:

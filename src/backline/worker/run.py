@@ -6,6 +6,7 @@ from enum import Enum, auto
 from typing import TypeAlias
 
 import msgspec
+from msgspec import Raw
 
 from backline.context import JobContext
 from backline.job import Ack, LeasedJob, Micros, Progress
@@ -50,6 +51,10 @@ class Run(msgspec.Struct, eq=False, gc=False):
     ack: Ack | None = None
     """Set once: whoever comes later with another outcome is too late."""
     seen: JobContext | None = None
+    completing: bool = False
+    """It tried to complete in a transaction of the caller's, which may have been committed."""
+    completed: Raw | None = None
+    """The result it gave then."""
 
     @property
     def task(self) -> AnyTask:
@@ -84,6 +89,20 @@ class Run(msgspec.Struct, eq=False, gc=False):
 
     def cancelled(self) -> bool:
         return self.stop is not None
+
+    def complete(self, result: object, within: object) -> None:
+        self._completes(result)
+        task, lease = self.task, self.lease
+        task.transactions.complete(lease.id, lease.attempt, self.completed, within)
+
+    async def acomplete(self, result: object, within: object) -> None:
+        self._completes(result)
+        task, lease = self.task, self.lease
+        await task.transactions.acomplete(lease.id, lease.attempt, self.completed, within)
+
+    def _completes(self, result: object) -> None:
+        self.completed = self.task.codec.encode_result(result)
+        self.completing = True
 
     def report(self, progress: Progress) -> None:
         self.send(progress)

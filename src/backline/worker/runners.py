@@ -144,7 +144,7 @@ class LoopRunners:
                 value = await task.fn(run.context, *arguments, **keywords)
             else:
                 value = await task.fn(*arguments, **keywords)
-            ack = policy.succeeded(lease, task.codec.encode_result(value))
+            ack = policy.succeeded(lease, task.codec.encode_result(value) or run.completed)
             closing = False
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
             ack = policy.settle(lease, explain(run, error), self._rng)
@@ -254,4 +254,4 @@ def _call(run: Run) -> Raw | None:
     task = run.task
     arguments, keywords = task.codec.decode(run.lease.payload)
     first = (run.context,) if task.takes_context else ()
-    return task.codec.encode_result(task.fn(*first, *arguments, **keywords))
+    return task.codec.encode_result(task.fn(*first, *arguments, **keywords)) or run.completed

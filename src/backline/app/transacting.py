@@ -1,0 +1,90 @@
+"""Taking part in callers' transactions, for an app and its tasks."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from msgspec import Raw
+
+from backline.clock import Clock
+from backline.errors import ConfigError
+from backline.job import Enqueued, JobId, JobRequest
+from backline.outbox import Outbox, Outboxes, Relay, relaying, sqlite_path
+from backline.queue.admission import distinct
+from backline.store import Store
+from backline.task import Completion, Desk, Job
+
+
+class Transacting:
+    """Writes jobs and completions where the caller's transaction is. Implements
+    `task.Transactions`.
+    """
+
+    def __init__(self, clock: Clock, desk: Desk) -> None:
+        self.outboxes = Outboxes(clock)
+        self._clock = clock
+        self._desk = desk
+
+    def declare(self, url: str, store_url: str) -> Outbox:
+        """Add an outbox. Raises ConfigError for what is no database of the caller's."""
+        outbox = Outbox(url)
+        if store_url.startswith("sqlite:") and outbox.holds(str(sqlite_path(store_url))):
+            raise ConfigError(
+                f"{outbox.path} is the store's own file, which only Backline may open: keep your "
+                "tables in another one"
+            )
+        return self.outboxes.declare(outbox)
+
+    def relaying(self, store: Store) -> AbstractAsyncContextManager[None]:
+        """Relay to a store that is open on the running loop, while inside."""
+        return relaying(self.outboxes, store, self._clock)
+
+    async def relay_all(self, store: Store) -> int:
+        """Relay what is committed now; returns how many rows that were. Raises StoreError."""
+        moved = 0
+        for outbox in self.outboxes:
+            relay = Relay(outbox, store, self._clock)
+            try:
+                moved += await relay.move_all()
+            finally:
+                await relay.close()
+        return moved
+
+    def write(self, requests: Sequence[JobRequest], within: object) -> list[Job[Any]]:
+        """Write jobs in the caller's transaction; they are enqueued when it commits."""
+        alone = distinct(requests)
+        self.outboxes.write(alone.requests, within)
+        return self._handles(alone.answers(_written(alone.requests), requests), requests)
+
+    async def awrite(self, requests: Sequence[JobRequest], within: object) -> list[Job[Any]]:
+        """The same; `within` may be async too."""
+        alone = distinct(requests)
+        await self.outboxes.awrite(alone.requests, within)
+        return self._handles(alone.answers(_written(alone.requests), requests), requests)
+
+    def complete(self, job_id: JobId, attempt: int, result: Raw | None, within: object) -> None:
+        """Write that the job has completed. Raises AlreadyCompleted."""
+        self.outboxes.complete(job_id, attempt, result, within)
+
+    async def acomplete(
+        self, job_id: JobId, attempt: int, result: Raw | None, within: object
+    ) -> None:
+        """The same; `within` may be async too."""
+        await self.outboxes.acomplete(job_id, attempt, result, within)
+
+    def completion(self, job_id: JobId) -> Completion | None:
+        """The completion of the job that a caller's transaction committed. Raises StoreError."""
+        return self.outboxes.completion(job_id)
+
+    def _handles(
+        self, answers: Sequence[Enqueued], requests: Sequence[JobRequest]
+    ) -> list[Job[Any]]:
+        pairs = zip(answers, requests, strict=True)
+        return [
+            Job(answer.id, request.task, self._desk, added=answer.added)
+            for answer, request in pairs
+        ]
+
+
+def _written(requests: Sequence[JobRequest]) -> list[Enqueued]:
+    return [Enqueued(request.id) for request in requests]

@@ -1,0 +1,241 @@
+"""The relay: moves jobs from an outbox to the store, once they are committed there.
+
+A row is deleted after the store has committed its job, and the job carries the id it got when
+it was written: a relay that dies anywhere in between does it again, and that adds nothing. It
+remembers no position. Whatever is committed and not set aside is to be moved, whenever it was
+committed; what was rolled back was never there.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+import msgspec
+
+from backline.clock import Clock
+from backline.duty import Duty
+from backline.errors import QueueFull, StoreError, UniqueConflict
+from backline.faults import fault
+from backline.job import DAY, MINUTE, SECOND, JobId, JobRequest, Micros
+from backline.outbox.outbox import Outbox
+from backline.outbox.turn import Turn
+from backline.queue import Queue
+from backline.states import State
+from backline.store import Store
+
+if TYPE_CHECKING:
+    from backline.outbox.database import Database, Waiting
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BITE: Final = 500
+"""At most this many jobs are moved at once."""
+FIRST_LOOK: Final[Micros] = SECOND // 100
+LONGEST_LOOK: Final[Micros] = SECOND // 4
+"""How long a committed job may lie before it is seen."""
+FIRST_FULL: Final[Micros] = SECOND // 20
+LONGEST_FULL: Final[Micros] = SECOND
+"""How long a queue that was full is left alone."""
+KEEP: Final[Micros] = 7 * DAY
+"""How long a completion is remembered at least; longer while its job may run again."""
+SELDOM: Final[Micros] = MINUTE
+
+_GONE: Final = frozenset({State.SUCCEEDED})
+"""States in which a job that completed can run no more; nor can one that was purged."""
+
+Fate: TypeAlias = str | QueueFull | StoreError | None
+"""What became of a row: an error that will not pass, one that will, or None: it was moved."""
+
+_decode: Final = msgspec.json.Decoder(JobRequest).decode
+
+
+class Relay:
+    """Moves the jobs of one outbox to one store; belongs to one event loop.
+
+    Any number of them on one outbox do no harm. A job of a queue that is full waits here, and
+    holds up no other queue. A job that can never be enqueued (its unique key is taken and
+    `on_conflict` is "raise"; nobody can read it) is set aside in its row, with the reason.
+    """
+
+    def __init__(self, outbox: Outbox, store: Store, clock: Clock) -> None:
+        self.outbox: Final = outbox
+        self._store = store
+        self._queue = Queue(store, clock)
+        self._clock = clock
+        self._database: Database = outbox.open()
+        self._thread = clock.executor("backline-relay")
+        self._turn = Turn(str(outbox.path), clock)
+        self._hint = asyncio.Event()
+        self._pause = FIRST_LOOK
+        self._moved: list[int] = []
+        """Rows whose jobs are in the store and which are still to be deleted."""
+        self._full: dict[str, tuple[Micros, Micros]] = {}
+        """Queues that were full: until when to leave them alone, and how long that was."""
+
+    async def run(self) -> None:
+        """Move jobs until cancelled; rides out every error of store and database."""
+        loop = asyncio.get_running_loop()
+        stop_listening = self.outbox.listen(lambda: _call_in(loop, self._hint.set))
+        name = f"relaying {self.outbox.path}"
+        duties = [
+            Duty(name, self._round, self._clock),
+            Duty(f"{name}: forgetting completions", self._forget_round, self._clock),
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for duty in duties:
+                    group.create_task(duty.run(), name=duty.name)
+        finally:
+            stop_listening()
+            await self.close()
+
+    async def close(self) -> None:
+        """Let go of the database and of whatever is under way."""
+        self._queue.abandon()
+        await self._do(self._database.close)
+        self._turn.close()
+        self._thread.shutdown(wait=False)
+
+    async def move_all(self) -> int:
+        """Move everything that is committed now and can be moved; returns how many rows went.
+
+        Raises StoreError.
+        """
+        total = 0
+        while gone := await self.move():
+            total += gone
+        return total
+
+    async def move(self) -> int:
+        """Move a bite of rows, the oldest first; returns how many wait no more, moved or set
+        aside. Raises StoreError.
+        """
+        await self._settle([])
+        fault("relay.before_read")
+        rows = await self._do(self._database.waiting, BITE, but_for=self._still_full())
+        if not rows:
+            return 0
+        fault("relay.before_enqueue")
+        fates = await asyncio.gather(*map(self._send, rows))
+        fault("relay.after_enqueue")
+        pairs = list(zip(rows, fates, strict=True))
+        self._moved += [row.seq for row, fate in pairs if fate is None]
+        self._note_full({row.queue for row, fate in pairs if isinstance(fate, QueueFull)})
+        failed = [(row.seq, fate) for row, fate in pairs if isinstance(fate, str)]
+        gone = len(self._moved) + len(failed)
+        await self._settle(failed)
+        for fate in fates:
+            if isinstance(fate, StoreError):
+                raise fate
+        return gone
+
+    async def forget(self) -> int:
+        """Forget a bite of old completions; returns how many. Raises StoreError.
+
+        A completion is as old as `KEEP`, and its job has succeeded or was purged: one that is
+        dead, say, may still be run again, and would repeat its effect.
+        """
+        before = self._clock.now() - KEEP
+        ids: list[JobId] = await self._do(self._database.completed_before, before, BITE)
+        if not ids:
+            return 0
+        records = await self._store.get(ids)
+        gone = [
+            job_id
+            for job_id, record in zip(ids, records, strict=True)
+            if record is None or record.state in _GONE
+        ]
+        if gone:
+            await self._do(self._database.forget, gone)
+        return len(gone)
+
+    async def _round(self) -> Micros:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hint.wait(), self._pause / SECOND)
+        if self._hint.is_set():
+            self._hint.clear()
+            self._pause = FIRST_LOOK  # what was written will be committed in a moment
+        else:
+            self._pause = min(2 * self._pause, LONGEST_LOOK)
+        if self._turn.take():
+            try:
+                if await self.move():
+                    self._pause = FIRST_LOOK
+            finally:
+                self._turn.give_up()
+        return 0
+
+    async def _forget_round(self) -> Micros:
+        return 0 if await self.forget() == BITE else SELDOM
+
+    async def _send(self, row: "Waiting") -> Fate:
+        """Enqueue the job of a row; concurrent ones share commits, in their order."""
+        try:
+            request = _decode(row.job)
+        except (ValueError, msgspec.MsgspecError) as error:
+            return f"malformed: {error}"
+        try:
+            await self._queue.enqueue((request,))
+        except (QueueFull, StoreError) as error:
+            return error
+        except UniqueConflict as error:
+            return f"conflict: {error}"
+        except Exception as error:  # noqa: BLE001 - it is this row's, and must stop no other
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    async def _settle(self, failed: list[tuple[int, str]]) -> None:
+        """Delete what was moved, also before if that failed, and set aside what cannot be."""
+        for seq, error in failed:
+            log.error("a job in %s (row %d) is set aside: %s", self.outbox.path, seq, error)
+        if not self._moved and not failed:
+            return
+        fault("relay.before_delete")
+        await self._do(self._database.settle, self._moved, failed, self._clock.now())
+        self._moved = []
+        fault("relay.after_delete")
+
+    def _still_full(self) -> list[str]:
+        now = self._clock.tick()
+        return [queue for queue, (until, _) in self._full.items() if until > now]
+
+    def _note_full(self, queues: Iterable[str]) -> None:
+        """Leave full queues alone for a while, longer each time; forget those with room."""
+        now = self._clock.tick()
+        resting = {queue: rest for queue, rest in self._full.items() if rest[0] > now}
+        for queue in queues:
+            _, before = self._full.get(queue, (0, 0))
+            wait = min(2 * before, LONGEST_FULL) or FIRST_FULL
+            resting[queue] = (now + wait, wait)
+        self._full = resting
+
+    async def _do(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Call the database in its own thread: it may have to wait for other writers."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: call(*args, **kwargs))
+
+
+@asynccontextmanager
+async def relaying(outboxes: Iterable[Outbox], store: Store, clock: Clock) -> AsyncIterator[None]:
+    """Relay these outboxes to a store that is open on the running loop, while inside."""
+    tasks = [
+        asyncio.create_task(Relay(outbox, store, clock).run(), name=f"relay {outbox.path}")
+        for outbox in outboxes
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+        loop.call_soon_threadsafe(call)

@@ -1,0 +1,74 @@
+"""The tables Backline keeps in a caller's own database, and every statement about them.
+
+`backline_outbox` holds jobs that were enqueued in the caller's transactions until a relay has
+moved them to the store. `backline_inbox` holds one row for each job that completed in such a
+transaction. Nothing here starts, commits or rolls back a transaction.
+"""
+
+from pathlib import Path
+from typing import Final
+
+VERSION: Final = 1
+
+STEPS: Final = (
+    (
+        # `seq` is given under SQLite's write lock, so its order is the order of commits, and
+        # `autoincrement` never gives it twice: a relay may delete by what it read earlier.
+        """create table backline_outbox (
+            seq integer primary key autoincrement,
+            id text not null,
+            queue text not null,
+            job text not null,
+            written_at integer not null,
+            error text,
+            failed_at integer
+        )""",
+        "create index backline_outbox_waiting on backline_outbox (seq) where error is null",
+        "create index backline_outbox_failed on backline_outbox (seq) where error is not null",
+        """create table backline_inbox (
+            id text not null primary key,
+            attempt integer not null,
+            result text,
+            completed_at integer not null
+        ) without rowid""",
+        "create index backline_inbox_age on backline_inbox (completed_at)",
+    ),
+)
+"""What brings a database from version n to n + 1, for each n from 0."""
+
+MAKE_VERSION: Final = "create table if not exists backline_version (version integer not null)"
+READ_VERSION: Final = "select max(version) from backline_version"
+NOTE_VERSION: Final = "insert into backline_version (version) values (?)"
+
+FILES: Final = "pragma database_list"
+
+WRITE: Final = (
+    "insert into backline_outbox (id, queue, job, written_at) values (?, ?, ?, ?)"  # one a job
+)
+WAITING: Final = """select seq, queue, job from backline_outbox
+    where error is null and queue not in (select value from json_each(?))
+    order by seq limit ?"""
+DELETE: Final = "delete from backline_outbox where seq = ?"
+SET_ASIDE: Final = "update backline_outbox set error = ?, failed_at = ? where seq = ?"
+FAILED: Final = """select id, error from backline_outbox
+    where error is not null order by seq limit ?"""
+COUNT_FAILED: Final = "select count(*) from backline_outbox where error is not null"
+TRY_AGAIN: Final = """update backline_outbox set error = null, failed_at = null
+    where error is not null"""
+OLDEST: Final = """select count(*), min(written_at) from
+    (select written_at from backline_outbox where error is null order by seq limit ?)"""
+
+COMPLETE: Final = """insert into backline_inbox (id, attempt, result, completed_at)
+    values (?, ?, ?, ?) on conflict (id) do nothing"""
+COMPLETED: Final = "select attempt, result from backline_inbox where id = ?"
+COMPLETED_BEFORE: Final = """select id from backline_inbox where completed_at <= ?
+    order by completed_at limit ?"""
+FORGET: Final = "delete from backline_inbox where id = ?"
+
+
+def missing(path: Path) -> str:
+    """What to say of a database without these tables."""
+    return (
+        f"{path} has no outbox of this version; make it with "
+        f"`backline migrate --outbox sqlite:///{path}`"
+    )

@@ -1,0 +1,166 @@
+"""Writing jobs and completions into a caller's transaction."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from backline.clock import Clock
+from backline.errors import AlreadyCompleted, BacklineError, ConfigError, StoreRefused
+from backline.faults import fault
+from backline.job import JobId, JobRequest, Micros
+from backline.outbox import tables
+from backline.outbox.caller import (
+    Caller,
+    caller_of,
+    file_of,
+    is_async,
+    must_be_in_transaction,
+)
+from backline.outbox.outbox import Outbox
+from backline.task.transactions import Completion
+
+T = TypeVar("T")
+
+LOOK_S: Final = 1.0
+"""How long a look at a committed completion may wait for the caller's database."""
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Outboxes:
+    """The outboxes of an app. Safe from any thread; statements run in the caller's.
+
+    Nothing here begins, commits or rolls back: `within` is the caller's connection, in the
+    caller's transaction.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._declared: list[Outbox] = []
+
+    def __iter__(self) -> Iterator[Outbox]:
+        return iter(self._declared)
+
+    def declare(self, outbox: Outbox) -> Outbox:
+        """Add a database; one that was declared before is returned as it is."""
+        for known in self._declared:
+            if known.path == outbox.path:
+                return known
+        self._declared.append(outbox)
+        return outbox
+
+    def write(self, requests: Sequence[JobRequest], within: object) -> None:
+        """Write jobs; what counts from the enqueue counts from now.
+
+        Raises ConfigError, StoreRefused, and whatever the caller's driver raises.
+        """
+        self._with(within, lambda outbox, caller: self._write(outbox, caller, requests))
+
+    async def awrite(self, requests: Sequence[JobRequest], within: Any) -> None:
+        """As `write`; `within` may be one of SQLAlchemy's async connections or sessions."""
+        await _run(within, lambda sync: self.write(requests, sync))
+
+    def complete(self, job_id: JobId, attempt: int, result: Raw | None, within: object) -> None:
+        """Write that a run of the job completes it.
+
+        Raises AlreadyCompleted if an earlier attempt's transaction committed the same, and
+        BacklineError if this attempt has: whether that one was committed is not known yet.
+        """
+        fault("complete.before_insert")
+        self._with(within, lambda _, caller: self._complete(caller, job_id, attempt, result))
+        fault("complete.after_insert")
+
+    async def acomplete(self, job_id: JobId, attempt: int, result: Raw | None, within: Any) -> None:
+        """As `complete`; `within` may be one of SQLAlchemy's async connections or sessions."""
+        await _run(within, lambda sync: self.complete(job_id, attempt, result, sync))
+
+    def completion(self, job_id: JobId) -> Completion | None:
+        """The committed completion of a job, by connections of our own. Raises StoreError."""
+        for outbox in self._declared:
+            database = outbox.open(patience_s=LOOK_S)
+            try:
+                found = database.completed(job_id)
+            finally:
+                database.close()
+            if found is not None:
+                result = found[1]
+                return Completion(None if result is None else Raw(result))
+        return None
+
+    def _with(self, within: object, work: Callable[[Outbox, Caller], T]) -> T:
+        caller = caller_of(within)
+        outbox = self._outbox_of(caller)
+        must_be_in_transaction(caller)
+        with _explained(outbox):
+            return work(outbox, caller)
+
+    def _outbox_of(self, caller: Caller) -> Outbox:
+        file = file_of(caller)
+        for outbox in self._declared:
+            if outbox.holds(file):
+                return outbox
+        where = file or "a database in memory, which no relay can see"
+        declared = ", ".join(outbox.url for outbox in self._declared) or "none"
+        url = f"sqlite:///{file}" if file else "sqlite:///business.db"
+        raise ConfigError(
+            f"within= is a connection to {where}; the declared outboxes are: {declared}. Declare "
+            f'it with app.outbox("{url}"), and make its tables with '
+            f"`backline migrate --outbox {url}`"
+        )
+
+    def _write(self, outbox: Outbox, caller: Caller, requests: Sequence[JobRequest]) -> None:
+        now = self._clock.now()
+        rows = [_row(settled(request, now), now) for request in requests]
+        if len(rows) == 1:
+            caller.change(tables.WRITE, *rows[0])
+        else:
+            caller.change_many(tables.WRITE, rows)
+        outbox.ring()
+
+    def _complete(self, caller: Caller, job_id: JobId, attempt: int, result: Raw | None) -> None:
+        text = None if result is None else bytes(result).decode()
+        if caller.change(tables.COMPLETE, job_id, attempt, text, self._clock.now()):
+            return
+        [(earlier, _)] = caller.read(tables.COMPLETED, job_id)
+        if earlier == attempt:
+            raise BacklineError(
+                f"attempt {attempt} of job {job_id} called complete twice; once is enough, and "
+                "after a rollback it may be called again"
+            )
+        raise AlreadyCompleted(job_id)
+
+
+def settled(request: JobRequest, now: Micros) -> JobRequest:
+    """The request with its times counted from now, not from when it reaches the store."""
+    changes: dict[str, Any] = {}
+    if request.delay and request.run_at is None:
+        changes |= {"delay": 0, "run_at": now + request.delay}
+    if request.expires_in is not None:
+        changes |= {"expires_in": None, "expires_at": now + request.expires_in}
+    return msgspec.structs.replace(request, **changes) if changes else request
+
+
+def _row(request: JobRequest, now: Micros) -> tuple[object, ...]:
+    return request.id, request.queue, _encode(request).decode(), now
+
+
+async def _run(within: Any, work: Callable[[Any], None]) -> None:
+    if is_async(within):
+        await within.run_sync(work)
+    else:
+        work(within)
+
+
+@contextmanager
+def _explained(outbox: Outbox) -> Iterator[None]:
+    try:
+        yield
+    except BacklineError:
+        raise
+    except Exception as error:
+        if "no such table: backline_" in str(error):
+            raise StoreRefused(tables.missing(outbox.path)) from error
+        raise
