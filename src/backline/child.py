@@ -40,11 +40,10 @@ from backline.supervisor.messages import (
 )
 from backline.supervisor.settings import EXIT_APP, EXIT_OK
 from backline.worker import Board, Worker, WorkerSettings
-from backline.worker.settings import DEFAULT_CONCURRENCY
+from backline.worker.settings import DEFAULT_CONCURRENCY, DEFAULT_PREFETCH
 
 log = logging.getLogger("backline.worker")
 
-_PREFETCH: Final = 512
 _SWITCH_INTERVAL: Final = 0.001
 _OURS: Final = f"{Path(__file__).parent}{os.sep}"
 _SOONER_THAN_THE_SUPERVISOR: Final = 300
@@ -175,7 +174,7 @@ def worker_settings(settings: ChildSettings, app: App) -> WorkerSettings:
         queues=queues,
         lane=settings.lane,
         concurrency=1 if cell else settings.concurrency or DEFAULT_CONCURRENCY,
-        max_prefetch=0 if cell else _PREFETCH,
+        max_prefetch=0 if cell else DEFAULT_PREFETCH,
         lease=settings.lease,
         grace=settings.grace,
         replaceable=True,
@@ -204,7 +203,9 @@ async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:
     )
     if watching is not None:
         looking = asyncio.create_task(_look(watching, worker), name="event lines")
-    await worker.run()
+    # Cells come and go with their jobs; the other workers relay.
+    async with app.relaying() if chosen.lane is Lane.MAIN else contextlib.nullcontext():
+        await worker.run()
     if looking is not None:
         looking.cancel()
     await app.aclose()

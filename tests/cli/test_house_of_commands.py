@@ -13,7 +13,7 @@ from backline.cli.reference import MARKER, refreshed
 PAGE = Path(__file__).parents[2] / "docs/reference/cli.md"
 PROMISED = {
     *("dev", "worker", "run", "enqueue", "drain", "jobs", "job", "cancel", "retry", "dead"),
-    *("redrive", "purge", "queues", "pause", "resume", "migrate", "doctor", "top", "demo"),
+    *("redrive", "purge", "queues", "pause", "resume", "migrate", "relay", "doctor", "top", "demo"),
 }
 FOR_PEOPLE = {"dev", "top", "demo"}
 

@@ -14,6 +14,7 @@ from backline.cli.migrate import migrate
 from backline.cli.purge import purge
 from backline.cli.queues import pause, queues, resume
 from backline.cli.redrive import redrive, retry
+from backline.cli.relay import relay
 from backline.cli.top import top
 from backline.cli.worker import dev, worker
 
@@ -63,6 +64,7 @@ for command in (
     redrive,
     purge,
     migrate,
+    relay,
     doctor,
     top,
     demo,

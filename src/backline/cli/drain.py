@@ -92,6 +92,7 @@ class _Draining:
         store = open_store(self._app.url, clock=self._app.clock)
         await store.open()
         try:
+            await self._app.relay_all()
             length = await self._left(store, scheduled=scheduled)
             with self._on_signals(), progress_bar("drain", length, shown=not quiet) as bar:
                 while not self.stopped:
@@ -99,7 +100,7 @@ class _Draining:
                     for lane in Lane:
                         await self._work(store, lane, lambda: bar.update(1))
                     left = await self._left(store, scheduled=scheduled)
-                    if left == 0:
+                    if left + await self._app.relay_all() == 0:
                         return
                     await self._pause()
         finally:
