@@ -447,6 +447,38 @@ async def test_jobs_that_outlast_the_grace_are_given_back_at_no_cost(bench: Benc
     assert 11 <= bench.clock.elapsed / SECOND < 13
 
 
+class LateStore(MemoryStore):
+    """The reply to an exchange is half a second under way."""
+
+    async def exchange(self, *args: Any, **kwargs: Any) -> Exchange:
+        reply = await super().exchange(*args, **kwargs)
+        await asyncio.sleep(0.5)
+        return reply
+
+
+@on_virtual_time
+async def test_what_was_leased_while_a_worker_was_told_to_stop_does_not_begin(bench: Bench) -> None:
+    began: list[str] = []
+
+    async def long() -> None:
+        began.append("coroutine")
+        await asyncio.sleep(600)
+
+    def function() -> None:
+        began.append("function")
+
+    bench.store = LateStore(clock=bench.clock)
+    worker = bench.worker(grace=0)
+    ids = await bench.enqueue(bench.task(long)(), bench.task(function)())
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(0.1)
+    worker.stop()
+    await asyncio.wait_for(running, 5)
+
+    assert began == []
+    assert [(await bench.record(job_id)).state for job_id in ids] == [State.READY] * 2
+
+
 @on_virtual_time
 async def test_a_store_that_is_away_is_ridden_out(bench: Bench) -> None:
     async def quick(n: int) -> int:

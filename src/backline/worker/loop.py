@@ -113,6 +113,7 @@ class Worker:
         """Lease nothing more; finish what runs, within the grace. Repeated: nothing."""
         if self._stop_by is None:
             self._stop_by = self._clock.tick() + self.settings.grace
+            self._watchman.close()
             grace = self.settings.grace / SECOND
             asyncio.get_running_loop().call_later(grace, self._stop_runs)
             self._bell.set()
@@ -120,6 +121,7 @@ class Worker:
     def quit(self) -> None:
         """Stop what runs now and give it back."""
         self._stop_by = self._clock.tick()
+        self._watchman.close()
         self._stop_runs()
 
     def wake(self) -> None:

@@ -42,6 +42,7 @@ class Watchman:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next_look: Micros = 0
+        self._closed = False
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -68,12 +69,17 @@ class Watchman:
         return tuple(self._running)
 
     def admit(self, run: Run) -> bool:
-        """Let a run begin; False if its lease may end before anybody renews it. Any thread."""
+        """Let a run begin; False after `close`, and if its lease may end before anybody
+        renews it. Any thread.
+        """
         now = self._clock.tick()
         if now >= run.until - self._margin and now >= self._lease_end(run):
             return False
         run.begin(now)  # first: the loop may look at whatever is among the running
         self._running[run] = None
+        if self._closed:  # looked at last: whoever closes then sees this run, or it is not begun
+            self.ended(run)
+            return False
         if run.deadline < self._next_look or self._next_look <= now:
             self._look_at(min(run.deadline, now + _LOOK))
         return True
@@ -81,6 +87,10 @@ class Watchman:
     def ended(self, run: Run) -> None:
         """A run ended. Repeated, or for a run that never began: nothing."""
         self._running.pop(run, None)
+
+    def close(self) -> None:
+        """Let no run begin any more."""
+        self._closed = True
 
     def stop_all(self, reason: Stop) -> None:
         """Tell every running job to stop."""
