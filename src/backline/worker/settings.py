@@ -8,6 +8,7 @@ from backline.errors import ConfigError
 from backline.job import SECOND, Lane, Micros
 
 DEFAULT_CONCURRENCY: Final = 10
+DEFAULT_PREFETCH: Final = 2_048
 DEFAULT_LEASE: Final[Micros] = 30 * SECOND
 DEFAULT_GRACE: Final[Micros] = 30 * SECOND
 SHORTEST_LEASE: Final[Micros] = SECOND
@@ -27,7 +28,7 @@ class WorkerSettings:
     lane: Lane = Lane.MAIN
     concurrency: int = DEFAULT_CONCURRENCY
     """At most this many coroutines and this many threads run jobs at the same time."""
-    max_prefetch: int = 512
+    max_prefetch: int = DEFAULT_PREFETCH
     """At most this many jobs are leased beyond those that can start at once; 0: none."""
     lease: Micros = DEFAULT_LEASE
     """A job whose worker stops renewing is free again after this long."""
