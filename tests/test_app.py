@@ -708,3 +708,13 @@ def test_an_app_shows_itself(app: App) -> None:
     assert repr(app) == "<App memory://, 1 tasks>"
     assert repr(task) == f"<Task {__name__}.add on default>"
     assert repr(task.enqueue(1)).endswith(" enqueued>")
+
+
+def test_a_queue_that_was_only_declared_is_served_too() -> None:
+    app = App("memory://")
+    app.queue("bulk", max_depth=10)
+
+    @app.task(name="send", queue="mail")
+    def send() -> None: ...
+
+    assert app.queues() == {"default", "bulk", "mail"}

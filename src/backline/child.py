@@ -167,7 +167,7 @@ class Channel:
 
 def worker_settings(settings: ChildSettings, app: App) -> WorkerSettings:
     """The settings of the worker: one of many jobs at a time, or a cell."""
-    queues = settings.queues or dict.fromkeys(sorted(_queues_of(app)), 1)
+    queues = settings.queues or dict.fromkeys(sorted(app.queues()), 1)
     cell = settings.lane is Lane.CELL
     return WorkerSettings(
         name=settings.worker,
@@ -179,10 +179,6 @@ def worker_settings(settings: ChildSettings, app: App) -> WorkerSettings:
         grace=settings.grace,
         replaceable=True,
     )
-
-
-def _queues_of(app: App) -> set[str]:
-    return {"default", *(task.options.queue for task in app.registry)}
 
 
 async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:

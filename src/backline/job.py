@@ -28,6 +28,7 @@ MINUTE: Final[Micros] = 60 * SECOND
 HOUR: Final[Micros] = 60 * MINUTE
 DAY: Final[Micros] = 24 * HOUR
 
+DEFAULT_QUEUE: Final = "default"
 MAX_PAYLOAD: Final = 256 * 1024
 """Bytes of arguments a job may carry, and bytes of result it may leave."""
 MIN_PRIORITY: Final = -100
@@ -87,7 +88,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     task: str
     payload: Raw = EMPTY_ARGS
     """JSON: [[positional arguments], {keyword arguments}]."""
-    queue: str = "default"
+    queue: str = DEFAULT_QUEUE
     lane: Lane = Lane.MAIN
     priority: int = 0
     """-100 to 100; higher runs sooner."""

@@ -43,6 +43,7 @@ from backline.app.working import drain, opened, weights
 from backline.clock import SYSTEM_CLOCK, Clock
 from backline.duration import Duration, micros
 from backline.errors import ConfigError
+from backline.job import DEFAULT_QUEUE
 from backline.outbox import Outbox
 from backline.queue import OnFull
 from backline.store import QueueSettings, Store
@@ -226,7 +227,7 @@ class App(Producing):
         """
         settings = WorkerSettings(
             name=self.clock.new_id(),
-            queues=weights(queues, self._known_queues()),
+            queues=weights(queues, self.queues()),
             concurrency=concurrency,
             max_prefetch=max_prefetch,
             lease=micros(lease),
@@ -360,8 +361,10 @@ class App(Producing):
             runs += await drain(self._parts, store, scheduled=scheduled)
         return runs
 
-    def _known_queues(self) -> set[str]:
-        return {task.options.queue for task in self.registry} | set(self._queues)
+    def queues(self) -> set[str]:
+        """The queues a worker of this app serves unless told otherwise: the default one, those
+        of its tasks, and those declared by `queue`."""
+        return {DEFAULT_QUEUE, *self._queues, *(task.options.queue for task in self.registry)}
 
     def _open_store(self) -> Store:
         return self._given or open_store(self.url, clock=self.clock)

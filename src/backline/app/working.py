@@ -130,7 +130,7 @@ def weights(
     here. Raises ConfigError.
     """
     if queues is None:
-        return dict.fromkeys(sorted({"default", *known}), 1)
+        return dict.fromkeys(sorted(known), 1)
     if isinstance(queues, Mapping):
         return dict(queues)
     names = queues.split(",") if isinstance(queues, str) else queues

@@ -35,7 +35,7 @@ _LOOK_S = 0.2
     "--queues",
     type=a_weighting,
     metavar="QUEUE[=WEIGHT],...",
-    help="Only these queues, by weight.  [default: those of the app's tasks]",
+    help="Only these queues, by weight.  [default: those of the app]",
 )
 @click.option(
     "-c",
@@ -70,7 +70,7 @@ def drain(
         raise click.UsageError("name the app once: as the argument or with --app")
     app = load_app(target or app_target)
     refuse_memory(app.url)
-    served = queues or weights(None, {task.options.queue for task in app.registry})
+    served = queues or weights(None, app.queues())
     draining = _Draining(app, served, concurrency)
     asyncio.run(draining.run(scheduled=scheduled, quiet=as_json_lines))
     return _account(draining, as_json_lines=as_json_lines)

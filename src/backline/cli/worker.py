@@ -49,7 +49,7 @@ def common_options(command: F) -> F:
             "--queues",
             type=a_weighting,
             metavar="QUEUE[=WEIGHT],...",
-            help="Serve these queues, by weight.  [default: those of the app's tasks]",
+            help="Serve these queues, by weight.  [default: those of the app]",
         ),
         click.option("-A", "--app", "app_target", metavar="MODULE:APP", help=APP_HELP),
         click.argument("target", metavar="[MODULE:APP]", required=False),

@@ -10,6 +10,7 @@ import msgspec
 from backline.duration import Duration, micros
 from backline.errors import ConfigError
 from backline.job import (
+    DEFAULT_QUEUE,
     HOUR,
     MAX_PRIORITY,
     MIN_PRIORITY,
@@ -91,7 +92,7 @@ OPTIONS: Final = frozenset(Options.__annotations__) - DECLARED_ONLY
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a task, checked. Times are `Micros`, as in `job`."""
 
-    queue: str = "default"
+    queue: str = DEFAULT_QUEUE
     priority: int = 0
     delay: Micros = 0
     run_at: Micros | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backline.errors import ConfigError
-from backline.job import SECOND, Lane, Micros
+from backline.job import DEFAULT_QUEUE, SECOND, Lane, Micros
 
 DEFAULT_CONCURRENCY: Final = 10
 DEFAULT_PREFETCH: Final = 2_048
@@ -23,7 +23,7 @@ class WorkerSettings:
 
     name: str
     """Unique for this start of this process."""
-    queues: Mapping[str, int] = field(default_factory=lambda: {"default": 1})
+    queues: Mapping[str, int] = field(default_factory=lambda: {DEFAULT_QUEUE: 1})
     """The queues to serve, each with its weight: its share of the slots while all have work."""
     lane: Lane = Lane.MAIN
     concurrency: int = DEFAULT_CONCURRENCY
