@@ -113,8 +113,8 @@ async def _drain_ready(
     for lane, queues in ready.items():
         if queues:
             settings = WorkerSettings(
-                name=parts.clock.new_id(), queues=queues, lane=lane, drain=True
-            )
+                name=parts.clock.new_id(), queues=queues, lane=lane, drain=True, grace=0
+            )  # without a grace: it is only told to stop when who waits for it is cancelled
             embedded = parts.embed(store, settings, observer=runs.append, innermost=innermost)
             async with embedded:
                 await embedded.finished()

@@ -15,7 +15,11 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from backline import policy
 from backline.clock import Clock
+from backline.duty import OUTAGE
+from backline.errors import StoreError
+from backline.job import SECOND
 from backline.reaper import Reaper
 from backline.store import Store
 from backline.worker.keeper import Keeper
@@ -54,6 +58,7 @@ class EmbeddedWorker:
         else:
             self._thread = _GuardThread(self._second_store, self._duties_for, self._clock)
         self._working = asyncio.create_task(self.worker.run(), name="backline worker")
+        self._working.add_done_callback(_tell_failure)
         return self
 
     async def __aexit__(
@@ -63,8 +68,7 @@ class EmbeddedWorker:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self.worker.stop()
-            await self.finished()
+            await self._end()
         finally:
             if self._guard is not None:
                 self._guard.cancel()
@@ -73,9 +77,27 @@ class EmbeddedWorker:
                 await self._loop_of_caller().run_in_executor(None, self._thread.end)
 
     async def finished(self) -> None:
-        """Wait until the worker has stopped. Raises what made it fail."""
+        """Wait until the worker has stopped. Raises what made it fail.
+
+        To cancel the wait is not to cancel the worker: leaving `async with` stops it.
+        """
         assert self._working is not None, "the worker was not started"
-        await self._working
+        await asyncio.shield(self._working)
+
+    async def _end(self) -> None:
+        """Let running jobs finish within the grace; cancelled meanwhile, hand them back."""
+        self.worker.stop()
+        try:
+            await self.finished()
+        except asyncio.CancelledError:
+            working = self._working
+            if working is not None and not working.done():
+                self.worker.quit()
+                try:
+                    await asyncio.wait([working])
+                finally:
+                    working.cancel()
+            raise
 
     def _duties_for(self, store: Store) -> list[Errand]:
         loop = self._loop_of_caller()
@@ -104,6 +126,7 @@ class _GuardThread:
     ) -> None:
         self._open_store = open_store
         self._duties = duties
+        self._clock = clock
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
         self._thread: threading.Thread = clock.thread("backline-keeper", self._serve)
@@ -118,17 +141,36 @@ class _GuardThread:
             runner.run(self._guard())
 
     async def _guard(self) -> None:
+        work = asyncio.ensure_future(self._work())
+        await self._over.wait()
+        work.cancel()
+        await asyncio.wait([work])
+
+    async def _work(self) -> None:
         store = self._open_store()
         try:
-            await store.open()
-            work = asyncio.ensure_future(_together(self._duties(store)))
-            await self._over.wait()
-            work.cancel()
-            await asyncio.wait([work])
+            await self._open(store)
+            await _together(self._duties(store))
         except Exception:
             log.exception("the heartbeat of an embedded worker failed: its leases will end")
         finally:
-            await store.close()
+            with contextlib.suppress(StoreError):
+                await store.close()
+
+    async def _open(self, store: Store) -> None:
+        """Open the store, however long that takes: nobody else keeps the leases."""
+        failures = 0
+        while True:
+            try:
+                await store.open()
+            except StoreError as error:
+                failures += 1
+                if failures == 1:
+                    log.warning("the heartbeat of an embedded worker waits: %s", error)
+                wait = policy.backoff(OUTAGE, failures, self._clock.rng)
+                await asyncio.sleep(wait / SECOND)
+            else:
+                return
 
 
 async def _together(duties: list[Errand]) -> None:
@@ -139,3 +181,8 @@ async def _together(duties: list[Errand]) -> None:
 def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
         loop.call_soon_threadsafe(call)
+
+
+def _tell_failure(working: asyncio.Task[None]) -> None:
+    if not working.cancelled() and (error := working.exception()) is not None:
+        log.error("the embedded worker failed: it runs no jobs any more", exc_info=error)
