@@ -114,6 +114,15 @@ def test_a_backlog_is_worth_a_note(shell):
     assert "became ready 10m ago" in shell.ok("doctor")
 
 
+def test_jobs_that_wait_for_cells_where_there_are_none(shell):
+    shell.enqueue(lane=Lane.CELL)
+    shell.clock.advance("10m")
+    report(shell)
+    assert "must run in a cell" in wrong(shell)["queues"]["message"]
+    report(shell, worker="cell", lane=Lane.CELL)
+    assert wrong(shell) == {}
+
+
 def test_a_clock_that_was_set_back(shell):
     shell.enqueue()
     report(shell)

@@ -212,6 +212,7 @@ def the_tasks(patient: Patient) -> Findings:
 def the_queues(patient: Patient) -> Findings:
     """Served, not paused by an oversight, neither full nor far behind."""
     served = {q for worker in patient.workers if worker.lane is Lane.MAIN for q in worker.queues}
+    celled = {q for worker in patient.workers if worker.lane is Lane.CELL for q in worker.queues}
     fine = True
     for queue in patient.queues:
         name = safe(queue.queue)
@@ -223,6 +224,16 @@ def the_queues(patient: Patient) -> Findings:
                 Level.WRONG,
                 f"no live worker serves {waits}",
                 f"backline worker app:app -q {name}",
+            )
+        oldest = queue.oldest_ready
+        late = oldest is not None and patient.now - oldest > _LONG_WAIT
+        if queue.cells and late and not queue.paused and queue.queue not in celled:
+            fine = False
+            yield Finding(
+                "queues",
+                Level.WRONG,
+                f"{plural(queue.cells, 'job')} of queue {name} must run in a cell and none is there",
+                f"backline worker app:app -q {name} --cells 2",
             )
         if queue.paused:
             fine = False

@@ -13,7 +13,7 @@ from backline import policy
 from backline._version import __version__
 from backline.clock import Clock
 from backline.duty import OUTAGE, Duty
-from backline.errors import StoreUnavailable
+from backline.errors import StoreError, StoreUnavailable
 from backline.job import SECOND, Lane, Micros, WorkerName
 from backline.reaper import Reaper
 from backline.store import Hint, Store, WorkerReport
@@ -50,6 +50,7 @@ class Upkeep:
         self._keeper = Keeper(store, clock, settings.lease)
         self._reaper = Reaper(store, clock, name, settings.lease)
         self._undertaker = Undertaker(store, clock, name, settings.lease)
+        self._reported: dict[WorkerName, WorkerReport] = {}
         self._hint = asyncio.Event()
 
     def keep(self, child: Child) -> None:
@@ -61,6 +62,7 @@ class Upkeep:
         """Settle what a worker left that has ended."""
         self._keeper.remove(child.name)
         await self._undertaker.settle(child.name, Path(child.settings.board), child.death)
+        await self._withdraw(child)
         child.close()
 
     def duties(self, run_dir: Path, places: Sequence[Place], cells: Cells) -> list[Duty]:
@@ -73,6 +75,7 @@ class Upkeep:
 
         async def report() -> Micros:
             reports = self._reports(places, cells)
+            self._reported = {each.worker: each for each in reports}
             await self.store.report(reports, _REPORT_TTL)
             return REPORT if len(reports) >= len(places) else _REPORT_START
 
@@ -109,6 +112,13 @@ class Upkeep:
         queues = self.hello.queues
         stats = await self.store.stats()
         return sum(each.cells for each in stats if each.queue in queues and not each.paused)
+
+    async def _withdraw(self, child: Child) -> None:
+        """Let nobody take a worker that has ended for a live one until its report is forgotten."""
+        report = self._reported.pop(child.name, None)
+        if report is not None:
+            with contextlib.suppress(StoreError):  # then it is forgotten a little later
+                await self.store.report([report], 0)
 
     def _reports(self, places: Sequence[Place], cells: Cells) -> list[WorkerReport]:
         workers = [(place.child, place.history) for place in places]
