@@ -9,7 +9,7 @@ committed; what was rolled back was never there.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -17,12 +17,12 @@ import msgspec
 
 from backline.clock import Clock
 from backline.duty import Duty
-from backline.errors import QueueFull, StoreError, UniqueConflict
+from backline.errors import StoreError
 from backline.faults import fault
-from backline.job import DAY, MINUTE, SECOND, JobId, JobRequest, Micros
+from backline.job import DAY, MINUTE, SECOND, Enqueued, JobId, JobRequest, Micros, Refused
 from backline.outbox.outbox import Outbox
 from backline.outbox.turn import Turn
-from backline.queue import Queue
+from backline.queue.admission import conflict
 from backline.states import State
 from backline.store import Store
 
@@ -48,8 +48,9 @@ SELDOM: Final[Micros] = MINUTE
 _GONE: Final = frozenset({State.SUCCEEDED})
 """States in which a job that completed can run no more; nor can one that was purged."""
 
-Fate: TypeAlias = str | QueueFull | StoreError | None
-"""What became of a row: an error that will not pass, one that will, or None: it was moved."""
+Readable: TypeAlias = "tuple[Waiting, JobRequest]"
+Fate: TypeAlias = str | Refused | None
+"""What became of a row: why it is set aside, that its queue is full, or None: it was moved."""
 
 _decode: Final = msgspec.json.Decoder(JobRequest).decode
 
@@ -65,7 +66,6 @@ class Relay:
     def __init__(self, outbox: Outbox, store: Store, clock: Clock) -> None:
         self.outbox: Final = outbox
         self._store = store
-        self._queue = Queue(store, clock)
         self._clock = clock
         self._database: Database = outbox.open()
         self._thread = clock.executor("backline-relay")
@@ -95,8 +95,7 @@ class Relay:
             await self.close()
 
     async def close(self) -> None:
-        """Let go of the database and of whatever is under way."""
-        self._queue.abandon()
+        """Let go of the database; a later `move` connects again."""
         await self._do(self._database.close)
         self._turn.close()
         self._thread.shutdown(wait=False)
@@ -117,21 +116,24 @@ class Relay:
         """
         await self._settle([])
         fault("relay.before_read")
-        rows = await self._do(self._database.waiting, BITE, but_for=self._still_full())
-        if not rows:
-            return 0
+        rows = await self._do(self._database.waiting, BITE, but_for=self._resting())
+        requests, failed = _read(rows)
         fault("relay.before_enqueue")
-        fates = await asyncio.gather(*map(self._send, rows))
-        fault("relay.after_enqueue")
-        pairs = list(zip(rows, fates, strict=True))
-        self._moved += [row.seq for row, fate in pairs if fate is None]
-        self._note_full({row.queue for row, fate in pairs if isinstance(fate, QueueFull)})
-        failed = [(row.seq, fate) for row, fate in pairs if isinstance(fate, str)]
+        full: set[str] = set()
+        for batch in _apart(requests):
+            # What came later must not overtake what waits for room.
+            offered = [pair for pair in batch if pair[0].queue not in full]
+            for (row, _), fate in zip(offered, await self._offer(offered), strict=True):
+                if fate is None:
+                    self._moved.append(row.seq)
+                elif isinstance(fate, Refused):
+                    full.add(row.queue)
+                else:
+                    failed.append((row.seq, fate))
+        self._note_full(full)
         gone = len(self._moved) + len(failed)
+        fault("relay.after_enqueue")
         await self._settle(failed)
-        for fate in fates:
-            if isinstance(fate, StoreError):
-                raise fate
         return gone
 
     async def forget(self) -> int:
@@ -173,21 +175,21 @@ class Relay:
     async def _forget_round(self) -> Micros:
         return 0 if await self.forget() == BITE else SELDOM
 
-    async def _send(self, row: "Waiting") -> Fate:
-        """Enqueue the job of a row; concurrent ones share commits, in their order."""
+    async def _offer(self, batch: Sequence[Readable]) -> list[Fate]:
+        """Enqueue the jobs of these rows in one commit, in their order, each by itself.
+
+        An error that is no outage is some job's fault: it is found by halving.
+        """
         try:
-            request = _decode(row.job)
-        except (ValueError, msgspec.MsgspecError) as error:
-            return f"malformed: {error}"
-        try:
-            await self._queue.enqueue((request,))
-        except (QueueFull, StoreError) as error:
-            return error
-        except UniqueConflict as error:
-            return f"conflict: {error}"
-        except Exception as error:  # noqa: BLE001 - it is this row's, and must stop no other
-            return f"{type(error).__name__}: {error}"
-        return None
+            answers = await self._store.enqueue([(request,) for _, request in batch])
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is one row's, and must stop no other
+            if len(batch) == 1:
+                return [f"{type(error).__name__}: {error}"]
+            half = len(batch) // 2
+            return [*await self._offer(batch[:half]), *await self._offer(batch[half:])]
+        return [_fate(request, answer) for (_, request), answer in zip(batch, answers, strict=True)]
 
     async def _settle(self, failed: list[tuple[int, str]]) -> None:
         """Delete what was moved, also before if that failed, and set aside what cannot be."""
@@ -200,7 +202,7 @@ class Relay:
         self._moved = []
         fault("relay.after_delete")
 
-    def _still_full(self) -> list[str]:
+    def _resting(self) -> list[str]:
         now = self._clock.tick()
         return [queue for queue, (until, _) in self._full.items() if until > now]
 
@@ -218,6 +220,40 @@ class Relay:
         """Call the database in its own thread: it may have to wait for other writers."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: call(*args, **kwargs))
+
+
+def _read(rows: Sequence["Waiting"]) -> tuple[list[Readable], list[tuple[int, str]]]:
+    """The jobs of these rows, and what is wrong with those that cannot be read."""
+    readable: list[Readable] = []
+    failed: list[tuple[int, str]] = []
+    for row in rows:
+        try:
+            readable.append((row, _decode(row.job)))
+        except (ValueError, msgspec.MsgspecError) as error:
+            failed.append((row.seq, f"malformed: {error}"))
+    return readable, failed
+
+
+def _apart(readable: Sequence[Readable]) -> Iterator[list[Readable]]:
+    """Cut where a job shares its id or its unique key with one before it: no batch has both."""
+    batch: list[Readable] = []
+    taken: set[tuple[str, str | None]] = set()
+    for row, request in readable:
+        keys = {("id", request.id), ("key", request.unique_key)} - {("key", None)}
+        if not taken.isdisjoint(keys):
+            yield batch
+            batch, taken = [], set()
+        batch.append((row, request))
+        taken |= keys
+    if batch:
+        yield batch
+
+
+def _fate(request: JobRequest, answer: list[Enqueued] | Refused) -> Fate:
+    if isinstance(answer, Refused):
+        return answer
+    [enqueued] = answer
+    return f"conflict: {conflict(request, enqueued.id)}" if enqueued.conflict else None
 
 
 @asynccontextmanager
