@@ -104,7 +104,10 @@ class JobContext:
     def cancelled(self) -> bool:
         """The run should stop: cancelled, out of time, or its lease is lost.
 
-        Async tasks are cancelled and need not look; tasks in threads look now and then.
+        Async tasks are cancelled and need not look; tasks in threads look now and then, and
+        return. A run that saw True here and returns None counts as stopped, not as a success:
+        the job is cancelled, retried or handed back as if it had not begun, by why it was told
+        to stop. One that returns a value all the same has succeeded.
         """
         return self._control.cancelled()
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import itertools
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from backline.clock import SYSTEM_CLOCK, Clock
 from backline.context import JobContext, current_job
 from backline.errors import Cancel, RetryLater, Snooze, StoreUnavailable
 from backline.job import MINUTE, SECOND, JobRecord, JobRequest, Lane, Progress
@@ -42,7 +44,7 @@ odd_errors = [
 class Bench:
     """A store, some tasks and workers over them."""
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.store: Store = MemoryStore(clock=clock)
         self.registry = Registry()
@@ -728,3 +730,50 @@ async def test_a_free_slot_never_waits_while_some_queue_has_work(bench: Bench) -
 
     assert {record.state for record in records} == {State.SUCCEEDED}
     assert bench.clock.tick() - began < 1.2 * len(jobs) * SECOND // 10
+
+
+@pytest.mark.parametrize("answer", [None, "done all the same"])
+def test_a_task_that_saw_that_it_should_stop_succeeds_only_with_a_result(
+    answer: str | None,
+) -> None:
+    async def story(bench: Bench) -> None:
+        async def polite(job: JobContext) -> str | None:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                assert job.cancelled
+            return answer
+
+        make = bench.task(polite, timeout="2s", max_attempts=1)
+        [record] = await bench.drain(make())
+        if answer is None:
+            assert (record.state, record.errors[0].kind) == (State.DEAD, "timeout")
+        else:
+            assert (record.state, record.failures) == (State.SUCCEEDED, 0)
+
+    on_virtual_time(story)()
+
+
+def test_a_function_that_stops_when_told_is_handed_back_not_lost() -> None:
+    """With real threads: the worker is told to stop while the function runs."""
+
+    async def story() -> tuple[State, int]:
+        bench = Bench(SYSTEM_CLOCK)
+        begun, go = threading.Event(), threading.Event()
+
+        def polite(job: JobContext) -> None:
+            begun.set()
+            go.wait(10)
+            assert job.cancelled
+
+        [job_id] = await bench.enqueue(bench.task(polite)())
+        worker = bench.worker(grace=0)
+        running = asyncio.create_task(worker.run())
+        await asyncio.to_thread(begun.wait, 10)
+        worker.quit()
+        go.set()
+        await running
+        record = await bench.record(job_id)
+        return record.state, record.failures
+
+    assert asyncio.run(story()) == (State.READY, 0)

@@ -22,6 +22,10 @@ MAX_MESSAGE: Final = 2_000
 MAX_TRACEBACK: Final = 16_000
 
 
+class Heeded(Exception):
+    """The task was told to stop, saw it, and returned without a result."""
+
+
 def through(middleware: Sequence[Middleware], job: JobContext, call: CallNext) -> CallNext:
     """Wrap a call in middleware, the first one outermost."""
     for layer in reversed(middleware):
@@ -38,7 +42,7 @@ def explain(run: Run, error: BaseException) -> Outcome:
     if run.completing and (done := _completion(run)) is not None:
         return done
     match error:
-        case asyncio.CancelledError() if run.stop is not None:
+        case asyncio.CancelledError() | Heeded() if run.stop is not None:
             return stopped(run, run.stop)
         case errors.Snooze() | errors.RetryLater() | errors.Cancel():
             return _signalled(run, error)

@@ -51,6 +51,8 @@ class Run(msgspec.Struct, eq=False, gc=False):
     ack: Ack | None = None
     """Set once: whoever comes later with another outcome is too late."""
     seen: JobContext | None = None
+    heeded: bool = False
+    """The task looked whether it should stop, and saw that it should."""
     completing: bool = False
     """It tried to complete in a transaction of the caller's, which may have been committed."""
     completed: Raw | None = None
@@ -88,7 +90,10 @@ class Run(msgspec.Struct, eq=False, gc=False):
             self.runner.cancel()
 
     def cancelled(self) -> bool:
-        return self.stop is not None
+        if self.stop is None:
+            return False
+        self.heeded = True
+        return True
 
     def complete(self, result: object, within: object) -> None:
         self._completes(result)

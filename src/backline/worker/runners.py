@@ -20,7 +20,7 @@ from backline.clock import Clock
 from backline.context import Running, current_run
 from backline.job import Ack, Micros
 from backline.worker.board import Board
-from backline.worker.execute import Middleware, explain, through
+from backline.worker.execute import Heeded, Middleware, explain, through
 from backline.worker.run import Run
 
 log = logging.getLogger("backline.worker")
@@ -144,7 +144,7 @@ class LoopRunners:
                 value = await task.fn(run.context, *arguments, **keywords)
             else:
                 value = await task.fn(*arguments, **keywords)
-            ack = policy.succeeded(lease, task.codec.encode_result(value) or run.completed)
+            ack = _returned(run, task.codec.encode_result(value) or run.completed)
             closing = False
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
             ack = policy.settle(lease, explain(run, error), self._rng)
@@ -230,7 +230,7 @@ class ThreadRunners:
     def _run(self, run: Run) -> Ack:
         run.slot = self._board.start(run.lease.id, run.lease.attempt, run.deadline)
         try:
-            ack = policy.succeeded(run.lease, copy_context().run(_call, run))
+            ack = _returned(run, copy_context().run(_call, run))
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
             ack = policy.settle(run.lease, explain(run, error), self._rng)
         run.busy = self._tick() - run.started_at
@@ -246,6 +246,17 @@ class ThreadRunners:
         self._told = False
         while self._done:
             self._finished(*self._done.popleft())
+
+
+def _returned(run: Run, result: Raw | None) -> Ack:
+    """How a run that returned is recorded.
+
+    One that saw `job.cancelled` and then returned nothing did as it was told: its work is not
+    done. To call that a success would lose the job.
+    """
+    if run.heeded and run.stop is not None and result is None and not run.completing:
+        raise Heeded
+    return policy.succeeded(run.lease, result)
 
 
 def _call(run: Run) -> Raw | None:
