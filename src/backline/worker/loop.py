@@ -88,7 +88,6 @@ class Worker:
         self._unasked = set(settings.queues)
         """Queues that were not asked since the last hint, which may have meant any."""
         self._probed_at: Micros = 0
-        self._nothing: Demand = {(queue, settings.lane): 0 for queue in settings.queues}
         self._busy: Micros = 0
         self._next_at: Micros | None = None
         self._stop_by: Micros | None = None
@@ -210,15 +209,13 @@ class Worker:
             self._unasked.difference_update(queue for queue, _ in demand)
             await self._promote()
         before = self._clock.tick()
-        # Also of queues that nothing is wanted from: what is due next is due in any of them.
-        asked = {**self._nothing, **demand} if demand else demand
-        reply = await self._persist([run.ack for run in runs if run.ack is not None], asked)
+        reply = await self._persist([run.ack for run in runs if run.ack is not None], demand)
         now = self._clock.tick()
         self._pace.measured(now - before, len(runs), busy)
         self.board.beat(now)
         self._recorded(runs, reply.acks)
         if demand:
-            self._next_at = None if reply.next_in is None else now + reply.next_in
+            self._note_next(demand, None if reply.next_in is None else now + reply.next_in)
             self._note_filled(demand, reply.jobs)
             self._accept(reply.jobs, before, now)
         return len(reply.jobs)
@@ -248,8 +245,17 @@ class Worker:
             return
         try:
             await self._store.promote(_PROMOTE)
+            self._next_at = None
         except StoreError as error:
             log.warning("due jobs were not promoted: %s", error)
+
+    def _note_next(self, demand: Demand, due: Micros | None) -> None:
+        """Remember when to look for due jobs; of queues that were not asked, what is known."""
+        known = self._next_at
+        if known is None or len(demand) == len(self.settings.queues):
+            self._next_at = due
+        elif due is not None:
+            self._next_at = min(due, known)
 
     def _demand(self) -> dict[tuple[str, Lane], int]:
         idle = self.settings.drain and self._held == 0
