@@ -123,7 +123,8 @@ class Relay:
         for batch in _apart(requests):
             # What came later must not overtake what waits for room.
             offered = [pair for pair in batch if pair[0].queue not in full]
-            for (row, _), fate in zip(offered, await self._offer(offered), strict=True):
+            fates = await self._offer(offered) if offered else []
+            for (row, _), fate in zip(offered, fates, strict=True):
                 if fate is None:
                     self._moved.append(row.seq)
                 elif isinstance(fate, Refused):
