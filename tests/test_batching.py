@@ -200,6 +200,77 @@ def test_nobody_waits_for_ever_when_the_flush_is_cancelled() -> None:
     assert [type(error) for error in run(main())] == [asyncio.CancelledError] * 3
 
 
+def test_nobody_waits_for_ever_when_the_flush_is_cancelled_before_it_begins() -> None:
+    async def main() -> list[str | BaseException]:
+        batches = batcher(sink)
+        first = asyncio.ensure_future(batches.submit("a"))
+        asyncio.get_running_loop().call_soon(cancel_the_flush)  # before its first step
+        [lost] = await asyncio.gather(first, return_exceptions=True)
+        await batches.idle()
+        return [lost, await batches.submit("b")]
+
+    def cancel_the_flush() -> None:
+        for task in asyncio.all_tasks():
+            if task.get_name() == "backline batch":
+                task.cancel()
+
+    sink = Sink()
+    lost, fine = run(main())
+
+    assert isinstance(lost, asyncio.CancelledError)
+    assert fine == "B"
+    assert sink.batches == [["b"]]
+
+
+@pytest.mark.parametrize("wrong", ["weight", "keys", "unhashable key"])
+def test_an_item_that_cannot_be_weighed_or_keyed_harms_only_its_caller(wrong: str) -> None:
+    def weight(item: str) -> int:
+        if item == "bad" and wrong == "weight":
+            raise AttributeError(item)
+        return 1
+
+    def keys(item: str) -> Collection[Hashable]:
+        if item == "bad" and wrong == "keys":
+            raise AttributeError(item)
+        return [[]] if item == "bad" else ()  # type: ignore[list-item]
+
+    async def main() -> list[str | BaseException]:
+        batches: Batcher[str, str] = Batcher(sink.flush, most=9, weight=weight, keys=keys)
+        async with asyncio.timeout(60):
+            return await settled(*(batches.submit(item) for item in ("a", "bad", "b")))
+
+    sink = Sink()
+    first, bad, last = run(main())
+
+    assert (first, last) == ("A", "B")
+    assert isinstance(bad, TypeError if wrong == "unhashable key" else AttributeError)
+
+
+class Broken(BaseException):
+    """What no flush should raise."""
+
+
+def test_everybody_gets_what_broke_the_flush() -> None:
+    async def flush(items: Sequence[str]) -> list[str]:
+        await asyncio.sleep(1)
+        if "a" in items:
+            raise Broken
+        return list(items)
+
+    async def main() -> list[str | BaseException]:
+        batches: Batcher[str, str] = Batcher(flush, most=9, weight=len, keys=keys_of)
+        tasks = await started(batches.submit("a"), batches.submit("b"))
+        tasks += await started(batches.submit("c"))
+        async with asyncio.timeout(60):
+            lost = await asyncio.gather(*tasks, return_exceptions=True)
+            return [*lost, await batches.submit("d")]
+
+    *lost, fine = run(main())
+
+    assert [type(error) for error in lost] == [Broken] * 3
+    assert fine == "d"
+
+
 def test_a_flush_that_answers_too_few_is_a_bug_that_shows() -> None:
     async def short(items: Sequence[str]) -> list[str]:
         return list(items)[1:]

@@ -7,12 +7,22 @@ and the busier it is the more calls share one commit.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-_Waiting: TypeAlias = tuple[Item, asyncio.Future[Answer]]
+_ENDS: Final = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+"""What ends the loop, or this task, besides being told to the callers."""
+
+
+class _Waiting(NamedTuple, Generic[Item, Answer]):
+    """An item in the line."""
+
+    item: Item
+    answer: asyncio.Future[Answer]
+    weight: int
+    keys: frozenset[Hashable]
 
 
 class Batcher(Generic[Item, Answer]):
@@ -26,7 +36,8 @@ class Batcher(Generic[Item, Answer]):
     An error of `flush` that is one of `shared` (the store is away) goes to every caller of
     the batch. Any other is some item's fault: the batch is halved and flushed again until the
     error meets the item alone, so `flush` must be safe to repeat. A caller that is cancelled
-    leaves the batch if it has not begun; if it has, the item is flushed all the same.
+    leaves the batch if it has not begun; if it has, the item is flushed all the same. Whatever
+    else breaks the flushing goes to everybody who waits: nobody is left behind.
 
     Belongs to one event loop.
     """
@@ -50,11 +61,14 @@ class Batcher(Generic[Item, Answer]):
 
     async def submit(self, item: Item) -> Answer:
         """Flush `item` in the next batch and return its answer. Raises what `flush` raised."""
+        # First of all, so that an item that breaks them is an error of its caller alone.
+        weight, keys = self._weight(item), frozenset(self._keys(item))
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
-        self._waiting.append((item, answer))
+        self._waiting.append(_Waiting(item, answer, weight, keys))
         if self._flushing is None:
             self._flushing = loop.create_task(self._run(), name="backline batch")
+            self._flushing.add_done_callback(self._ended)
         return await answer
 
     async def idle(self) -> None:
@@ -67,15 +81,24 @@ class Batcher(Generic[Item, Answer]):
         try:
             while batch := self._next_batch():
                 await self._settle(batch)
-        except BaseException:
-            # Cancelled with its loop, or a bug in flush's own error handling: nobody may be
-            # left to wait for ever.
-            for _, answer in (*batch, *self._waiting):
-                answer.cancel()
-            self._waiting.clear()
-            raise
+        except BaseException as error:
+            # Cancelled with its loop, or a bug: nobody may be left to wait for ever.
+            self._give_up([*batch, *self._waiting], error)
+            if isinstance(error, _ENDS):
+                raise
         finally:
             self._flushing = None
+
+    def _ended(self, flushing: asyncio.Task[None]) -> None:
+        """Not even begun, if it has not said itself that it ended: cancelled before that."""
+        if self._flushing is flushing:
+            self._flushing = None
+            self._give_up([*self._waiting], asyncio.CancelledError())
+
+    def _give_up(self, waiting: list[_Waiting[Item, Answer]], error: BaseException) -> None:
+        self._waiting.clear()
+        for one in waiting:
+            _fail(one.answer, error)
 
     def _next_batch(self) -> list[_Waiting[Item, Answer]]:
         """Take from the front of the line what fits in one batch, in order."""
@@ -84,42 +107,40 @@ class Batcher(Generic[Item, Answer]):
         taken: set[Hashable] = set()
         weight = 0
         while self._waiting and len(postponed) < self._most:
-            item, answer = self._waiting[0]
-            heavier = weight + self._weight(item)
+            heavier = weight + self._waiting[0].weight
             if batch and heavier > self._most:
                 break
-            self._waiting.popleft()
-            if answer.done():
+            one = self._waiting.popleft()
+            if one.answer.done():
                 continue  # its caller was cancelled
-            keys = self._keys(item)
-            if taken.isdisjoint(keys):
-                batch.append((item, answer))
+            if taken.isdisjoint(one.keys):
+                batch.append(one)
                 weight = heavier
             else:
-                postponed.append((item, answer))
+                postponed.append(one)
             # Also of a postponed item: a third one with its key must not overtake it.
-            taken.update(keys)
+            taken.update(one.keys)
         self._waiting.extendleft(reversed(postponed))
         return batch
 
     async def _settle(self, batch: list[_Waiting[Item, Answer]]) -> None:
         """Flush a batch and hand out its answers; halve it to find whose fault an error is."""
         try:
-            answers = await self._answers([item for item, _ in batch])
+            answers = await self._answers([one.item for one in batch])
         except self._shared as error:
-            for _, answer in batch:
-                _fail(answer, error)
+            for one in batch:
+                _fail(one.answer, error)
         except Exception as error:  # noqa: BLE001 - it is handed to the caller it belongs to
             if len(batch) > 1:
                 half = len(batch) // 2
                 await self._settle(batch[:half])
                 await self._settle(batch[half:])
             else:
-                _fail(batch[0][1], error)
+                _fail(batch[0].answer, error)
         else:
-            for (_, future), result in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            for one, result in zip(batch, answers, strict=True):
+                if not one.answer.done():
+                    one.answer.set_result(result)
 
     async def _answers(self, items: Sequence[Item]) -> Sequence[Answer]:
         answers = await self._flush(items)
@@ -128,6 +149,8 @@ class Batcher(Generic[Item, Answer]):
         return answers
 
 
-def _fail(answer: asyncio.Future[Answer], error: Exception) -> None:
-    if not answer.done():
+def _fail(answer: asyncio.Future[Answer], error: BaseException) -> None:
+    if isinstance(error, asyncio.CancelledError):
+        answer.cancel()
+    elif not answer.done():
         answer.set_exception(error)
