@@ -153,6 +153,21 @@ def test_many_jobs_in_one_call(app: App) -> None:
     assert app.enqueue_many([]) == []
 
 
+@pytest.mark.parametrize("what", ["task", "handle", "arguments"])
+def test_many_takes_jobs_and_says_so(app: App, what: str) -> None:
+    task = app.task(add)
+    wrong: Any = {"task": task, "handle": task.enqueue(1), "arguments": (1, 2)}[what]
+
+    with pytest.raises(TypeError, match=r"task\.job\(\.\.\.\)"):
+        app.enqueue_many([task.job(2), wrong])
+    with pytest.raises(TypeError, match=r"task\.job\(\.\.\.\)"):
+        asyncio.run(app.aenqueue_many([task.job(2), wrong]))
+    with pytest.raises(TypeError, match=r"task\.job\(\.\.\.\)"):
+        app.enqueue_many(task.job(2))  # type: ignore[arg-type]
+
+    app.close()
+
+
 def test_enqueueing_by_name(app: App) -> None:
     task = app.task(name="known")(add)
 

@@ -70,13 +70,13 @@ class Producing:
     def enqueue_many(self, jobs: Iterable[JobRequest], *, within: object = None) -> list[Job[Any]]:
         """Enqueue many jobs, made by `task.job(...)`, in one commit: all of them or none.
 
-        Returns their handles in the same order. Raises QueueFull, StoreError; UniqueConflict
-        comes after the commit of all the others. Repeating a call with the same jobs adds
-        nothing twice. On a running event loop use `aenqueue_many`. With `within`, a connection
-        or session on the database of an `outbox`, they are enqueued when its transaction
-        commits.
+        Returns their handles in the same order. Raises TypeError for what `task.job(...)` did
+        not make, before anything is sent; QueueFull, StoreError; UniqueConflict comes after
+        the commit of all the others. Repeating a call with the same jobs adds nothing twice.
+        On a running event loop use `aenqueue_many`. With `within`, a connection or session on
+        the database of an `outbox`, they are enqueued when its transaction commits.
         """
-        requests = list(jobs)
+        requests = _requests(jobs)
         if within is not None:
             return self._transacting.write(requests, within)
         return self.wait(lambda: self.aenqueue_many(requests), "aenqueue_many")
@@ -86,12 +86,13 @@ class Producing:
     ) -> list[Job[Any]]:
         """Enqueue many jobs, made by `task.job(...)`, in one commit: all of them or none.
 
-        Returns their handles in the same order. Raises QueueFull, StoreError; UniqueConflict
-        comes after the commit of all the others. Repeating a call with the same jobs adds
-        nothing twice. With `within`, a connection or session on the database of an `outbox`,
-        they are enqueued when its transaction commits.
+        Returns their handles in the same order. Raises TypeError for what `task.job(...)` did
+        not make, before anything is sent; QueueFull, StoreError; UniqueConflict comes after
+        the commit of all the others. Repeating a call with the same jobs adds nothing twice.
+        With `within`, a connection or session on the database of an `outbox`, they are enqueued
+        when its transaction commits.
         """
-        requests = list(jobs)
+        requests = _requests(jobs)
         if within is not None:
             return await self._transacting.awrite(requests, within)
         answers = await self._home.run(lambda queue: self._enqueue(queue, requests))
@@ -175,3 +176,18 @@ class Producing:
             lambda: list(self._queues.values()),
             self._shed,
         )
+
+
+def _requests(jobs: Iterable[JobRequest]) -> list[JobRequest]:
+    """The jobs of a call. Raises TypeError for anything else, before any is sent."""
+    wrong: object = jobs
+    if isinstance(jobs, Iterable):
+        requests = list(jobs)
+        strangers: list[object] = [one for one in requests if type(one) is not JobRequest]
+        if not strangers:
+            return requests
+        wrong = strangers[0]
+    raise TypeError(
+        "enqueue_many takes a list of what task.job(...) makes, such as "
+        f"[task.job(1), task.job(2)], not {wrong!r}"
+    )
