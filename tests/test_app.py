@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from backline import (
     UniqueConflict,
     current_job,
 )
+from backline.duration import Duration
 from backline.job import Enqueued, JobId, JobRecord, Refused
 from backline.store import Call, Cancelling
 from backline.stores.memory import MemoryStore
@@ -124,6 +126,25 @@ def test_waiting_for_a_result_ends(app: App) -> None:
 
     with pytest.raises(ResultTimeout, match=r"is still ready after 0\.01 s"):
         job.result(timeout=0.01)
+
+
+@pytest.mark.parametrize("timeout", [0.01, "10ms", timedelta(milliseconds=10)])
+def test_a_timeout_is_a_duration_like_any_other(app: App, timeout: Duration) -> None:
+    job = app.task(add).enqueue(1)
+
+    with pytest.raises(ResultTimeout, match=r"is still ready after 0\.01 s") as caught:
+        job.result(timeout)
+    with pytest.raises(ResultTimeout):
+        asyncio.run(job.aresult(timeout))
+    assert caught.value.timeout == 0.01
+
+
+@pytest.mark.parametrize("timeout", ["soon", -1, True, [1]])
+def test_a_timeout_that_is_no_duration_is_refused(app: App, timeout: Any) -> None:
+    job = app.task(add).enqueue(1)
+
+    with pytest.raises(ConfigError, match="timeout= of result"):
+        job.result(timeout=timeout)
 
 
 def test_a_result_that_does_not_fit_its_annotation_is_a_failure_that_says_so(app: App) -> None:

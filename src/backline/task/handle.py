@@ -3,10 +3,12 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
-from backline.errors import JobCancelled, JobExpired, JobFailed, JobNotFound
-from backline.job import AttemptError, JobId, JobRecord, Progress
+from backline.duration import Duration
+from backline.errors import ConfigError, JobCancelled, JobExpired, JobFailed, JobNotFound
+from backline.job import SECOND, AttemptError, JobId, JobRecord, Progress
 from backline.states import State
 from backline.store import Cancelling
+from backline.task.options import length
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -89,14 +91,16 @@ class Job(Generic[R]):
         """The job's state now. Raises JobNotFound."""
         return self._desk.wait(self.astatus, "astatus")
 
-    async def aresult(self, timeout: float | None = None) -> R:
+    async def aresult(self, timeout: Duration | None = None) -> R:
         """Wait until the job has succeeded, and return what its task returned.
 
-        Waits for `timeout` seconds, or for ever. Raises ResultTimeout (the job goes on),
-        JobFailed (it is dead), JobCancelled, JobExpired, JobNotFound, and InvalidResult if
-        what it returned does not fit the task's annotation.
+        Waits for `timeout` (seconds, a timedelta, "90s"), or for ever. Raises ResultTimeout
+        (the job goes on), JobFailed (it is dead), JobCancelled, JobExpired, JobNotFound,
+        InvalidResult if what it returned does not fit the task's annotation, and ConfigError
+        for a timeout that is no duration.
         """
-        self.record = record = await self._desk.ended(self.id, timeout)
+        patience = None if timeout is None else _seconds(timeout)
+        self.record = record = await self._desk.ended(self.id, patience)
         match record.state:
             case State.DEAD:
                 raise _failed(record)
@@ -108,12 +112,13 @@ class Job(Generic[R]):
                 value: R = self._desk.decode(record)
                 return value
 
-    def result(self, timeout: float | None = None) -> R:
+    def result(self, timeout: Duration | None = None) -> R:
         """Wait until the job has succeeded, and return what its task returned.
 
-        Waits for `timeout` seconds, or for ever. Raises ResultTimeout (the job goes on),
-        JobFailed (it is dead), JobCancelled, JobExpired, JobNotFound, and InvalidResult if
-        what it returned does not fit the task's annotation.
+        Waits for `timeout` (seconds, a timedelta, "90s"), or for ever. Raises ResultTimeout
+        (the job goes on), JobFailed (it is dead), JobCancelled, JobExpired, JobNotFound,
+        InvalidResult if what it returned does not fit the task's annotation, and ConfigError
+        for a timeout that is no duration.
         """
         return self._desk.wait(lambda: self.aresult(timeout), "aresult")
 
@@ -173,6 +178,13 @@ class Job(Generic[R]):
     def __repr__(self) -> str:
         state = "not accepted" if not self.accepted else "enqueued"
         return f"<Job {self.task} {self.id} {self.record.state if self.record else state}>"
+
+
+def _seconds(timeout: Duration) -> float:
+    try:
+        return length(timeout) / SECOND
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"timeout= of result: {error}") from None
 
 
 def _failed(record: JobRecord) -> JobFailed:

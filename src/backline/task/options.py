@@ -160,17 +160,18 @@ def name_text(value: object) -> str:
     return value
 
 
-def _length(value: object) -> Micros:
+def length(value: object) -> Micros:
+    """A duration that people give. Raises TypeError, ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | timedelta | str):
         raise TypeError(f'seconds, a timedelta or a text such as "5m" is wanted, not {value!r}')
     return micros(value)
 
 
 def _some_length(value: object) -> Micros:
-    length = _length(value)
-    if length < 1_000:
+    found = length(value)
+    if found < 1_000:
         raise ValueError(f"at least a millisecond is wanted, not {value!r}")
-    return length
+    return found
 
 
 def _whole(value: object, least: int, most: int) -> int:
@@ -234,19 +235,19 @@ def _tag_names(value: object) -> tuple[str, ...]:
 _CHECKS: Final[Mapping[str, Callable[[object], dict[str, Any]]]] = {
     "queue": lambda v: {"queue": name_text(v)},
     "priority": lambda v: {"priority": _whole(v, MIN_PRIORITY, MAX_PRIORITY)},
-    "delay": lambda v: {"delay": _length(v), "run_at": None},
+    "delay": lambda v: {"delay": length(v), "run_at": None},
     "run_at": lambda v: {"run_at": instant(v), "delay": 0},
     "expires": _expiry,
     "timeout": lambda v: {"timeout": _some_length(v)},
     "max_attempts": lambda v: {"max_attempts": _whole(v, 1, 1_000_000)},
     "retry": lambda v: {"retry": _retry(v)},
     "unique_key": lambda v: {"unique_key": _key(v)},
-    "unique_for": lambda v: {"unique_for": _length(v)},
+    "unique_for": lambda v: {"unique_for": length(v)},
     "on_conflict": lambda v: {"on_conflict": OnConflict(str(v))},
     "headers": lambda v: {"headers": _text_headers(v)},
     "tags": lambda v: {"tags": _tag_names(v)},
-    "keep": lambda v: {"keep": _length(v)},
-    "keep_dead": lambda v: {"keep_dead": _length(v)},
+    "keep": lambda v: {"keep": length(v)},
+    "keep_dead": lambda v: {"keep_dead": length(v)},
     "within": lambda v: {"within": v},
 }
 
