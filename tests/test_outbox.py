@@ -642,7 +642,7 @@ def test_a_worker_sees_what_another_process_commits(shop: Shop) -> None:
     async def work() -> float:
         loop = asyncio.get_running_loop()
         async with shop.app.worker():
-            await asyncio.sleep(7)
+            await asyncio.sleep(7.3)
             began = loop.time()
             shop.outbox.ring = lambda: None  # type: ignore[method-assign]  # nobody hears of it
             KINDS["sqlite3"](shop, 1, True)

@@ -4,7 +4,9 @@ import click
 
 from backline.cli.common import Exit, explain
 from backline.cli.findings import CHECKS, Finding, Level, examine
+from backline.cli.loading import load_app
 from backline.cli.options import json_option
+from backline.cli.outboxes import examine_outboxes
 from backline.cli.session import Session, run_on, store_of, store_options
 from backline.cli.text import say, say_json
 from backline.errors import StoreError
@@ -19,14 +21,20 @@ def doctor(store_url: str | None, app_target: str | None, as_json_lines: bool) -
     """Look for what is wrong, and name the command that fixes it.
 
     Checks the store, its disk and clock, the workers that report to it, tasks that none of
-    them knows, queues that none serves, paused, full and slow queues, and dead jobs.
+    them knows, queues that none serves, paused, full and slow queues, and dead jobs. With
+    --app, also the outboxes that the app declares.
 
     Exit status: 0 nothing is wrong, 1 something is, 3 the store cannot be used.
     """
     code = Exit.OK
     try:
         store = store_of(store_url, app_target)
-        findings = run_on(store, _findings)
+        outboxes = load_app(app_target).outboxes if app_target else ()
+
+        async def look(session: Session) -> list[Finding]:
+            return [*await _findings(session), *await examine_outboxes(session, outboxes)]
+
+        findings = run_on(store, look)
     except StoreError as error:
         message, fix, code = explain(error)
         fix = "" if fix == "backline doctor" else fix

@@ -42,9 +42,7 @@ NOTE_VERSION: Final = "insert into backline_version (version) values (?)"
 
 FILES: Final = "pragma database_list"
 
-WRITE: Final = (
-    "insert into backline_outbox (id, queue, job, written_at) values (?, ?, ?, ?)"  # one a job
-)
+WRITE: Final = "insert into backline_outbox (id, queue, job, written_at) values (?, ?, ?, ?)"
 WAITING: Final = """select seq, queue, job from backline_outbox
     where error is null and queue not in (select value from json_each(?))
     order by seq limit ?"""
