@@ -202,6 +202,42 @@ def test_enqueue_and_its_aliases_send_one_job(desk: Desk) -> None:
     assert len(desk.sent) == 3
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"countdown": 2}, r"options go first: .*\.using\(delay=\.\.\.\)"),
+        ({"delay": 2}, r"options go first: .*\.using\(delay=\.\.\.\)"),
+        ({"max_retries": 2}, r"\.using\(max_attempts=\.\.\.\)"),
+        ({"retry_backoff": 2}, r"\.using\(retry=\.\.\.\)"),
+        ({"args": [1]}, "the task's own arguments and nothing else"),
+    ],
+)
+@pytest.mark.parametrize("user", [(), (1,)])
+def test_an_option_among_the_arguments_is_shown_its_place(
+    desk: Desk, user: tuple[int, ...], given: dict[str, Any], told: str
+) -> None:
+    task = declare(desk, welcome)
+
+    for call in (task.enqueue, task.delay, task.job):
+        with pytest.raises(InvalidArguments, match=told):
+            call(*user, **given)
+    with pytest.raises(InvalidArguments, match=r"unexpected keyword argument 'colour'$"):
+        task.job(1, colour="red")
+    with pytest.raises(InvalidArguments, match=r"missing a required argument: 'user_id'$"):
+        task.job()
+    assert desk.sent == []
+
+
+def test_an_argument_that_is_called_like_an_option_is_an_argument(desk: Desk) -> None:
+    async def wait(delay: int, **others: str) -> None: ...
+
+    task = declare(desk, wait, name="wait")
+
+    assert bytes(task.job(2, queue="x").payload) == b'[[2],{"queue":"x"}]'
+    with pytest.raises(InvalidArguments, match=r"expected int, got str.?$"):
+        task.job(delay="x", queue="x")
+
+
 async def generator() -> AsyncIterator[int]:
     yield 1
 

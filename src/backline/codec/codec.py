@@ -10,7 +10,7 @@ another language, or one that runs an older version of the task, need not know o
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, Final, NoReturn, get_type_hints
 
@@ -162,6 +162,12 @@ class TaskCodec:
             return decoder(hints.get(argument, Any))
         except Exception as error:
             raise ConfigError(f"{_of_task(argument, self.name)}: {_complaint(error)}") from error
+
+    def strangers(self, keywords: Iterable[str]) -> list[str]:
+        """Those of the keywords that the signature has no parameter for."""
+        if self._others is not None:
+            return []
+        return [name for name in keywords if name not in self._signature.parameters]
 
     def _read(self, payload: Raw | bytes) -> tuple[list[Any], dict[str, Any]]:
         """Decode a payload in our own form; raises whatever the decoder raises for another."""

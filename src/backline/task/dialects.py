@@ -1,6 +1,6 @@
 """What the options of other job queues are called here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Final
 
@@ -98,3 +98,15 @@ def unknown_option(name: str, known: Iterable[str], where: str = "") -> UnknownO
                 remedy = f"the options are {', '.join(known)}"
     at = f" of {where}" if where else ""
     return UnknownOption(f"unknown option {name!r}{at}; {remedy}")
+
+
+def misplaced_option(names: Iterable[str], known: Collection[str]) -> str | None:
+    """Where a keyword belongs that was taken for an argument of the task; None for a stranger."""
+    for name in names:
+        remedy = FOREIGN.get(name)
+        ours = name if remedy is None else remedy.removeprefix("use ").partition("=")[0]
+        if ours in known:
+            return f"options go first: task.using({ours}=...).enqueue(...)"
+        if remedy is not None:
+            return remedy
+    return None

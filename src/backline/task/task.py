@@ -10,9 +10,11 @@ from backline.codec import TaskCodec
 from backline.context import JobContext, current_job
 from backline.errors import ConfigError, InvalidArguments
 from backline.job import JobId, JobRequest
+from backline.task.dialects import misplaced_option
 from backline.task.handle import Job
 from backline.task.names import task_name
 from backline.task.options import (
+    OPTIONS,
     Executor,
     Options,
     TaskOptions,
@@ -111,7 +113,13 @@ class Task(Generic[P, R]):
         return self._request(args, kwargs)
 
     def _request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobRequest:
-        payload = self.codec.encode(args, kwargs)
+        try:
+            payload = self.codec.encode(args, kwargs)
+        except InvalidArguments as error:
+            hint = misplaced_option(self.codec.strangers(kwargs), OPTIONS)
+            if hint is None:
+                raise
+            raise InvalidArguments(f"{error}; {hint}") from None
         request = self._template
         unique_key, headers = request.unique_key, self._producer.headers_now()
         if callable(self.options.unique_key):
