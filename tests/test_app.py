@@ -124,8 +124,12 @@ def test_a_cancelled_job_and_an_unknown_one(app: App) -> None:
 def test_waiting_for_a_result_ends(app: App) -> None:
     job = app.task(add).enqueue(1)
 
-    with pytest.raises(ResultTimeout, match=r"is still ready after 0\.01 s"):
+    with pytest.raises(ResultTimeout, match=r"is still ready after 0\.01 s") as caught:
         job.result(timeout=0.01)
+
+    for told in ("no worker has taken it", "`backline doctor`", "`backline worker module:app`"):
+        assert told in str(caught.value)
+    assert "worker" not in str(ResultTimeout("id", timeout=1, state="running"))
 
 
 @pytest.mark.parametrize("timeout", [0.01, "10ms", timedelta(milliseconds=10)])

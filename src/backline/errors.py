@@ -129,7 +129,13 @@ class ResultTimeout(ResultError, TimeoutError):
     """The job has not ended within `timeout`; it goes on all the same."""
 
     def __init__(self, job_id: str, *, timeout: float, state: str) -> None:
-        super().__init__(job_id, f"is still {state} after {timeout:g} s")
+        idle = (
+            ": no worker has taken it; `backline doctor` says why, "
+            "`backline worker module:app` starts one"
+            if state == "ready"
+            else ""
+        )
+        super().__init__(job_id, f"is still {state} after {timeout:g} s{idle}")
         self.timeout, self.state = timeout, state
 
 
