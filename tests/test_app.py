@@ -625,7 +625,9 @@ def test_declarations_that_cannot_work(app: App) -> None:
         app.queue("mail")
     with pytest.raises(ConfigError, match="max_depth of queue 'x' is an int from 1, not 0"):
         app.queue("x", max_depth=0)
-    with pytest.raises(ConfigError, match="queue 'y'"):
+    with pytest.raises(
+        ConfigError, match="on_full of queue 'y' is one of raise, wait, shed, not 'block'"
+    ):
         app.queue("y", on_full="block")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="queue ''"):
         app.queue("")

@@ -75,8 +75,9 @@ def load(target: str) -> App:
         ) from None
     if not isinstance(app, App):
         kind = type(app).__name__
+        article = "an" if kind[0] in "AEIOUaeiou" else "a"
         raise CannotLoad(
-            f"cannot load {target!r}: it is a {kind}, not a backline.App{_apps_of(module)}"
+            f"cannot load {target!r}: it is {article} {kind}, not a backline.App{_apps_of(module)}"
         )
     return app
 

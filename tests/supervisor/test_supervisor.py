@@ -297,6 +297,7 @@ async def test_a_second_signal_quits_at_once(site: Site) -> None:
         ("kitchen", "'kitchen' names no app: write module:attribute, such as app:app"),
         ("kitchen:ap", "module 'kitchen' has no 'ap'; did you mean kitchen:app?"),
         ("kitchen:EARS", "it is a str, not a backline.App; did you mean kitchen:app?"),
+        ("kitchen:visit", "it is an AsyncTask, not a backline.App; did you mean kitchen:app?"),
         ("broken:app", "cannot load 'broken:app': ValueError: no such kitchen"),
         ("needy:app", "No module named 'a_library_that_nobody_has'"),
     ],

@@ -149,9 +149,13 @@ class App(Producing):
         if not (max_depth is UNSET or max_depth is None or _positive(max_depth)):
             raise ConfigError(f"max_depth of queue {name!r} is an int from 1, not {max_depth!r}")
         try:
-            self._on_full[name_text(name)] = OnFull(on_full)
+            checked = name_text(name)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"queue {name!r}: {error}") from None
+        if on_full not in list(OnFull):
+            choices = ", ".join(OnFull)
+            raise ConfigError(f"on_full of queue {name!r} is one of {choices}, not {on_full!r}")
+        self._on_full[checked] = OnFull(on_full)
         self._queues[name] = QueueSettings(queue=name, max_depth=max_depth)
         self._home.redeclare()
 
