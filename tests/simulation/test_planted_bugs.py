@@ -325,15 +325,19 @@ def time_limits_do_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def freezes_and_slow_reapers(plan: Plan) -> Plan:
-    """A host freezes for longer than a lease; who settles its leases stands still there."""
-    freezes = [
-        Blow(at=at * SECOND, act=Act.PAUSE_HOST, host=0, lasts=plan.lease * 5 // 4)
-        for at in range(3, 40, 8)
-    ]
+    """A host freezes for a lease and wakes while who settles its leases stands still."""
+    starts = [at * SECOND for at in range(3, 40, 8)]
+    freezes = [Blow(at=start, act=Act.PAUSE_HOST, host=0, lasts=plan.lease) for start in starts]
     pauses = [
-        Blow(at=0, act=Act.PAUSE_AT, host=host, lasts=SECOND, point="exchange.before_commit")
+        Blow(
+            at=start + plan.lease * 2 // 3,
+            act=Act.PAUSE_AT,
+            host=host,
+            lasts=SECOND,
+            point="exchange.before_commit",
+        )
         for host in range(1, HOSTS)
-        for _ in freezes
+        for start in starts
     ]
     return dataclasses.replace(plan, blows=(*pauses, *freezes))
 
