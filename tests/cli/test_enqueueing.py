@@ -48,6 +48,18 @@ def test_enqueue_by_name_alone(shell):
     assert (job["args"], job["kwargs"]) == ([42, "x"], {"a": [1, 2], "b": "hi there"})
 
 
+def test_without_an_app_the_tasks_own_policy_is_not_known(shell, app):
+    told = "the task's own policy is not known without --app"
+    alone = shell.run("enqueue", "other.task", environ={"BACKLINE_URL": shell.url})
+    assert alone.exit_code == 0
+    assert alone.stderr.count(told) == 1
+    assert len(alone.stderr.splitlines()) == 1
+    assert told not in shell.run("enqueue", f"{app}.welcome", "42").stderr
+    assert "Failures that make the job dead; 1: no retry." in " ".join(
+        shell.ok("enqueue", "--help").split()
+    )
+
+
 def test_enqueue_takes_every_option(shell):
     shell.ok(
         *("enqueue", "other.task", "-q", "mail", "--priority", "-5", "--delay", "1m"),

@@ -223,3 +223,10 @@ def test_names_of_any_length_may_be_asked_for(shell):
     shell.enqueue()
     for option in ("-q", "--task", "--tag"):
         assert shell.json("jobs", option, "x" * 100_000) == []
+
+
+def test_backline_alone_shows_its_help(shell):
+    result = shell.run()
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == shell.run("--help").stdout

@@ -26,7 +26,7 @@ _HELP = """Background jobs that are not lost.
 Exit status of every command:
     0    done
     1    what was asked for did not happen, or not all of it
-    2    bad usage
+    2    bad usage; also no command at all, which prints this help
     3    the store cannot be reached, or refuses to be used as it is
     4    the app could not be loaded
     130  interrupted by Ctrl-C; what was done until then is done

@@ -49,7 +49,12 @@ def job_options(command: F) -> F:
         ),
         click.option("--unique-for", metavar="DURATION", help="The key stays taken this long."),
         click.option("--unique-key", metavar="KEY", help="No second job under this key."),
-        click.option("--max-attempts", type=int, metavar="N", help="Runs in all; 1: no retry."),
+        click.option(
+            "--max-attempts",
+            type=int,
+            metavar="N",
+            help="Failures that make the job dead; 1: no retry.",
+        ),
         click.option("--timeout", metavar="DURATION", help="How long one attempt may run."),
         click.option("--expires", metavar="DURATION", help="Not any more after this long."),
         click.option("--run-at", metavar="TIME", help="Not before: 2026-12-24T18:00+01:00."),
@@ -185,6 +190,8 @@ def _produce(
         app = App(clock=around.clock, store=store_of(url, None, create=True))
         task = remote_task(name, app)
     task = task.using(**_job_options(options))
+    if not target:
+        note("the task's own policy is not known without --app: defaults stand in for it")
     producer = Producer(app, task, carried, typed=bool(target))
 
     async def session() -> None:
