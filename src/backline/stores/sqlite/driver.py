@@ -134,11 +134,17 @@ class Connection:
         finally:
             connection.set_busy_timeout(self._busy)
 
-    def close(self) -> None:
-        """Close the connection. Repeated: nothing."""
+    def close(self, *, lost: bool = False) -> None:
+        """Close the connection. Repeated: nothing.
+
+        `lost`: its files may have lost their names, so remove nothing by name, and copy no
+        log into the file: the names may be those of another database by now.
+        """
         connection, self._apsw = self._apsw, None
         if connection is not None:
             try:
+                if lost:
+                    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 connection.close()
             except apsw.Error as error:
                 raise self._translate(error) from error

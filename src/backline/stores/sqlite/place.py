@@ -1,11 +1,22 @@
 """Where the database file lies: what must be true of it before SQLite may touch it."""
 
+import logging
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from backline.errors import StoreRefused
+from backline.errors import StoreRefused, StoreUnavailable
+from backline.store import Hint
 
+Identity: TypeAlias = tuple[int, int] | None
+"""Device and inode of a file; None: there is none."""
+
+_log: Final = logging.getLogger("backline.sqlite")
+_WAL: Final = "-wal"
+_LOGS: Final = (_WAL, "-shm", "-journal")
+_FILES: Final = ("", _WAL, "-shm", "-gate", "-turn", *(f"-{hint}" for hint in Hint))
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _NETWORK: Final = frozenset(
     {
@@ -57,8 +68,50 @@ def file_system(path: Path, mounts: str) -> str:
     return kind
 
 
-def identity(path: Path) -> tuple[int, int] | None:
-    """Tells one file from another that takes its name; None: there is none."""
+def identities(path: Path) -> dict[Path, Identity]:
+    """Tells the database and its side files from others that take their names.
+
+    Nobody gives any of them another identity while a connection is open, but who removes or
+    replaces files by hand; and one that is not there now may not come later.
+    """
+    return {file: _identity(file) for file in (Path(f"{path}{end}") for end in _FILES)}
+
+
+def changed(known: Mapping[Path, Identity]) -> Path | None:
+    """The first of the files that is no longer the one that was known."""
+    for file, identity in known.items():
+        if _identity(file) != identity:
+            return file
+    return None
+
+
+def remove_orphans(path: Path, known: Mapping[Path, Identity]) -> None:
+    """Remove the logs that a database left behind when it was removed or replaced.
+
+    SQLite would play them into the file that comes next, or fail at them. They are orphans
+    if there is no database, or if they are the very ones that were `known` beside another;
+    whoever knew them keeps them open meanwhile, so that their inodes mean no other file.
+    The caller holds the writers' turn. Raises StoreUnavailable.
+    """
+    main = _identity(path)
+    if main is not None and known.get(path, main) == main:
+        return
+    for log in (Path(f"{path}{end}") for end in _LOGS):
+        found = _identity(log)
+        if found is None or (main is not None and known.get(log) != found):
+            continue
+        try:
+            with suppress(FileNotFoundError):
+                log.unlink()
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{log} was left behind by a database that was removed or replaced, and cannot "
+                f"be removed: {error}"
+            ) from error
+        _log.warning("%s was left behind by a database that is gone; removed", log)
+
+
+def _identity(path: Path) -> Identity:
     try:
         found = path.stat()
     except OSError:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, TypeAlias, TypeVar
 
 from backline.clock import Clock
@@ -44,7 +45,10 @@ class Session:
         self._db: Connection | None = None
         self._readers: Connection | None = None
         self._turns: Turns | None = None
-        self._identity: tuple[int, int] | None = None
+        self._files: dict[Path, place.Identity] = {}
+        self._lost: str | None = None
+        self._lost_lock = Lock()
+        self._ended = False
         self._log_pages = 0
         self._write_executor = clock.executor("backline sqlite writer")
         self._read_executor = clock.executor("backline sqlite reader")
@@ -53,10 +57,18 @@ class Session:
     @property
     def is_open(self) -> bool:
         """Whether it can be used."""
-        return self._readers is not None
+        return self._readers is not None and self._lost is None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its file went, so that `open` will go on with what is there now."""
+        return self._lost is not None
 
     async def open(self) -> None:
-        """Connect, migrating the file if need be. Repeated, or at the same time: once."""
+        """Connect, migrating the file if need be. Repeated, or at the same time: once.
+
+        After the file went, let go of it and do the same with what has its name now.
+        """
         await asyncio.wrap_future(self._write_executor.submit(self._open))
 
     async def close(self) -> None:
@@ -64,6 +76,7 @@ class Session:
 
         Whoever waits for a turn that does not come is left behind after `PATIENCE`.
         """
+        self._ended = True
         try:
             await asyncio.wrap_future(self._read_executor.submit(self._close_reader))
             closing = asyncio.wrap_future(self._write_executor.submit(self._close))
@@ -102,62 +115,107 @@ class Session:
         return future.result() if future.done() else await asyncio.wrap_future(future)
 
     def _open(self) -> None:
-        if self._db is not None:
+        if self._ended:
+            raise StoreUnavailable(f"{self._path} is closed")
+        again = self._lost is not None
+        if self._db is not None and not again:
             return
+        if again:  # in its own thread: it may be reading
+            self._read_executor.submit(self._close_reader).result()
         place.check(self._path)
+        turns = self._open_side_files()
         try:
-            self._turns = Turns(self._path)
-            self.wakeups = Wakeups(self._path, hash((self._clock.boot(), self._clock.tick())))
-        except OSError as error:
-            raise StoreUnavailable(f"a side file of {self._path}: {error}") from error
-        try:
-            with self._turns.mine():
-                db = Connection(self._path, vfs=self._vfs, create=True)
-                self._db = db
-                schema.prepare(db, self._url, self._clock)
-                if not self._full:
-                    db.relax()
-                db.script(f"pragma journal_size_limit = {LOG_LIMIT}")
-                db.on_commit(self._note_log)
-            self._identity = place.identity(self._path)
-            self._readers = Connection(self._path, vfs=self._vfs)
-            self._readers.script("pragma query_only = on")
+            with turns.mine():
+                place.remove_orphans(self._path, self._files)
+                self._disconnect()
+                self._turns = turns
+                self._connect()
         except BaseException:
             self._close_reader()
-            self._close()
+            if self._turns is not turns:
+                turns.close()
+            if not again:
+                self._close()
             raise
+
+    def _open_side_files(self) -> Turns:
+        try:
+            if self.wakeups is None:
+                token = hash((self._clock.boot(), self._clock.tick()))
+                self.wakeups = Wakeups(self._path, token)
+            else:
+                self.wakeups.reopen()
+            return Turns(self._path)
+        except OSError as error:
+            raise StoreUnavailable(f"a side file of {self._path}: {error}") from error
+
+    def _connect(self) -> None:
+        db = Connection(self._path, vfs=self._vfs, create=True)
+        self._db = db
+        schema.prepare(db, self._url, self._clock)
+        if not self._full:
+            db.relax()
+        db.script(f"pragma journal_size_limit = {LOG_LIMIT}")
+        db.on_commit(self._note_log)
+        self._files = place.identities(self._path)
+        readers = Connection(self._path, vfs=self._vfs)
+        readers.script("pragma query_only = on")
+        self._log_pages = 0
+        self._lost = None
+        self._readers = readers  # last: from now on it is open
 
     def _close_reader(self) -> None:
         connection, self._readers = self._readers, None
         if connection is not None:
-            connection.close()
+            connection.close(lost=self._is_gone())
 
     def _close(self) -> None:
-        connection, self._db = self._db, None
-        turns, self._turns = self._turns, None
         wakeups, self.wakeups = self.wakeups, None
         try:
-            if connection is not None:
-                connection.close()
+            self._disconnect()
         finally:
-            if turns is not None:
-                turns.close()
             if wakeups is not None:
                 wakeups.close()
 
-    def _read(self, work: Callable[[Connection], T]) -> T:
-        if self._readers is None:
-            raise StoreUnavailable(f"{self._path} is closed")
-        self._check_file()
-        return work(self._readers)
+    def _disconnect(self) -> None:
+        connection, self._db = self._db, None
+        turns, self._turns = self._turns, None
+        try:
+            if connection is not None:
+                connection.close(lost=self._is_gone())
+        finally:
+            if turns is not None:
+                turns.close()
 
-    def _check_file(self) -> None:
+    def _is_gone(self) -> bool:
+        return self._lost is not None or place.changed(self._files) is not None
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        readers = self._readers
+        if readers is None:
+            raise StoreUnavailable(self._lost or f"{self._path} is closed")
+        self._check_files()
+        return work(readers)
+
+    def _check_files(self) -> None:
         """Whoever goes on with a file that lost its name goes deaf, or writes for nobody."""
-        if place.identity(self._path) != self._identity:
-            raise StoreUnavailable(
-                f"{self._path} was removed or replaced while it was open: "
-                "close the store and open it again"
+        if self._lost is None:
+            gone = place.changed(self._files)
+            if gone is None:
+                return
+            self._lose(gone)
+        raise StoreUnavailable(self._lost or f"{self._path} was opened again")
+
+    def _lose(self, gone: Path) -> None:
+        """Use the connections no more; the next call opens the file anew."""
+        with self._lost_lock:
+            if self._lost is not None:
+                return
+            self._lost = (
+                f"{gone} was removed or replaced while {self._path.name} was open: its jobs and "
+                "leases are out of reach; the next call opens what is there now, or a new file"
             )
+        _log.warning("%s", self._lost)
 
     def _note_log(self, pages: int) -> None:
         self._log_pages = pages
@@ -167,9 +225,10 @@ class Session:
         hints: set[Hint] = set()
         db, turns = self._db, self._turns
         if db is None or turns is None:
-            raise StoreUnavailable(f"{self._path} is closed")
+            raise StoreUnavailable(self._lost or f"{self._path} is closed")
+        self._check_files()  # before the turn too: nobody gives up that of a lost file
         with turns.mine():
-            self._check_file()
+            self._check_files()
             self._commit(db, batch, hints)
         if hints and self.wakeups is not None:
             self.wakeups.tell(hints)
@@ -214,7 +273,7 @@ class Session:
     def _checkpoint(self) -> None:
         """Keep the write-ahead log short, once the answers of a batch are out."""
         db, turns = self._db, self._turns
-        if self._log_pages < CHECKPOINT or db is None or turns is None:
+        if self._log_pages < CHECKPOINT or db is None or turns is None or self._is_gone():
             return
         try:
             if self._log_pages < CHECKPOINT_ALONE:

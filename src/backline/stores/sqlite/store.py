@@ -238,7 +238,9 @@ class SqliteStore:
         session = self._session
         if session is None:
             raise StoreUnavailable(f"{self._path} is not open: call `await store.open()`")
-        if self._pid != os.getpid() or not session.is_open:
+        if self._pid == os.getpid() and session.is_lost:
+            await session.open()  # whether it can or not, the next call may try again
+        elif self._pid != os.getpid() or not session.is_open:
             await self.open()
             return self._begin()
         return session

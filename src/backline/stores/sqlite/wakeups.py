@@ -34,6 +34,8 @@ SOONEST_POLL: Final = 0.002
 LATEST_POLL: Final = 0.1
 
 _IN_MODIFY: Final = 0x0000_0002
+_IN_GONE: Final = 0x0000_0004 | 0x0000_0400 | 0x0000_0800
+"""IN_ATTRIB (a name was removed), IN_DELETE_SELF, IN_MOVE_SELF."""
 _NONBLOCK_CLOEXEC: Final = os.O_NONBLOCK | os.O_CLOEXEC
 _STAMP: Final = struct.Struct("<qq")
 _LEAST_READ: Final = 4096
@@ -80,6 +82,13 @@ class Wakeups:
             finally:
                 watcher.stop()
 
+    def reopen(self) -> None:
+        """Go on with the files that have the names now; watchers follow. Raises OSError."""
+        self.close()
+        self._descriptors = {hint: _open(file) for hint, file in self._files.items()}
+        for watcher in _watchers(self._key):
+            watcher.follow()
+
     def close(self) -> None:
         """Tell nobody any more."""
         for descriptor in self._descriptors.values():
@@ -96,6 +105,7 @@ class _Watcher:
         self.loop = loop
         self.wanted = wanted
         self.allowance = BURST
+        self.ear: _Ear | None = None
         self._wake = wake
         self._at = loop.time()
         self._timer: asyncio.TimerHandle | None = None
@@ -108,11 +118,11 @@ class _Watcher:
         if self._told or self._stopped:
             return
         self._told = True
-        if asyncio._get_running_loop() is self.loop:  # noqa: SLF001 - raises nothing
-            self.loop.call_soon(self.hint)
-        elif not self.loop.is_closed():
-            with suppress(RuntimeError):  # closed between the look and the call
-                self.loop.call_soon_threadsafe(self.hint)
+        self._soon(self.hint)
+
+    def follow(self) -> None:
+        """From any thread: other files have the names; what happened meanwhile was unheard."""
+        self._soon(self._follow)
 
     def hint(self) -> None:
         """On the loop: wake now, or as soon as the pace allows."""
@@ -142,6 +152,18 @@ class _Watcher:
         self._afterwards = None
         if self._timer is not None:
             self._timer.cancel()
+
+    def _soon(self, call: Wake) -> None:
+        if asyncio._get_running_loop() is self.loop:  # noqa: SLF001 - raises nothing
+            self.loop.call_soon(call)
+        elif not self.loop.is_closed():
+            with suppress(RuntimeError):  # closed between the look and the call
+                self.loop.call_soon_threadsafe(call)
+
+    def _follow(self) -> None:
+        if self.ear is not None:
+            self.ear.follow()
+        self.hint()
 
     def _late(self) -> None:
         self._timer = None
@@ -207,10 +229,12 @@ def _listening(watcher: _Watcher, files: Mapping[Hint, Path]) -> Iterator[None]:
             poll.stop()
         return
     ear = _Ear(descriptor, watcher, tuple(files.values()))
+    watcher.ear = ear
     try:
         ear.listen()
         yield
     finally:
+        watcher.ear = None
         ear.close()
 
 
@@ -228,6 +252,10 @@ class _Ear:
         with suppress(NotImplementedError):  # a simulated loop: there are no other processes
             self._watcher.loop.add_reader(self._descriptor, self._hear)
             self._listening = True
+
+    def follow(self) -> None:
+        """Hear of the files that have the names now; those of before fade away unwritten."""
+        _add_watches(self._descriptor, self._files)
 
     def close(self) -> None:
         """Hear no more."""
@@ -297,15 +325,20 @@ def _open(file: Path) -> int:
 
 
 def _inotify(files: Collection[Path]) -> int | None:
-    """A descriptor that is readable once one of the files was written; None: not here."""
+    """A descriptor that is readable once one of the files was written or lost its name; None:
+    not here."""
     library = ctypes.CDLL(None, use_errno=True)
     if not hasattr(library, "inotify_init1"):
         return None
     descriptor: int = library.inotify_init1(_NONBLOCK_CLOEXEC)
     if descriptor < 0:
         return None  # for example, too many instances of this user
-    for file in files:
-        if library.inotify_add_watch(descriptor, os.fsencode(file), _IN_MODIFY) < 0:
-            os.close(descriptor)
-            return None
+    if not _add_watches(descriptor, files):
+        os.close(descriptor)
+        return None
     return descriptor
+
+
+def _add_watches(descriptor: int, files: Collection[Path]) -> bool:
+    add = ctypes.CDLL(None, use_errno=True).inotify_add_watch
+    return all(add(descriptor, os.fsencode(file), _IN_MODIFY | _IN_GONE) >= 0 for file in files)
