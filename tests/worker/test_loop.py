@@ -777,3 +777,18 @@ def test_a_function_that_stops_when_told_is_handed_back_not_lost() -> None:
         return record.state, record.failures
 
     assert asyncio.run(story()) == (State.READY, 0)
+
+
+def test_failures_are_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "backline.worker")
+
+    async def story(bench: Bench) -> None:
+        async def fail() -> None:
+            raise ValueError("no luck")
+
+        await bench.drain(bench.task(fail, max_attempts=1)())
+
+    on_virtual_time(story)()
+    [record] = [record for record in caplog.records if "is dead" in record.message]
+    assert record.levelname == "WARNING"
+    assert record.message.endswith("failure 1: ValueError: no luck")

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
+import random
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
-from backline import duration, errors
+from backline import duration, errors, policy
 from backline.context import JobContext
-from backline.job import AttemptError
+from backline.job import Ack, AttemptError, Charge
 from backline.policy import Cancelled, Failed, Outcome, Released, Snoozed, Succeeded
+from backline.states import State
 from backline.worker.run import Run, Stop
 
 log = logging.getLogger("backline.worker")
@@ -52,6 +54,32 @@ def explain(run: Run, error: BaseException) -> Outcome:
             return Failed(_timed_out(run))
         case _:
             return Failed(describe(run, error), fatal=not run.task.retry.allows(error))
+
+
+def raised(run: Run, error: BaseException, rng: random.Random) -> Ack:
+    """How a run that raised is recorded; says so in the log, if it was a failure."""
+    ack = policy.settle(run.lease, explain(run, error), rng)
+    if ack.error is not None and ack.charge is Charge.FAILURE:
+        lease, what = run.lease, f"{ack.error.kind}: {ack.error.message}".rstrip(": ")
+        if ack.state is State.DEAD:
+            log.warning(
+                "job %s (%s) is dead, failure %d: %s",
+                lease.id,
+                lease.task,
+                lease.failures + 1,
+                what,
+            )
+        else:
+            log.info(
+                "job %s (%s) failed, %d of %d, again in %s: %s",
+                lease.id,
+                lease.task,
+                lease.failures + 1,
+                lease.terms.max_attempts,
+                duration.text(ack.delay),
+                what,
+            )
+    return ack
 
 
 def stopped(run: Run, reason: Stop) -> Outcome:

@@ -20,7 +20,7 @@ from backline.clock import Clock
 from backline.context import Running, current_run
 from backline.job import Ack, Micros
 from backline.worker.board import Board
-from backline.worker.execute import Heeded, Middleware, explain, through
+from backline.worker.execute import Heeded, Middleware, raised, through
 from backline.worker.run import Run
 
 log = logging.getLogger("backline.worker")
@@ -147,7 +147,7 @@ class LoopRunners:
             ack = _returned(run, task.codec.encode_result(value) or run.completed)
             closing = False
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
-            ack = policy.settle(lease, explain(run, error), self._rng)
+            ack = raised(run, error, self._rng)
             closing = isinstance(error, GeneratorExit)
         running.run = None
         ended = self._tick()
@@ -232,7 +232,7 @@ class ThreadRunners:
         try:
             ack = _returned(run, copy_context().run(_call, run))
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
-            ack = policy.settle(run.lease, explain(run, error), self._rng)
+            ack = raised(run, error, self._rng)
         run.busy = self._tick() - run.started_at
         return ack
 
