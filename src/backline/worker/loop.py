@@ -88,6 +88,10 @@ class Worker:
         self._unasked = set(settings.queues)
         """Queues that were not asked since the last hint, which may have meant any."""
         self._probed_at: Micros = 0
+        # Counted apart: where each job takes two exchanges, a probe and a filled queue, one
+        # count for both would probe every other queue only.
+        self._probes = 0
+        self._divisions = 0
         self._busy: Micros = 0
         self._next_at: Micros | None = None
         self._stop_by: Micros | None = None
@@ -266,13 +270,17 @@ class Worker:
         room = min(wanted, self.board.slots - self._held)
         if room <= 0:
             return {}
-        among = self._filled or self._unasked
-        now = self._clock.tick()
-        if idle or now - self._probed_at > _PROBE:
-            self._probed_at, among = now, set()
-        if idle:  # the answer must speak for every queue
-            room = max(room, len(self.settings.queues))
-        divided = shares(room, self.settings.queues, among, self._calls)
+        queues = self.settings.queues
+        if idle:  # the answer must speak for every queue, whatever its weight
+            divided = shares(max(0, room - len(queues)), queues, (), self._calls)
+            divided = {queue: 1 + divided.get(queue, 0) for queue in queues}
+        elif (now := self._clock.tick()) - self._probed_at > _PROBE:
+            self._probed_at = now
+            self._probes += 1
+            divided = shares(room, queues, (), self._probes)
+        else:
+            self._divisions += 1
+            divided = shares(room, queues, self._filled or self._unasked, self._divisions)
         return {(queue, self.settings.lane): share for queue, share in divided.items()}
 
     def _should_ask_again(self, demand: Demand, found: int) -> bool:

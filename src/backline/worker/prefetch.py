@@ -6,7 +6,9 @@ will start within about one round trip at the pace it measured: many for jobs of
 microseconds, none for jobs of seconds.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection, Mapping
+from itertools import accumulate
 from typing import Final
 
 from backline.job import Micros
@@ -58,13 +60,14 @@ def shares(
     """Divide `room` among queues by weight; the shares add up to `room`.
 
     Only among the `filled` ones (those that last gave all they were asked for), if any:
-    what an empty queue cannot use is there for the others. `turn` rotates who gets the
-    remainder, so that a room of one serves every queue in turn.
+    what an empty queue cannot use is there for the others. Each queue has as many places on
+    a wheel as its weight says, and the room is the places that follow `turn`: counted up by
+    one from call to call, it gives a room of one, too, to each queue by its weight.
     """
     names = [name for name in weights if name in filled] or list(weights)
-    total = sum(weights[name] for name in names)
-    result = {name: room * weights[name] // total for name in names}
-    rest = room - sum(result.values())
-    for step in range(rest):
-        result[names[(turn + step) % len(names)]] += 1
+    ends = list(accumulate(weights[name] for name in names))
+    rounds, rest = divmod(room, ends[-1])
+    result = {name: rounds * weights[name] for name in names}
+    for place in range(turn, turn + rest):
+        result[names[bisect_right(ends, place % ends[-1])]] += 1
     return {name: share for name, share in result.items() if share}
