@@ -5,7 +5,7 @@ import difflib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
@@ -27,59 +27,61 @@ from backline.task import AnyTask, Job, remote_task
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_JOB_OPTIONS: Final = (
+    json_option,
+    store_options,
+    click.option(
+        "--header",
+        "headers",
+        metavar="NAME=TEXT",
+        multiple=True,
+        help="Sent beside the arguments.",
+    ),
+    click.option("--tag", "tags", metavar="TAG", multiple=True, help="A label; may be repeated."),
+    click.option(
+        "--on-conflict",
+        type=click.Choice(["skip", "replace", "raise"]),
+        help="If the unique key is taken.  [default: skip]",
+    ),
+    click.option("--unique-for", metavar="DURATION", help="The key stays taken this long."),
+    click.option("--unique-key", metavar="KEY", help="No second job under this key."),
+    click.option(
+        "--max-attempts",
+        type=int,
+        metavar="N",
+        help="Failures that make the job dead; 1: no retry.",
+    ),
+    click.option("--timeout", metavar="DURATION", help="How long one attempt may run."),
+    click.option("--expires", metavar="DURATION", help="Not any more after this long."),
+    click.option("--run-at", metavar="TIME", help="Not before: 2026-12-24T18:00+01:00."),
+    click.option("--delay", metavar="DURATION", help="Not before this long from now."),
+    click.option("--priority", type=int, metavar="N", help="-100 to 100; higher is sooner."),
+    click.option("-q", "--queue", metavar="QUEUE", help="Another queue than the task's own."),
+    click.option(
+        "-t",
+        "--text",
+        "texts",
+        metavar="NAME=TEXT",
+        multiple=True,
+        help="A keyword argument that is text, as it stands.",
+    ),
+    click.option(
+        "-k",
+        "--kw",
+        "kwargs",
+        metavar="NAME=JSON",
+        multiple=True,
+        help="A keyword argument, as JSON.",
+    ),
+    click.argument("args", metavar="[ARGUMENT]...", nargs=-1),
+    click.argument("task", metavar="TASK"),
+)
+"""What to enqueue, and how: the task, its arguments and the options of the job, last first."""
+
+
 def job_options(command: F) -> F:
-    """What to enqueue, and how: the task, its arguments and the options of the job."""
-    for option in (
-        json_option,
-        store_options,
-        click.option(
-            "--header",
-            "headers",
-            metavar="NAME=TEXT",
-            multiple=True,
-            help="Sent beside the arguments.",
-        ),
-        click.option(
-            "--tag", "tags", metavar="TAG", multiple=True, help="A label; may be repeated."
-        ),
-        click.option(
-            "--on-conflict",
-            type=click.Choice(["skip", "replace", "raise"]),
-            help="If the unique key is taken.  [default: skip]",
-        ),
-        click.option("--unique-for", metavar="DURATION", help="The key stays taken this long."),
-        click.option("--unique-key", metavar="KEY", help="No second job under this key."),
-        click.option(
-            "--max-attempts",
-            type=int,
-            metavar="N",
-            help="Failures that make the job dead; 1: no retry.",
-        ),
-        click.option("--timeout", metavar="DURATION", help="How long one attempt may run."),
-        click.option("--expires", metavar="DURATION", help="Not any more after this long."),
-        click.option("--run-at", metavar="TIME", help="Not before: 2026-12-24T18:00+01:00."),
-        click.option("--delay", metavar="DURATION", help="Not before this long from now."),
-        click.option("--priority", type=int, metavar="N", help="-100 to 100; higher is sooner."),
-        click.option("-q", "--queue", metavar="QUEUE", help="Another queue than the task's own."),
-        click.option(
-            "-t",
-            "--text",
-            "texts",
-            metavar="NAME=TEXT",
-            multiple=True,
-            help="A keyword argument that is text, as it stands.",
-        ),
-        click.option(
-            "-k",
-            "--kw",
-            "kwargs",
-            metavar="NAME=JSON",
-            multiple=True,
-            help="A keyword argument, as JSON.",
-        ),
-        click.argument("args", metavar="[ARGUMENT]...", nargs=-1),
-        click.argument("task", metavar="TASK"),
-    ):
+    """Give a command the arguments and options that describe a job."""
+    for option in _JOB_OPTIONS:
         command = option(command)
     return command
 
