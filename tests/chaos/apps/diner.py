@@ -1,0 +1,73 @@
+"""The app of the campaigns: ordinary work, every run of it recorded and with an effect."""
+
+import asyncio
+import os
+import select
+
+from recorder import note, recorded, take_effect
+
+from backline import App, JobContext, Retry
+
+app = App()
+AT_ONCE = Retry(delays=["0s"])
+
+
+async def pass_time(seconds: float) -> None:
+    """Take so long, on the loop."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, over.set)
+    await over.wait()
+
+
+def pass_time_in_thread(seconds: float) -> None:
+    """Take so long, in the kernel."""
+    select.select([], [], [], seconds)
+
+
+@app.task(retry=AT_ONCE, queue="soup")
+async def cook(job: JobContext, seconds: float) -> str:
+    with recorded(job):
+        await pass_time(seconds)
+        take_effect(job)
+    return job.id
+
+
+@app.task(retry=AT_ONCE, queue="bread")
+def bake(job: JobContext, seconds: float) -> str:
+    with recorded(job):
+        pass_time_in_thread(seconds)
+        take_effect(job)
+    return job.id
+
+
+@app.task(retry=AT_ONCE, queue="meat", executor="process")
+def roast(job: JobContext, seconds: float) -> str:
+    with recorded(job):
+        pass_time_in_thread(seconds)
+        take_effect(job)
+    return job.id
+
+
+@app.task(retry=AT_ONCE, queue="soup")
+async def spill_once(job: JobContext, seconds: float) -> str:
+    """Fails the first time."""
+    with recorded(job):
+        await pass_time(seconds)
+        if job.failures == 0:
+            raise ValueError("spilled")
+        take_effect(job)
+    return job.id
+
+
+@app.task(retry=AT_ONCE, queue="bread", max_attempts=2)
+def burn(job: JobContext, seconds: float) -> None:
+    """Fails for good."""
+    with recorded(job):
+        pass_time_in_thread(seconds)
+        raise OSError("burnt")
+
+
+@app.task(retry=AT_ONCE)
+async def who() -> int:
+    note("who")
+    return os.getpid()

@@ -1,0 +1,226 @@
+"""What no campaign may violate: each invariant reads a `Story` and yields what is wrong.
+
+The numbers are those of the project's reliability plan; `backline.testing.simulation` has
+the same ones over the store's own commits, which real processes do not show. Here the
+evidence is what the jobs noted, what they left in the ledgers, and the store's last word.
+"""
+
+import itertools
+import sqlite3
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from tests.chaos.history import Event, History, Run, Token
+
+from backline.job import SECOND, JobId, JobRecord, Micros
+from backline.states import TERMINAL, State
+from backline.store import QueueStats
+
+
+@dataclass(frozen=True)
+class Ledgers:
+    """The effects of the jobs, as two other systems saw them."""
+
+    fenced: Mapping[JobId, int]
+    """The highest token that was written for each job."""
+    unfenced: Counter[JobId]
+    """How often each job took effect."""
+
+    @classmethod
+    def read(cls, path: Path) -> "Ledgers":
+        db = sqlite3.connect(path)
+        try:
+            fenced = dict(db.execute("select job, attempt from fenced").fetchall())
+            return cls(fenced, Counter(job for (job,) in db.execute("select job from unfenced")))
+        finally:
+            db.close()
+
+
+@dataclass(frozen=True)
+class Story:
+    """A campaign, once all is quiet again."""
+
+    offered: Sequence[JobId]
+    """Every job that a producer sent off, whatever came of it."""
+    acknowledged: Sequence[JobId]
+    records: Mapping[JobId, JobRecord]
+    queues: Sequence[QueueStats]
+    history: History
+    ledgers: Ledgers
+    runs: Mapping[JobId, Sequence[Run]] = field(init=False)
+    deaths: Mapping[int, Event] = field(init=False)
+    """By pid."""
+    disturbed: frozenset[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        runs: dict[JobId, list[Run]] = defaultdict(list)
+        for run in self.history.runs():
+            runs[run.start.job].append(run)
+        object.__setattr__(self, "runs", runs)
+        object.__setattr__(self, "deaths", {e.pid: e for e in self.history.of("kill")})
+        touched = (*self.history.of("stop"), *self.history.of("term"))
+        object.__setattr__(self, "disturbed", frozenset(event.pid for event in touched))
+
+    def cut_off(self, run: Run) -> Event | None:
+        """The kill that cut the run off."""
+        death = self.deaths.get(run.start.pid)
+        return death if run.end is None else None
+
+    def unrecorded(self, run: Run) -> Event | None:
+        """The kill that came after the run had ended, but maybe before that was recorded."""
+        death = self.deaths.get(run.start.pid)
+        if run.end is None or death is None or death.mono > run.end.mono + SECOND:
+            return None
+        return death
+
+    def troubled(self, run: Run) -> bool:
+        """Its process was stopped for a while, or told to end."""
+        return run.start.pid in self.disturbed
+
+
+Invariant: TypeAlias = Callable[[Story], Iterator[str]]
+
+
+def c1_no_loss(story: Story) -> Iterator[str]:
+    """Every job whose enqueue returned has ended, and as its last run did."""
+    for job in story.acknowledged:
+        record = story.records.get(job)
+        if record is None:
+            yield f"{job} is lost: its producer was told that it is stored"
+    for job, record in story.records.items():
+        if record.state not in TERMINAL:
+            yield f"{job} is still {record.state}"
+        elif record.state is State.SUCCEEDED and not any(map(_ok, story.runs.get(job, ()))):
+            yield f"{job} has succeeded, and no run of it has"
+
+
+def c2_no_invention(story: Story) -> Iterator[str]:
+    """Nothing is there, and nothing ran, that nobody enqueued."""
+    for job in {*story.records, *story.runs} - set(story.offered):
+        yield f"{job} was never enqueued"
+
+
+def c3_one_effect(story: Story) -> Iterator[str]:
+    """A success left one row where tokens are looked at: that of the attempt that ended it."""
+    for job, record in story.records.items():
+        token = story.ledgers.fenced.get(job)
+        if record.state is State.SUCCEEDED and token is None:
+            yield f"{job} has succeeded without its effect"
+        elif record.state is State.SUCCEEDED and token != record.attempt:
+            yield f"{job} succeeded in attempt {record.attempt}, its effect is of {token}"
+
+
+def c5_attempts(story: Story) -> Iterator[str]:
+    """Tokens only grow, no attempt runs twice, and each is charged for what happened to it."""
+    for job, record in story.records.items():
+        runs = story.runs.get(job, [])
+        numbers = [run.start.attempt for run in runs]
+        if any(a >= b for a, b in itertools.pairwise(numbers)):
+            yield f"{job} ran as the attempts {numbers}"
+        if numbers and numbers[-1] > record.attempt:
+            yield f"{job} ran as attempt {numbers[-1]} of {record.attempt}"
+        yield from _charged(story, record, runs)
+
+
+def _charged(story: Story, record: JobRecord, runs: Sequence[Run]) -> Iterator[str]:
+    raised = [run for run in runs if run.end is not None and not _ok(run)]
+    failed = [run for run in raised if not story.unrecorded(run) and not story.troubled(run)]
+    cut = [run for run in runs if story.cut_off(run) is not None]
+    silent = record.attempt - len(runs)  # leased, and killed before they could say so
+    between = [run for run in runs if story.unrecorded(run) or story.troubled(run)]
+    charges = record.losses + record.failures
+    least, most = len(failed) + len(cut), len(raised) + len(cut) + silent + len(between)
+    if not least <= charges <= most:
+        yield (
+            f"{record.id} holds {record.failures} failures and {record.losses} losses; "
+            f"it failed {len(failed)} times and was cut off {len(cut)} times"
+        )
+    if record.state is State.DEAD and record.failures < record.terms.max_attempts:
+        yield f"{record.id} is dead after {record.failures} failures"
+    if record.state is not State.DEAD and record.failures >= record.terms.max_attempts:
+        yield f"{record.id} is {record.state} after {record.failures} failures"
+
+
+def c11_sums(story: Story) -> Iterator[str]:
+    """The counts of every queue are the jobs that are in it."""
+    held: dict[str, Counter[State]] = defaultdict(Counter)
+    for record in story.records.values():
+        held[record.queue][record.state] += 1
+    for queue in story.queues:
+        if +Counter(queue.counts) != held[queue.queue]:
+            yield f"{queue.queue} counts {queue.counts}, but holds {dict(held[queue.queue])}"
+
+
+def c15_explained(story: Story) -> Iterator[str]:
+    """Every run that did not end its job failed, or was in flight when something was done
+    to its process.
+    """
+    for job, runs in story.runs.items():
+        for run, following in itertools.pairwise(runs):
+            excused = story.cut_off(run) or story.unrecorded(run) or story.troubled(run)
+            if not excused and (run.end is None or _ok(run)):
+                yield (
+                    f"{job} ran as attempt {following.start.attempt} though attempt "
+                    f"{run.start.attempt} was not disturbed"
+                )
+
+
+INVARIANTS: Final[tuple[Invariant, ...]] = (
+    c1_no_loss,
+    c2_no_invention,
+    c3_one_effect,
+    c5_attempts,
+    c11_sums,
+    c15_explained,
+)
+
+
+def check(story: Story) -> list[str]:
+    """Every violation, each with the name of its invariant; empty if all is well."""
+    return [f"{each.__name__}: {text}" for each in INVARIANTS for text in each(story)]
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How a run that a kill cut off went on."""
+
+    token: Token
+    settled: Micros | None
+    """From the kill to the store's record of the loss; None: too old to be kept."""
+    running: Micros | None
+    """From the kill to the next start; None: it never started again."""
+    alone: bool
+    """It waited for a cell."""
+
+
+def recoveries(story: Story) -> list[Recovery]:
+    """One for each run that was cut off."""
+    found: list[Recovery] = []
+    for job, runs in story.runs.items():
+        starts = [run.start.mono for run in runs]
+        losses = [error for error in story.records[job].errors if error.kind == "lost"]
+        errors = {error.attempt: error for error in losses}
+        for run in runs:
+            kill = story.cut_off(run)
+            if kill is None:
+                continue
+            at = errors[run.start.attempt].at if run.start.attempt in errors else None
+            following = bisect_left(starts, run.start.mono + 1)
+            lost = [number for number in errors if number <= run.start.attempt]
+            found.append(
+                Recovery(
+                    token=run.token,
+                    settled=None if at is None else at - kill.wall,
+                    running=starts[following] - kill.mono if following < len(starts) else None,
+                    alone=len(lost) > 1 or run.start.task.endswith("roast"),
+                )
+            )
+    return found
+
+
+def _ok(run: Run) -> bool:
+    return run.end is not None and run.end.how == "ok"

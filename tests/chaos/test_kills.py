@@ -1,0 +1,143 @@
+"""Processes killed under load: workers, supervisors."""
+
+import asyncio
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+from tests.chaos.checker import Recovery, Story, check, recoveries
+from tests.chaos.house import Crew, House, Pulse, gone
+
+from backline.job import SECOND, Lane, Micros
+
+MEALS = (("cook", 0.3), ("bake", 0.3), ("roast", 0.3), ("spill_once", 0.1), ("burn", 0.1))
+SHORT_AND_LONG = [
+    pytest.param("short", marks=pytest.mark.processes),
+    pytest.param("full", marks=pytest.mark.chaos),
+]
+
+
+@pytest.mark.parametrize("form", SHORT_AND_LONG)
+async def test_killed_workers_lose_nothing(
+    house: House, form: str, tell: Callable[[str], None]
+) -> None:
+    kills = {"short": 10, "full": 200}[form]
+    crew = await house.supervise("--processes", "3", "--concurrency", "6", "--cells", "2")
+    pulse = Pulse()
+    with pulse.felt():
+        async with house.load(*MEALS, most=24):
+            for number in range(1, kills + 1):
+                await _kill_a_busy_worker(house, crew)
+                if number % 20 == 0:
+                    tell(f"{number} of {kills} workers killed")
+        story = await house.quiet()
+    _judge(story, pulse, tell, settled=SECOND, running=2 * SECOND)
+    await house.leave()
+
+
+async def _kill_a_busy_worker(house: House, crew: Crew) -> None:
+    """Kill one that runs a job, while another has room; then see what it cut off go on."""
+
+    def busy() -> list[int]:
+        mains = {each.pid for each in crew.workers() if each.lane is Lane.MAIN}
+        if len(mains) < 3:
+            return []
+        return sorted(mains & {run.start.pid for run in house.history.running()})
+
+    victim = house.rng.choice(await house.until(busy))
+    house.kill(victim)
+    await gone(victim)
+    house.history.read()
+    hit = [run for run in house.history.runs() if run.start.pid == victim and run.end is None]
+
+    def again() -> bool:
+        running = {(run.start.job, run.start.attempt) for run in house.history.runs()}
+        return all(any(j == r.start.job and a > r.start.attempt for j, a in running) for r in hit)
+
+    await house.until(again)
+
+
+def _judge(
+    story: Story,
+    pulse: Pulse,
+    tell: Callable[[str], None],
+    *,
+    settled: Micros,
+    running: Micros,
+) -> None:
+    found = check(story)
+    assert not found, "\n".join(found[:20])
+    healed = recoveries(story)
+    assert healed, "no kill hit a run"
+    states = Counter(record.state.value for record in story.records.values())
+    twice = sum(count - 1 for count in story.ledgers.unfenced.values())
+    tell(f"{len(story.acknowledged)} jobs: {dict(states)}; 0 lost")
+    tell(f"{len(story.deaths)} kills cut off {len(healed)} runs; {twice} effects came twice")
+    settles = [each.settled for each in healed if each.settled is not None]
+    starts = [each.running for each in healed if each.running is not None and not each.alone]
+    tell(f"settled after {_spread(settles)}; running after {_spread(starts)}")
+    tell(f"the machine itself stood still for up to {pulse.worst:.2f} s")
+    patience = round(4 * pulse.worst * SECOND)
+    assert _late(healed, settled + patience, running + patience) == []
+
+
+def _late(healed: Sequence[Recovery], settled: Micros, running: Micros) -> list[Recovery]:
+    return [
+        each
+        for each in healed
+        if (each.settled is not None and each.settled > settled)
+        or (not each.alone and (each.running is None or each.running > running))
+    ]
+
+
+def _spread(times: Sequence[Micros]) -> str:
+    if not times:
+        return "none"
+    middle, worst = statistics.median(times) / SECOND, max(times) / SECOND
+    return f"{middle:.3f} s (median), {worst:.3f} s (worst of {len(times)})"
+
+
+@pytest.mark.parametrize("form", SHORT_AND_LONG)
+async def test_killed_supervisors_take_everything_along_and_lose_nothing(
+    house: House, form: str, tell: Callable[[str], None]
+) -> None:
+    kills, lease = {"short": 2, "full": 20}[form], 2
+    options = ("--processes", "2", "--concurrency", "6", "--cells", "1", "--lease", f"{lease}s")
+    crews = [await house.supervise(*options, run_dir="a"), await house.supervise(*options)]
+    pulse = Pulse()
+    with pulse.felt():
+        async with house.load(("cook", 0.5), ("bake", 0.5), ("roast", 0.5), most=24):
+            for number in range(1, kills + 1):
+                crew = crews.pop(0)
+                await _kill_with_all_its_workers(house, crew)
+                # Every other one shares no run directory with anybody: another host.
+                crews.append(await house.supervise(*options, run_dir="ab"[number % 2]))
+                if number % 5 == 0:
+                    tell(f"{number} of {kills} supervisors killed")
+        story = await house.quiet()
+    bound = (lease + 1) * SECOND
+    _judge(story, pulse, tell, settled=bound, running=bound)
+    await house.leave()
+
+
+async def _kill_with_all_its_workers(house: House, crew: Crew) -> None:
+    def busy() -> bool:
+        pids = {worker.pid for worker in crew.workers()}
+        return len(pids & {run.start.pid for run in house.history.running()}) > 1
+
+    await house.until(busy)
+    workers = crew.workers()
+    for pid in (*(worker.pid for worker in workers), crew.pid):
+        house.history.note("kill", pid)
+    crew.process.kill()
+    await asyncio.gather(*(gone(worker.pid, within=5) for worker in workers), crew.end())
+    house.history.read()
+    hit = [run for run in house.history.runs() if run.start.pid in {w.pid for w in workers}]
+    cut = [run for run in hit if run.end is None]
+
+    def again() -> bool:
+        running = {(run.start.job, run.start.attempt) for run in house.history.runs()}
+        return all(any(j == r.start.job and a > r.start.attempt for j, a in running) for r in cut)
+
+    await house.until(again)
