@@ -232,7 +232,7 @@ def the_queues(patient: Patient) -> Findings:
             yield Finding(
                 "queues",
                 Level.WRONG,
-                f"{plural(queue.cells, 'job')} of queue {name} must run in a cell and none is there",
+                f"{plural(queue.cells, 'job')} of queue {name} must run in a cell: there is none",
                 f"backline worker app:app -q {name} --cells 2",
             )
         if queue.paused:
