@@ -9,6 +9,9 @@ Points are named `where.when`. In use:
 - `<method>.before_commit`, `<method>.after_commit` for every method of `Store` that a
   `backline.testing.flaky.FlakyStore` passes on: the request has arrived and nothing is
   written; all is written and the reply has not left.
+- `relay.before_read`, `relay.before_enqueue`, `relay.after_enqueue`, `relay.before_delete`,
+  `relay.after_delete`: between the steps of a relay.
+- `complete.before_insert`, `complete.after_insert`: around what `job.complete` writes.
 """
 
 from collections.abc import Callable, Iterator
