@@ -37,6 +37,7 @@ INDEXES = {
     "job_held",
     "job_until",
     "job_expiry",
+    "job_dead",
     "job_over",
     "unique_key_orphan",
     "purged_forget",

@@ -1,6 +1,6 @@
 """What only reads: on a connection of its own, never in the writer's queue."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,6 +19,7 @@ _GET_ROWS: Final = statement("get_rows")
 _FIND: Final = {True: statement("find_oldest"), False: statement("find_newest")}
 _BOUND: Final = {True: statement("bound_oldest"), False: statement("bound_newest")}
 _FIND_FEW: Final = statement("find_few")
+_DEAD: Final = {True: statement("dead_oldest"), False: statement("dead_newest")}
 _TALLIES: Final = statement("tallies")
 _OLDEST_READY: Final = statement("oldest_ready")
 _RATES: Final = statement("rates")
@@ -152,6 +153,8 @@ def find(
     tallies = [tally for tally in _tallies(db) if where.queue is None or tally.name == where.queue]
     if not tallies:
         return Page([], None)
+    if where.states == {State.DEAD}:
+        return _find_dead(db, where, limit, after, tallies, oldest_first=oldest_first)
     states = where.states or frozenset(State)
     running = State.RUNNING in states  # these are indexed for all queues together
     candidates = sum(tally.total(state) for tally in tallies for state in states)
@@ -186,16 +189,42 @@ def _find_few(
     )
     jobs: list[JobRecord] = []
     for start in range(0, len(beyond), limit + 1):
-        seqs = dumps([seq for _, seq in beyond[start : start + limit + 1]])
-        records = {
-            record.id: record
-            for record in map(rows.record, db.rows(_GET_ROWS, {"seqs": seqs}))
-            if _matches(record, where)
-        }
-        jobs += (records[i] for i, _ in beyond[start : start + limit + 1] if i in records)
+        jobs += _records(db, beyond[start : start + limit + 1], where)
         if len(jobs) > limit:
             break
     return _page(jobs, limit)
+
+
+def _find_dead(
+    db: Connection,
+    where: Filter,
+    limit: int,
+    after: JobId | None,
+    tallies: Sequence[_Tally],
+    *,
+    oldest_first: bool,
+) -> Page:
+    """The dead-letter queue has an index of its own: what people look for among a million."""
+    params = {"queue": None if where.queue is None else tallies[0].id, "limit": limit + 1}
+    jobs: list[JobRecord] = []
+    start = after or (_FIRST if oldest_first else _LAST)
+    for _ in range(MOST_STRETCHES):
+        found = _few.decode(db.value(_DEAD[oldest_first], {**params, "after": start}))
+        jobs += _records(db, found, where)
+        if len(found) <= limit or len(jobs) > limit:
+            return _page(jobs, limit)
+        start = found[-1][0]
+    return Page(jobs, start)
+
+
+def _records(
+    db: Connection, found: Sequence[tuple[JobId, int]], where: Filter
+) -> Iterator[JobRecord]:
+    """The jobs of these rows that match, in the same order."""
+    seqs = dumps([seq for _, seq in found])
+    records = {record.id: record for record in map(rows.record, db.rows(_GET_ROWS, {"seqs": seqs}))}
+    ordered = (records[job_id] for job_id, _ in found if job_id in records)
+    return (record for record in ordered if _matches(record, where))
 
 
 def _find_by_id(

@@ -63,6 +63,7 @@ create index job_held on job (worker, call, rank, due) where state = 'running';
 create index job_until on job (until) where state = 'running';
 create index job_expiry on job (expires_at)
     where expires_at is not null and attempt = 0 and purge_at is null;
+create index job_dead on job (id) where state = 'dead';
 create index job_over on job (queue, state, purge_at) where purge_at is not null;
 
 -- How many jobs each queue has by state and lane; in place of a state also 'purged', all
