@@ -230,6 +230,39 @@ async def test_exceptions_that_cannot_be_printed_are_recorded_all_the_same(bench
 
 
 @on_virtual_time
+async def test_exceptions_that_cannot_be_looked_at_are_failures_all_the_same(bench: Bench) -> None:
+    class Nameless(type):
+        def __getattribute__(cls, name: str) -> Any:
+            if name == "__qualname__":
+                raise RuntimeError("no name")
+            return super().__getattribute__(name)
+
+    class Anonymous(Exception, metaclass=Nameless):
+        pass
+
+    class Classless(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "__class__":
+                raise KeyboardInterrupt
+            return super().__getattribute__(name)
+
+    async def anonymous() -> None:
+        raise Anonymous
+
+    def classless() -> None:
+        raise Classless
+
+    jobs = [bench.task(fn, max_attempts=1)() for fn in (anonymous, classless)]
+    first, second = await bench.drain(*jobs)
+
+    assert (first.state, first.errors[0].kind) == (
+        State.DEAD,
+        "<RuntimeError while printing the exception>",
+    )
+    assert (second.state, second.errors[0].kind) == (State.DEAD, "unknown")
+
+
+@on_virtual_time
 async def test_arguments_that_do_not_fit_kill_the_job_at_once(bench: Bench) -> None:
     async def strict(n: int) -> None:
         raise AssertionError("never called")

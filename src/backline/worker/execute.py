@@ -40,7 +40,15 @@ def through(middleware: Sequence[Middleware], job: JobContext, call: CallNext) -
 
 
 def explain(run: Run, error: BaseException) -> Outcome:
-    """What a run that raised comes to."""
+    """What a run that raised comes to, whatever its exception does when it is looked at."""
+    try:
+        return _explain(run, error)
+    except BaseException as another:  # noqa: BLE001 - its class may be anything at all
+        message = f"{type(another).__name__} while looking at the exception"
+        return Failed(AttemptError(run.lease.attempt, "unknown", message))
+
+
+def _explain(run: Run, error: BaseException) -> Outcome:
     if run.completing and (done := _completion(run)) is not None:
         return done
     match error:
@@ -97,11 +105,9 @@ def stopped(run: Run, reason: Stop) -> Outcome:
 
 def describe(run: Run, error: BaseException) -> AttemptError:
     """An exception as data; survives exceptions that cannot be printed."""
-    kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else _qualified(kind)
     return AttemptError(
         attempt=run.lease.attempt,
-        kind=_clip(name, MAX_MESSAGE),
+        kind=_clip(_text(lambda: _qualified(type(error))), MAX_MESSAGE),
         message=_clip(_text(lambda: str(error)), MAX_MESSAGE),
         traceback=_clip(_text(lambda: _traceback(error)), MAX_TRACEBACK),
     )
@@ -139,7 +145,8 @@ def _timed_out(run: Run) -> AttemptError:
 
 
 def _qualified(kind: type[BaseException]) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+    module = kind.__module__
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
 
 def _traceback(error: BaseException) -> str:
