@@ -114,6 +114,15 @@ def c3_one_effect(story: Story) -> Iterator[str]:
             yield f"{job} succeeded in attempt {record.attempt}, its effect is of {token}"
 
 
+def c4_fencing(story: Story) -> Iterator[str]:
+    """The result that is kept is that of the newest attempt: none of an older token was taken."""
+    for job, record in story.records.items():
+        expected = f'"{job} {record.attempt}"'.encode()
+        if record.state is State.SUCCEEDED and bytes(record.result or b"") != expected:
+            kept = bytes(record.result or b"").decode()
+            yield f"{job} succeeded in attempt {record.attempt}, and its result is {kept}"
+
+
 def c5_attempts(story: Story) -> Iterator[str]:
     """Tokens only grow, no attempt runs twice, and each is charged for what happened to it."""
     for job, record in story.records.items():
@@ -173,6 +182,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     c1_no_loss,
     c2_no_invention,
     c3_one_effect,
+    c4_fencing,
     c5_attempts,
     c11_sums,
     c15_explained,

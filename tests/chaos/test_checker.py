@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 from tests.chaos.checker import Ledgers, Story, check, recoveries
 from tests.chaos.history import Event, History
@@ -19,6 +20,7 @@ def record(**fields: object) -> JobRecord:
     base = JobRecord(
         id="a", task="t", queue="q", lane=Lane.MAIN, state=State.SUCCEEDED, priority=0,
         payload=EMPTY_ARGS, due=0, enqueued_at=0, attempt=2, losses=1, errors=(LOST,),
+        result=Raw(b'"a 2"'),
     )  # fmt: skip
     return replace(base, **fields)
 
@@ -77,6 +79,7 @@ TOO_EARLY = [event("start", 3, 1), event("end", 3.2, 1, how="ok"), KILL, *EVENTS
         ("c2_no_invention: b was never", {"events": [*EVENTS, event("start", 1, 9, job="b")]}),
         ("c3_one_effect: a succeeded in attempt 2", {"fenced": 1}),
         ("c3_one_effect: a has succeeded without", {"fenced": 0}),
+        ("c4_fencing: a succeeded in attempt 2", {"job": record(result=Raw(b'"a 1"'))}),
         ("c5_attempts: a ran as the attempts [1, 2, 2]", {"events": [*EVENTS, TWICE]}),
         ("c5_attempts: a ran as attempt 3 of 2", {"events": [*EVENTS, *AGAIN]}),
         ("c5_attempts: a holds 0 failures and 0 losses", {"job": record(losses=0)}),

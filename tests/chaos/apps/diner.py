@@ -1,6 +1,7 @@
 """The app of the campaigns: ordinary work, every run of it recorded and with an effect."""
 
 import asyncio
+import ctypes
 import os
 import select
 
@@ -10,6 +11,11 @@ from backline import App, JobContext, Retry
 
 app = App()
 AT_ONCE = Retry(delays=["0s"])
+
+
+def signed(job: JobContext) -> str:
+    """A result that says which attempt it is of."""
+    return f"{job.id} {job.attempt}"
 
 
 async def pass_time(seconds: float) -> None:
@@ -29,7 +35,7 @@ async def cook(job: JobContext, seconds: float) -> str:
     with recorded(job):
         await pass_time(seconds)
         take_effect(job)
-    return job.id
+    return signed(job)
 
 
 @app.task(retry=AT_ONCE, queue="bread")
@@ -37,7 +43,7 @@ def bake(job: JobContext, seconds: float) -> str:
     with recorded(job):
         pass_time_in_thread(seconds)
         take_effect(job)
-    return job.id
+    return signed(job)
 
 
 @app.task(retry=AT_ONCE, queue="meat", executor="process")
@@ -45,7 +51,7 @@ def roast(job: JobContext, seconds: float) -> str:
     with recorded(job):
         pass_time_in_thread(seconds)
         take_effect(job)
-    return job.id
+    return signed(job)
 
 
 @app.task(retry=AT_ONCE, queue="soup")
@@ -56,7 +62,7 @@ async def spill_once(job: JobContext, seconds: float) -> str:
         if job.failures == 0:
             raise ValueError("spilled")
         take_effect(job)
-    return job.id
+    return signed(job)
 
 
 @app.task(retry=AT_ONCE, queue="bread", max_attempts=2)
@@ -71,3 +77,29 @@ def burn(job: JobContext, seconds: float) -> None:
 async def who() -> int:
     note("who")
     return os.getpid()
+
+
+@app.task(max_attempts=1)
+async def block_the_loop(job: JobContext, seconds: float) -> str:
+    """Lets no other coroutine of its process run."""
+    with recorded(job):
+        pass_time_in_thread(seconds)
+        take_effect(job)
+    return signed(job)
+
+
+@app.task(max_attempts=1)
+def hold_the_gil(job: JobContext, seconds: int) -> str:
+    """Waits in C, and lets no other thread of its process run."""
+    with recorded(job):
+        ctypes.PyDLL(None).sleep(seconds)
+        take_effect(job)
+    return signed(job)
+
+
+@app.task(max_attempts=1, executor="process")
+def hold_the_gil_of_a_cell(job: JobContext, seconds: int) -> str:
+    with recorded(job):
+        ctypes.PyDLL(None).sleep(seconds)
+        take_effect(job)
+    return signed(job)
