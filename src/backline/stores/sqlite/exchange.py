@@ -228,7 +228,7 @@ def _read_leased(tx: Transaction, call: Call) -> tuple[list[LeasedJob], int]:
         return [], 0
     try:
         jobs = _leased.decode(text)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         jobs = []
     if len(jobs) != count:
         jobs = _salvage(tx, call)

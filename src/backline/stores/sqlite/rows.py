@@ -27,6 +27,8 @@ _tags: Final = msgspec.json.Decoder(tuple[str, ...])
 _errors: Final = msgspec.json.Decoder(tuple[AttemptError, ...])
 _progress: Final = msgspec.json.Decoder(Progress | None)
 _any: Final = msgspec.json.Decoder()
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What decoders raise for what is no JSON, not the right one, or nested too deeply."""
 
 
 def leased_job(cells: Sequence[Any]) -> LeasedJob:
@@ -133,14 +135,14 @@ def clean(text: str) -> str:
 def _strictly(decoder: msgspec.json.Decoder[T], cell: bytes, part: str) -> T:
     try:
         return decoder.decode(cell)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except _UNREADABLE as error:
         raise ValueError(f"its {part} cannot be read: {error}") from error
 
 
 def _leniently(decoder: msgspec.json.Decoder[T], cell: bytes, default: T) -> T:
     try:
         return decoder.decode(cell)
-    except (msgspec.MsgspecError, ValueError):
+    except _UNREADABLE:
         return default
 
 
@@ -148,7 +150,7 @@ def _raw(cell: bytes) -> Raw:
     """JSON as it is; what is none, as a JSON string of it."""
     try:
         _any.decode(cell)
-    except (msgspec.MsgspecError, ValueError):
+    except _UNREADABLE:
         return Raw(msgspec.json.encode(_text(cell)))
     return Raw(cell)
 

@@ -5,14 +5,15 @@
 --   out    nothing
 --   locks  the writer's turn
 --   index  the primary key of job
+-- A damaged count stays at the largest integer: an overflow would stop every other ack.
 update job
 set state = ack.value ->> 1,
     due = coalesce(ack.value ->> 2, due),
     purge_at = ack.value ->> 3,
     finished_at = iif(ack.value ->> 3 is null, null, :now),
-    failures = failures + (ack.value ->> 4),
-    losses = losses + (ack.value ->> 5),
-    releases = releases + (ack.value ->> 6),
+    failures = min(failures, 0x7ffffffffffffffe) + (ack.value ->> 4),
+    losses = min(losses, 0x7ffffffffffffffe) + (ack.value ->> 5),
+    releases = min(releases, 0x7ffffffffffffffe) + (ack.value ->> 6),
     lane = coalesce(ack.value ->> 7, lane),
     result = iif(
         ack.value ->> 8,

@@ -4,8 +4,10 @@
 --   out    nothing; as many rows changed as jobs were leased; `leased` reads them
 --   locks  the writer's turn
 --   index  job_ready, in its order: no sort, no scan
+-- A damaged count stays at the largest integer: an overflow would stop the whole queue.
 update job
-set state = 'running', attempt = attempt + 1, worker = :worker, call = :call,
+set state = 'running', attempt = min(attempt, 0x7ffffffffffffffe) + 1,
+    worker = :worker, call = :call,
     until = :until, started_at = :now
 where seq in (
     select seq from job indexed by job_ready
