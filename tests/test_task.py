@@ -29,7 +29,7 @@ from backline.task.names import imported_as
 T = TypeVar("T")
 
 
-class Desk:
+class JobClient:
     """A producer that keeps what it is given."""
 
     def __init__(self) -> None:
@@ -73,41 +73,41 @@ class Holder:
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def client() -> JobClient:
+    return JobClient()
 
 
-def declare(desk: Desk, fn: Callable[..., Any], **settings: Any) -> AnyTask:
-    return make_task(fn, settings, desk)
+def declare(client: JobClient, fn: Callable[..., Any], **settings: Any) -> AnyTask:
+    return make_task(fn, settings, client)
 
 
-def test_a_task_knows_its_function(desk: Desk) -> None:
-    task = declare(desk, welcome)
+def test_a_task_knows_its_function(client: JobClient) -> None:
+    task = declare(client, welcome)
 
     assert task.name == f"{__name__}.welcome"
     assert (task.is_async, task.executor) == (True, Executor.ASYNC)
     assert task.fn is welcome
     assert (task.__name__, task.__doc__) == ("welcome", "Say hello.")
-    assert declare(desk, resize).executor is Executor.THREAD
-    assert declare(desk, Holder.inner).name == f"{__name__}.Holder.inner"
-    assert declare(desk, told).takes_context
+    assert declare(client, resize).executor is Executor.THREAD
+    assert declare(client, Holder.inner).name == f"{__name__}.Holder.inner"
+    assert declare(client, told).takes_context
 
 
-def test_a_call_runs_the_function_here(desk: Desk) -> None:
-    resized: Any = declare(desk, resize)
-    welcomed: Any = declare(desk, welcome)
+def test_a_call_runs_the_function_here(client: JobClient) -> None:
+    resized: Any = declare(client, resize)
+    welcomed: Any = declare(client, welcome)
 
     assert resized(Path("abc")) == 3
     assert asyncio.run(welcomed(1, greeting="yo")) == "yo 1"
-    assert desk.sent == []
+    assert client.sent == []
     with pytest.raises(BacklineError, match="outside of a running job"):
-        declare(desk, told)(1)  # type: ignore[operator]
+        declare(client, told)(1)  # type: ignore[operator]
 
 
-def test_a_job_carries_the_arguments_and_every_option(desk: Desk) -> None:
+def test_a_job_carries_the_arguments_and_every_option(client: JobClient) -> None:
     noon = datetime(2026, 11, 22, 12, tzinfo=UTC)
     task = declare(
-        desk,
+        client,
         welcome,
         queue="mail",
         priority=3,
@@ -132,10 +132,10 @@ def test_a_job_carries_the_arguments_and_every_option(desk: Desk) -> None:
     assert (job.on_conflict, job.tags, job.headers) == (OnConflict.RAISE, ("a",), {"h": "v"})
 
 
-def test_a_job_without_options_is_the_default_request(desk: Desk) -> None:
+def test_a_job_without_options_is_the_default_request(client: JobClient) -> None:
     def nothing() -> None: ...
 
-    task = declare(desk, nothing, name="n")
+    task = declare(client, nothing, name="n")
 
     assert task.job().payload == EMPTY_ARGS or bytes(task.job().payload) == bytes(EMPTY_ARGS)
     job = task.job()
@@ -145,8 +145,8 @@ def test_a_job_without_options_is_the_default_request(desk: Desk) -> None:
     }
 
 
-def test_using_makes_a_copy(desk: Desk) -> None:
-    task = declare(desk, welcome, queue="mail")
+def test_using_makes_a_copy(client: JobClient) -> None:
+    task = declare(client, welcome, queue="mail")
 
     urgent = task.using(priority=9)
 
@@ -157,25 +157,25 @@ def test_using_makes_a_copy(desk: Desk) -> None:
         task.using(countdown=3)  # type: ignore[call-arg]
 
 
-def test_a_process_task_goes_to_the_cells(desk: Desk) -> None:
-    assert declare(desk, resize, executor="process").job(Path("x")).lane is Lane.CELL
+def test_a_process_task_goes_to_the_cells(client: JobClient) -> None:
+    assert declare(client, resize, executor="process").job(Path("x")).lane is Lane.CELL
 
 
-def test_a_unique_key_may_be_made_from_the_arguments(desk: Desk) -> None:
+def test_a_unique_key_may_be_made_from_the_arguments(client: JobClient) -> None:
     def key(user_id: int, greeting: str = "hi") -> str | None:
         return f"{user_id}:{greeting}" if user_id else None
 
-    task = declare(desk, welcome, unique_key=key)
+    task = declare(client, welcome, unique_key=key)
 
     assert task.job(7).unique_key == f"{task.name}:7:hi"
     assert task.job(7, greeting="yo").unique_key == f"{task.name}:7:yo"
     assert task.job(0).unique_key is None
     with pytest.raises(InvalidArguments, match=r"the unique_key of .*welcome: a str is wanted"):
-        declare(desk, welcome, unique_key=lambda user_id: user_id).job(7)
+        declare(client, welcome, unique_key=lambda user_id: user_id).job(7)
 
 
-def test_equal_keys_of_two_tasks_are_two_keys(desk: Desk) -> None:
-    first, second = declare(desk, welcome), declare(desk, resize)
+def test_equal_keys_of_two_tasks_are_two_keys(client: JobClient) -> None:
+    first, second = declare(client, welcome), declare(client, resize)
 
     assert (
         first.using(unique_key="k").job(1).unique_key
@@ -183,23 +183,23 @@ def test_equal_keys_of_two_tasks_are_two_keys(desk: Desk) -> None:
     )
 
 
-def test_the_tasks_own_headers_win_over_the_hooks(desk: Desk) -> None:
-    desk.headers = {"traceparent": "hook", "tenant": "7"}
-    task = declare(desk, welcome, headers={"traceparent": "own"})
+def test_the_tasks_own_headers_win_over_the_hooks(client: JobClient) -> None:
+    client.headers = {"traceparent": "hook", "tenant": "7"}
+    task = declare(client, welcome, headers={"traceparent": "own"})
 
     assert task.job(1).headers == {"traceparent": "own", "tenant": "7"}
 
 
-def test_enqueue_and_its_aliases_send_one_job(desk: Desk) -> None:
-    task = declare(desk, welcome)
+def test_enqueue_and_its_aliases_send_one_job(client: JobClient) -> None:
+    task = declare(client, welcome)
 
     handles = [task.enqueue(1), task.delay(2), asyncio.run(task.aenqueue(3))]
 
-    assert [bytes(sent.payload) for sent in desk.sent] == [b"[[1],{}]", b"[[2],{}]", b"[[3],{}]"]
+    assert [bytes(sent.payload) for sent in client.sent] == [b"[[1],{}]", b"[[2],{}]", b"[[3],{}]"]
     assert [handle.id for handle in handles] == ["id-1", "id-2", "id-3"]
     with pytest.raises(InvalidArguments, match=r"argument 'user_id' of .*welcome: expected int"):
         task.enqueue("4")
-    assert len(desk.sent) == 3
+    assert len(client.sent) == 3
 
 
 @pytest.mark.parametrize(
@@ -214,9 +214,9 @@ def test_enqueue_and_its_aliases_send_one_job(desk: Desk) -> None:
 )
 @pytest.mark.parametrize("user", [(), (1,)])
 def test_an_option_among_the_arguments_is_shown_its_place(
-    desk: Desk, user: tuple[int, ...], given: dict[str, Any], told: str
+    client: JobClient, user: tuple[int, ...], given: dict[str, Any], told: str
 ) -> None:
-    task = declare(desk, welcome)
+    task = declare(client, welcome)
 
     for call in (task.enqueue, task.delay, task.job):
         with pytest.raises(InvalidArguments, match=told):
@@ -225,13 +225,13 @@ def test_an_option_among_the_arguments_is_shown_its_place(
         task.job(1, colour="red")
     with pytest.raises(InvalidArguments, match=r"missing a required argument: 'user_id'$"):
         task.job()
-    assert desk.sent == []
+    assert client.sent == []
 
 
-def test_an_argument_that_is_called_like_an_option_is_an_argument(desk: Desk) -> None:
+def test_an_argument_that_is_called_like_an_option_is_an_argument(client: JobClient) -> None:
     async def wait(delay: int, **others: str) -> None: ...
 
-    task = declare(desk, wait, name="wait")
+    task = declare(client, wait, name="wait")
 
     assert bytes(task.job(2, queue="x").payload) == b'[[2],{"queue":"x"}]'
     with pytest.raises(InvalidArguments, match=r"expected int, got str.?$"):
@@ -263,37 +263,37 @@ def plain_generator() -> Iterator[int]:
     ],
 )
 def test_what_cannot_be_a_task_is_refused(
-    desk: Desk, fn: Callable[..., Any], settings: dict[str, Any], said: str
+    client: JobClient, fn: Callable[..., Any], settings: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said.replace("(", r"\(")):
-        declare(desk, fn, **settings)
+        declare(client, fn, **settings)
 
 
-def test_a_function_within_a_function_needs_a_name(desk: Desk) -> None:
+def test_a_function_within_a_function_needs_a_name(client: JobClient) -> None:
     def nested() -> None: ...
 
     with pytest.raises(ConfigError, match="a function within a function"):
-        declare(desk, nested)
-    assert declare(desk, nested, name="app.nested").name == "app.nested"
+        declare(client, nested)
+    assert declare(client, nested, name="app.nested").name == "app.nested"
     with pytest.raises(ConfigError, match="is a task already"):
-        declare(desk, declare(desk, nested, name="x"))  # type: ignore[arg-type]
+        declare(client, declare(client, nested, name="x"))  # type: ignore[arg-type]
 
 
-def test_a_name_means_one_task(desk: Desk) -> None:
+def test_a_name_means_one_task(client: JobClient) -> None:
     registry = Registry()
-    registry.add(declare(desk, welcome, name="b"))
-    registry.add(declare(desk, resize, name="a"))
+    registry.add(declare(client, welcome, name="b"))
+    registry.add(declare(client, resize, name="a"))
 
     with pytest.raises(ConfigError, match=r"two tasks are named 'a': .*test_task.py:\d+ and"):
-        registry.add(declare(desk, told, name="a"))
+        registry.add(declare(client, told, name="a"))
     assert registry.names() == ("a", "b")
     assert registry.get("zzz") is None
     assert registry.get("a") is not None
     assert (len(registry), {task.name for task in registry}) == (2, {"a", "b"})
 
 
-def test_a_task_whose_code_is_elsewhere(desk: Desk) -> None:
-    task = remote_task("other.task", desk).using(queue="far")
+def test_a_task_whose_code_is_elsewhere(client: JobClient) -> None:
+    task = remote_task("other.task", client).using(queue="far")
 
     assert bytes(task.job(1, x=[2]).payload) == b'[[1],{"x":[2]}]'
     assert task.job().queue == "far"

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from backline.cli import main
-from backline.cli.common import Exit
+from backline.cli.common import ExitCode
 from backline.cli.reference import MARKER, refreshed
 
 PAGE = Path(__file__).parents[2] / "docs/reference/cli.md"
@@ -77,7 +77,7 @@ def test_the_reference_is_up_to_date():
 
 def test_the_reference_and_the_help_list_every_exit_code():
     help_text = CliRunner().invoke(main, ["--help"]).stdout
-    for code in Exit:
+    for code in ExitCode:
         assert f"\n      {code.value:<5}" in help_text
         assert f"\n| {code.value} |" in PAGE.read_text()
 

@@ -42,7 +42,7 @@ from backline.testing.simulation.plan import HOSTS, SMALL, Act, Blow, Plan
 from backline.testing.simulation.run import OpenStore, as_drawn, in_memory
 from backline.testing.wrapper import StoreWrapper
 from backline.worker.board import Board, Phase
-from backline.worker.keeper import Keeper
+from backline.worker.heartbeat import Heartbeat
 from backline.worker.loop import Worker
 from backline.worker.run import Run
 
@@ -251,8 +251,8 @@ def the_reaper_does_not_look_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def nobody_extends(patch: pytest.MonkeyPatch) -> None:
-    beat = Keeper.beat
-    patch.setattr(Keeper, "beat", lambda self, **_: beat(self, extend=False))
+    beat = Heartbeat.beat
+    patch.setattr(Heartbeat, "beat", lambda self, **_: beat(self, extend=False))
 
 
 def losses_are_not_counted(patch: pytest.MonkeyPatch) -> None:
@@ -373,7 +373,7 @@ BUGS: Final = (
         patch=the_reaper_does_not_look_again,
         shape=freezes_and_slow_reapers,
     ),
-    Bug("keeper not extending", ("c15_explained",), patch=nobody_extends),
+    Bug("heartbeat not extending", ("c15_explained",), patch=nobody_extends),
     Bug("losses not counted", ("c5_attempts",), patch=losses_are_not_counted),
     Bug("retry delay ignored", ("c13_not_early",), patch=retries_at_once),
     Bug("one attempt too many", ("c5_attempts",), patch=one_attempt_too_many),

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from backline.job import SECOND, Lane, Micros
-from backline.supervisor.crew import Cells, Place
-from backline.supervisor.settlement import Exit
+from backline.supervisor.crew import Cells, WorkerSlot
+from backline.supervisor.settlement import ProcessExit
 from backline.testing.clock import VirtualClock
 from backline.testing.loop import run
 
-CRASH = Exit(signal=11)
+CRASH = ProcessExit(signal=11)
 
 
 class FakeBoard:
@@ -31,7 +31,7 @@ class FakeChild:
         self.name = "w"
         self.lane = lane
         self.started_at = at
-        self.ended: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[ProcessExit] = asyncio.get_running_loop().create_future()
         self.finished = 0
         self.stop_asked = False
         self.stopping_since: Micros | None = None
@@ -59,21 +59,19 @@ class FakeRecruiter:
 class Crew:
     def __init__(self) -> None:
         self.clock = VirtualClock()
-        self.recruiter = FakeRecruiter(self.clock)
-        recruiter: Any = self.recruiter
+        self.spawner = FakeRecruiter(self.clock)
+        spawner: Any = self.spawner
         self.seen: list[Any] = []
-        self.place = Place(recruiter, self.clock, self.seen.append)
-        self.cells = Cells(
-            recruiter, self.clock, limit=3, idle=60 * SECOND, started=self.seen.append
-        )
+        self.place = WorkerSlot(spawner, self.clock, self.seen.append)
+        self.cells = Cells(spawner, self.clock, limit=3, idle=60 * SECOND, started=self.seen.append)
 
     @property
     def newest(self) -> FakeChild:
-        return self.recruiter.started[-1]
+        return self.spawner.started[-1]
 
     @property
     def count(self) -> int:
-        return len(self.recruiter.started)
+        return len(self.spawner.started)
 
     def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         run(main(), clock=self.clock)
@@ -99,7 +97,7 @@ def test_a_place_starts_the_next_at_once_and_then_backs_off(crew: Crew) -> None:
             crew.newest.ended.set_result(CRASH)
             await crew.place.restarted.wait()
         assert starts == [0, 0, 1, 3, 7]
-        assert crew.seen == crew.recruiter.started
+        assert crew.seen == crew.spawner.started
         assert not crew.place.history.healthy
         keeping.cancel()
 
@@ -113,7 +111,7 @@ def test_a_worker_that_was_asked_to_stop_is_no_death(crew: Crew) -> None:
             await settle_down()
             assert crew.count == n + 1
             crew.newest.stop(0)
-            crew.newest.ended.set_result(Exit(code=0))
+            crew.newest.ended.set_result(ProcessExit(code=0))
         assert crew.place.history.restarts == 0
         keeping.cancel()
 
@@ -122,11 +120,11 @@ def test_a_worker_that_was_asked_to_stop_is_no_death(crew: Crew) -> None:
 
 def test_a_system_without_room_is_tried_again(crew: Crew) -> None:
     async def main() -> None:
-        crew.recruiter.refuse = True
+        crew.spawner.refuse = True
         keeping = asyncio.create_task(crew.place.keep())
         await asyncio.sleep(300)
         assert crew.count == 0
-        crew.recruiter.refuse = False
+        crew.spawner.refuse = False
         await asyncio.sleep(30)
         assert crew.count == 1
         keeping.cancel()
@@ -153,11 +151,11 @@ def test_a_cell_is_started_for_each_waiting_job_and_not_again_for_the_same(crew:
         crew.cells.tend(2)
         crew.cells.tend(2)  # they have yet to take them
         assert crew.count == 2
-        for cell in crew.recruiter.started:
+        for cell in crew.spawner.started:
             cell.board.running = ["job"]
         crew.cells.tend(5)
         assert crew.count == 3  # the limit
-        assert {cell.lane for cell in crew.recruiter.started} == {Lane.CELL}
+        assert {cell.lane for cell in crew.spawner.started} == {Lane.CELL}
 
     crew.run(main)
 
@@ -165,13 +163,13 @@ def test_a_cell_is_started_for_each_waiting_job_and_not_again_for_the_same(crew:
 def test_idle_cells_end_unless_jobs_wait(crew: Crew) -> None:
     async def main() -> None:
         crew.cells.tend(2)
-        first, second = crew.recruiter.started
+        first, second = crew.spawner.started
         for _ in range(70):
             await asyncio.sleep(1)
             second.board.running = ["job"]
             crew.cells.tend(0)
         assert (first.stop_asked, second.stop_asked) == (True, False)
-        first.ended.set_result(Exit(code=0))
+        first.ended.set_result(ProcessExit(code=0))
         await settle_down()
         assert list(crew.cells) == [second]
         second.board.running = []
@@ -205,7 +203,7 @@ def test_cells_that_die_of_their_jobs_are_replaced_at_once_those_that_never_begi
                 crew.cells.tend(1)
                 await asyncio.sleep(0.1)
             starts.append(round(crew.clock.elapsed / SECOND))
-            crew.newest.ended.set_result(Exit(code=1))
+            crew.newest.ended.set_result(ProcessExit(code=1))
             await settle_down()
         assert [later - earlier for earlier, later in pairwise(starts)] == [
             0,

@@ -17,7 +17,7 @@ from backline.job import Lane
 from backline.supervisor import linux
 from backline.supervisor.messages import ChildSettings, Wake
 from backline.supervisor.processes import MARK, Child, Processes
-from backline.supervisor.settlement import Death, Exit
+from backline.supervisor.settlement import Death, ProcessExit
 
 pytestmark = pytest.mark.processes
 
@@ -90,7 +90,7 @@ async def ended(pid: int) -> None:
             os.close(watched)
 
 
-async def end_of(child: Child) -> Exit:
+async def end_of(child: Child) -> ProcessExit:
     return await asyncio.wait_for(child.ended, 30)
 
 

@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backline.job import MINUTE, SECOND, Micros
-from backline.supervisor.restart import LONGEST_WAIT, History, after_death
+from backline.supervisor.restart import LONGEST_WAIT, RestartHistory, after_death
 
 
-def die_at_once(times: int, start: Micros = 0) -> tuple[History, list[Micros]]:
-    history, at, waits = History(), start, []
+def die_at_once(times: int, start: Micros = 0) -> tuple[RestartHistory, list[Micros]]:
+    history, at, waits = RestartHistory(), start, []
     for _ in range(times):
         history, wait = after_death(history, at=at, lived=SECOND // 10, finished=0)
         waits.append(wait)
@@ -48,7 +48,7 @@ def test_five_barren_deaths_in_a_minute_are_unhealthy_until_a_good_worker() -> N
 
 
 def test_deaths_far_apart_are_healthy() -> None:
-    history = History()
+    history = RestartHistory()
     for n in range(50):
         history, _ = after_death(history, at=n * 20 * SECOND, lived=SECOND, finished=0)
         assert history.healthy
@@ -56,7 +56,7 @@ def test_deaths_far_apart_are_healthy() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 2 * MINUTE), st.integers(0, 3)), max_size=60))
 def test_the_wait_is_bounded_and_the_restarts_are_counted(lives: list[tuple[Micros, int]]) -> None:
-    history, at = History(), 0
+    history, at = RestartHistory(), 0
     for n, (lived, finished) in enumerate(lives, 1):
         at += lived
         history, wait = after_death(history, at=at, lived=lived, finished=finished)

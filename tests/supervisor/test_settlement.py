@@ -8,10 +8,10 @@ from msgspec import Raw
 
 from backline.job import SECOND, HeldLease, Lane, Terms
 from backline.policy import Cancelled, Failed, Lost, Released, Succeeded
-from backline.supervisor.settlement import Death, Exit, outcomes
+from backline.supervisor.settlement import Death, ProcessExit, outcomes
 from backline.worker.board import Entry, Phase
 
-CRASH = Death(Exit(signal=signal.SIGSEGV, peak_kib=300 * 1024))
+CRASH = Death(ProcessExit(signal=signal.SIGSEGV, peak_kib=300 * 1024))
 
 
 def held(job_id: str = "a", attempt: int = 1, lane: Lane = Lane.MAIN) -> HeldLease:
@@ -70,19 +70,23 @@ def test_a_lost_job_says_signal_and_peak_memory() -> None:
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        (Exit(code=3, peak_kib=2048), "exited with code 3; peak memory 2 MiB"),
-        (Exit(signal=9), "was killed by SIGKILL (signal 9)"),
-        (Exit(signal=63), "was killed by signal 63"),
-        (Exit(), "is gone"),
+        (ProcessExit(code=3, peak_kib=2048), "exited with code 3; peak memory 2 MiB"),
+        (ProcessExit(signal=9), "was killed by SIGKILL (signal 9)"),
+        (ProcessExit(signal=63), "was killed by signal 63"),
+        (ProcessExit(), "is gone"),
     ],
 )
-def test_an_exit_reads_aloud(how: Exit, says: str) -> None:
+def test_an_exit_reads_aloud(how: ProcessExit, says: str) -> None:
     assert str(how) == says
 
 
 def test_only_a_death_that_was_seen_is_a_witnessed_loss() -> None:
     """A supervisor that adopts a board does not know: it may all have been a power cut."""
-    for death, witnessed in ((CRASH, True), (Death(Exit(code=0)), True), (Death(Exit()), False)):
+    for death, witnessed in (
+        (CRASH, True),
+        (Death(ProcessExit(code=0)), True),
+        (Death(ProcessExit()), False),
+    ):
         lost = outcome(Phase.STARTED, death)
         assert isinstance(lost, Lost)
         assert lost.witnessed is witnessed
@@ -93,7 +97,7 @@ def test_an_entry_of_another_attempt_says_nothing_of_this_one() -> None:
 
 
 def test_killed_for_a_time_limit_the_culprit_fails_and_its_neighbours_go_free() -> None:
-    death = Death(Exit(signal=9), ours=True, timed_out=frozenset({("a", 1)}))
+    death = Death(ProcessExit(signal=9), ours=True, timed_out=frozenset({("a", 1)}))
     leases = [held("a"), held("b"), held("c")]
     board = [
         entry(Phase.STARTED, "a"),
@@ -110,14 +114,14 @@ def test_killed_for_a_time_limit_the_culprit_fails_and_its_neighbours_go_free() 
 
 
 def test_a_job_that_finished_before_the_kill_keeps_its_outcome() -> None:
-    death = Death(Exit(signal=9), ours=True, timed_out=frozenset({("a", 1)}))
+    death = Death(ProcessExit(signal=9), ours=True, timed_out=frozenset({("a", 1)}))
     assert outcome(Phase.SUCCEEDED, death) == Succeeded(None)
 
 
 def test_killed_because_it_was_cancelled() -> None:
-    death = Death(Exit(signal=9), ours=True, cancelled=frozenset({("a", 1)}))
+    death = Death(ProcessExit(signal=9), ours=True, cancelled=frozenset({("a", 1)}))
     assert outcome(Phase.STARTED, death) == Cancelled()
 
 
 def test_killed_at_a_shutdown_costs_nothing() -> None:
-    assert outcome(Phase.STARTED, Death(Exit(signal=9), ours=True)) == Released()
+    assert outcome(Phase.STARTED, Death(ProcessExit(signal=9), ours=True)) == Released()

@@ -364,7 +364,7 @@ async def test_cancelling_a_running_job_stops_it(bench: Bench) -> None:
     running = asyncio.create_task(worker.run())
     await asyncio.sleep(1)
     await bench.store.cancel([job_id])
-    assert worker.board.tell(job_id, 1, Reply.CANCEL)  # as a keeper does
+    assert worker.board.tell(job_id, 1, Reply.CANCEL)  # as a heartbeat does
     worker.wake()
     await asyncio.sleep(0.1)
 

@@ -35,10 +35,10 @@ from weakref import WeakSet
 
 from msgspec import UNSET, UnsetType
 
+from backline.app.app_store import AppStore
 from backline.app.declare import C, Declare
 from backline.app.immediate import Immediate
 from backline.app.producing import HeadersHook, Producing
-from backline.app.storefront import Storefront
 from backline.app.working import drain, opened, weights
 from backline.clock import SYSTEM_CLOCK, Clock
 from backline.duration import Duration, micros
@@ -93,7 +93,7 @@ class App(Producing):
         """The store's URL."""
         self._given = store
         super().__init__(clock, self._open_store)
-        self.store: Store = Storefront(lambda: self._home, self.url)
+        self.store: Store = AppStore(lambda: self._home, self.url)
         """The store, for code on any event loop; opened when it is first used."""
         _APPS.add(self)
 

@@ -30,7 +30,7 @@ _LAST_WORDS_S: Final = 1.0
 """How long the store of a loop that is gone may take to close."""
 
 
-class Place:
+class OpenStore:
     """A store that is open on one event loop."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Place:
         loop: asyncio.AbstractEventLoop,
         store: Store,
         queue: Queue,
-        before: "Place | None",
+        before: "OpenStore | None",
     ) -> None:
         self.loop = loop
         self.store = store
@@ -51,7 +51,7 @@ class Place:
         self._preparing = asyncio.Lock()
 
     async def prepare(self, declared: Callable[[], Sequence[QueueSettings]]) -> None:
-        """Open the store once, and tell it what stands in code; on this place's loop."""
+        """Open the store once, and tell it what stands in code; on its loop."""
         async with self._preparing:
             if self.ready:
                 return
@@ -64,7 +64,7 @@ class Place:
             self.ready = True
 
     async def leave(self, heir: Store | None) -> None:
-        """Close what is left of this place, from any loop; the store stays if `heir` has it."""
+        """Close what is left here, from any loop; the store stays if `heir` has it."""
         here = asyncio.get_running_loop()
         if self.loop is here:
             await self._close(heir)
@@ -84,9 +84,9 @@ class Place:
 
 
 class Home:
-    """The one place of an app's store, wherever it is at the moment. Safe from any thread.
+    """Where an app's store is open at the moment. Safe from any thread.
 
-    A process that is forked begins with a place of its own.
+    A process that is forked begins with a store of its own.
     """
 
     def __init__(
@@ -104,22 +104,22 @@ class Home:
         self._kept: Store | None = None
         self._shed = shed
         self._lock = threading.Lock()
-        self._place: Place | None = None
+        self._current: OpenStore | None = None
         self._background = Background(clock)
         _HOMES.add(self)
 
     async def run(self, work: Callable[[Queue], Awaitable[T]]) -> T:
         """Do `work` at home; from any loop."""
         loop = asyncio.get_running_loop()
-        place = self._enter(loop)
+        current = self._enter(loop)
         try:
-            if place.loop is loop:
-                return await self._at(place, work)
+            if current.loop is loop:
+                return await self._at(current, work)
             return await asyncio.wrap_future(
-                asyncio.run_coroutine_threadsafe(self._at(place, work), place.loop)
+                asyncio.run_coroutine_threadsafe(self._at(current, work), current.loop)
             )
         finally:
-            self._leave(place)
+            self._leave(current)
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
         """Do `work` from a thread without a loop.
@@ -148,7 +148,7 @@ class Home:
     def peek(self) -> Store:
         """The store as it is, open or not."""
         with self._lock:
-            return self._place.store if self._place is not None else self._make_store()
+            return self._current.store if self._current is not None else self._make_store()
 
     def another(self) -> Store:
         """A handle on the same jobs for another loop; not open yet."""
@@ -159,35 +159,35 @@ class Home:
     async def borrowed(self) -> AsyncIterator[Store | None]:
         """The open store, which stays on the running loop while inside; None: it is elsewhere."""
         loop = asyncio.get_running_loop()
-        place = self._enter(loop)
+        current = self._enter(loop)
         try:
-            if place.loop is not loop:
+            if current.loop is not loop:
                 yield None
             else:
-                if not place.ready:
-                    await place.prepare(self._declared)
-                yield place.store
+                if not current.ready:
+                    await current.prepare(self._declared)
+                yield current.store
         finally:
-            self._leave(place)
+            self._leave(current)
 
     def redeclare(self) -> None:
         """What stands in code has changed: tell the store at its next use."""
         with self._lock:
-            if self._place is not None:
-                self._place.ready = False
+            if self._current is not None:
+                self._current.ready = False
 
     async def close(self) -> None:
         """Finish what is being enqueued and close the store; a later use opens it again."""
         with self._lock:
-            place, self._place = self._place, None
-        if place is not None:
-            await place.leave(None)
+            current, self._current = self._current, None
+        if current is not None:
+            await current.leave(None)
 
     def close_from_thread(self) -> None:
         """The same as `close`, from a thread without a loop; ends the background loop too."""
-        place = self._place
-        if place is not None:
-            if place.loop.is_running():
+        current = self._current
+        if current is not None:
+            if current.loop.is_running():
                 self.wait(self.close, "aclose")
             else:
                 asyncio.run(self.close())
@@ -196,9 +196,9 @@ class Home:
     def abandon(self) -> None:
         """Let go of the store from anywhere, without waiting: nobody will come back to it."""
         if _on_a_loop():
-            place, self._place = self._place, None
-            if place is not None:
-                place.queue.abandon()
+            current, self._current = self._current, None
+            if current is not None:
+                current.queue.abandon()
             self.stop_background()
         else:
             self.close_from_thread()
@@ -206,7 +206,7 @@ class Home:
     def stop_background(self) -> None:
         """End the background loop, if there is one and the store is not there."""
         with self._lock:
-            if self._place is not None and self._background.is_loop(self._place.loop):
+            if self._current is not None and self._background.is_loop(self._current.loop):
                 return
             thread = self._background.stop()
         if thread is not None:
@@ -215,49 +215,51 @@ class Home:
     def forked(self) -> None:
         """This is a new process: the parent's loops and threads are not here."""
         self._lock = threading.Lock()
-        self._place = None
+        self._current = None
         self._background = Background(self._clock)
 
-    async def _at(self, place: Place, work: Callable[[Queue], Awaitable[T]]) -> T:
-        if not place.ready:
-            await place.prepare(self._declared)
-        return await work(place.queue)
+    async def _at(self, current: OpenStore, work: Callable[[Queue], Awaitable[T]]) -> T:
+        if not current.ready:
+            await current.prepare(self._declared)
+        return await work(current.queue)
 
-    def _enter(self, loop: asyncio.AbstractEventLoop) -> Place:
-        """The place to go to from `loop`; it does not move until it is left."""
+    def _enter(self, loop: asyncio.AbstractEventLoop) -> OpenStore:
+        """The open store to go to from `loop`; it does not move until it is left."""
         with self._lock:
-            place = self._place
-            if place is None or (place.loop is not loop and self._gives_way(place)):
-                place = self._place = self._move(loop)
-            place.users += 1
-            return place
+            current = self._current
+            if current is None or (current.loop is not loop and self._gives_way(current)):
+                current = self._current = self._move(loop)
+            current.users += 1
+            return current
 
-    def _leave(self, place: Place) -> None:
+    def _leave(self, current: OpenStore) -> None:
         with self._lock:
-            place.users -= 1
+            current.users -= 1
 
-    def _gives_way(self, place: Place) -> bool:
-        if place.ending or not place.loop.is_running():
+    def _gives_way(self, current: OpenStore) -> bool:
+        if current.ending or not current.loop.is_running():
             return True
-        return place.users == 0 and self._background.is_loop(place.loop)
+        return current.users == 0 and self._background.is_loop(current.loop)
 
-    def _move(self, loop: asyncio.AbstractEventLoop) -> Place:
+    def _move(self, loop: asyncio.AbstractEventLoop) -> OpenStore:
         store = self._kept or self._make_store()
         if isinstance(store, MemoryStore):
             self._kept = store  # its jobs are where the object is
-        return Place(loop, store, Queue(store, self._clock, self._on_full, self._shed), self._place)
+        return OpenStore(
+            loop, store, Queue(store, self._clock, self._on_full, self._shed), self._current
+        )
 
     def _flee(self, loop: asyncio.AbstractEventLoop) -> None:
         """The store is to leave a loop that is ending, even though it may still run."""
         with self._lock:
-            if self._place is not None and self._place.loop is loop:
-                self._place.ending = True
+            if self._current is not None and self._current.loop is loop:
+                self._current.ending = True
 
     def _loop_for_threads(self) -> asyncio.AbstractEventLoop:
         with self._lock:
-            if self._place is None or self._gives_way(self._place):
+            if self._current is None or self._gives_way(self._current):
                 return self._background.loop()
-            return self._place.loop
+            return self._current.loop
 
 
 class _LoopEnded(Exception):

@@ -24,7 +24,7 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 class Producing:
     """The half of an app that a service uses: it enqueues, and looks after what it enqueued.
 
-    Implements `task.Producer` and `task.Desk`.
+    Implements `task.Producer` and `task.JobClient`.
     """
 
     def __init__(self, clock: Clock, make_store: Callable[[], Store]) -> None:

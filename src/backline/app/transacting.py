@@ -12,7 +12,7 @@ from backline.job import Enqueued, JobId, JobRequest
 from backline.outbox import Outbox, Outboxes, Relay, relaying, sqlite_path
 from backline.queue.admission import distinct
 from backline.store import Store
-from backline.task import Completion, Desk, Job
+from backline.task import Completion, Job, JobClient
 
 
 class Transacting:
@@ -20,10 +20,10 @@ class Transacting:
     `task.Transactions`.
     """
 
-    def __init__(self, clock: Clock, desk: Desk) -> None:
+    def __init__(self, clock: Clock, client: JobClient) -> None:
         self.outboxes = Outboxes(clock)
         self._clock = clock
-        self._desk = desk
+        self._client = client
 
     def declare(self, url: str, store_url: str) -> Outbox:
         """Add an outbox. Raises ConfigError for what is no database of the caller's."""
@@ -81,7 +81,7 @@ class Transacting:
     ) -> list[Job[Any]]:
         pairs = zip(answers, requests, strict=True)
         return [
-            Job(answer.id, request.task, self._desk, added=answer.added)
+            Job(answer.id, request.task, self._client, added=answer.added)
             for answer, request in pairs
         ]
 

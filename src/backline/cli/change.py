@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from backline.cli.bulk import Act, Halfway, Tally, Wanted, count, on_each, on_ids, progress_bar
-from backline.cli.common import Exit, Failure
+from backline.cli.common import ExitCode, Failure
 from backline.cli.ids import resolve_all
 from backline.cli.options import json_option
 from backline.cli.queues import require_known
@@ -107,7 +107,7 @@ async def _by_filter(session: Session, how: Change, which: Which) -> int:
         return _would(how, which, total)
     if asking and total and not click.confirm(f"{how.verb} {plural(total, 'job')}?", err=True):
         note("nothing was changed")
-        return Exit.NOT_DONE
+        return ExitCode.NOT_DONE
     tally = Tally()
     try:
         with progress_bar(how.verb, total, shown=not which.as_json_lines) as bar:
@@ -125,7 +125,7 @@ async def _by_filter(session: Session, how: Change, which: Which) -> int:
         raise Failure(
             f"the store failed on the way: {halfway.error}",
             fix="the same command again, to go on",
-            code=Exit.STORE,
+            code=ExitCode.STORE,
         ) from halfway
     except asyncio.CancelledError:  # Ctrl-C
         note("")
@@ -140,7 +140,7 @@ def _would(how: Change, which: Which, total: int) -> int:
         say_json({"command": how.verb, "dry_run": True, "matched": total})
     else:
         say(f"would {how.verb} {plural(total, 'job')}")
-    return Exit.OK
+    return ExitCode.OK
 
 
 def _account(how: Change, which: Which, tally: Tally) -> int:
@@ -170,4 +170,4 @@ def _account(how: Change, which: Which, tally: Tally) -> int:
         for outcome, said in how.failed.items():
             if tally.outcomes[outcome]:
                 note(f"{plural(tally.outcomes[outcome], 'job')} {said}")
-    return Exit.NOT_DONE if failed else Exit.OK
+    return ExitCode.NOT_DONE if failed else ExitCode.OK

@@ -26,7 +26,7 @@ from backline.store import Store
 from backline.stores import open_store
 
 
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     """The exit codes of every command."""
 
     OK = 0
@@ -44,7 +44,7 @@ class Exit(IntEnum):
 class Failure(click.ClickException):
     """An error of the command line: what went wrong, and the command or change that helps."""
 
-    def __init__(self, message: str, *, fix: str = "", code: Exit = Exit.NOT_DONE) -> None:
+    def __init__(self, message: str, *, fix: str = "", code: ExitCode = ExitCode.NOT_DONE) -> None:
         super().__init__(message)
         self.fix = fix
         self.code = code
@@ -77,7 +77,7 @@ class Commands(click.Group):
         """Alone it shows its help on standard error, which is bad usage but no error to tell."""
         if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help(), err=True)
-            ctx.exit(Exit.USAGE)
+            ctx.exit(ExitCode.USAGE)
         return super().parse_args(ctx, args)
 
     def main(
@@ -125,30 +125,30 @@ def _done(call: Callable[[], Any]) -> int:
     try:
         code = call()
     except click.Abort:
-        return _fail("interrupted", "", Exit.INTERRUPTED)
+        return _fail("interrupted", "", ExitCode.INTERRUPTED)
     except click.ClickException as error:
         return _fail(*_explained(error))
     except BacklineError as error:
         return _fail(*explain(error))
     except OSError as error:
-        return _fail(str(error), "", Exit.NOT_DONE)
+        return _fail(str(error), "", ExitCode.NOT_DONE)
     except Exception as error:
         if os.environ.get("BACKLINE_TRACEBACK"):
             raise
         what = f"a bug in Backline, please report it: {type(error).__name__}: {error}"
-        return _fail(what, "set BACKLINE_TRACEBACK=1 to see where", Exit.NOT_DONE)
-    return code if isinstance(code, int) else Exit.OK
+        return _fail(what, "set BACKLINE_TRACEBACK=1 to see where", ExitCode.NOT_DONE)
+    return code if isinstance(code, int) else ExitCode.OK
 
 
-def explain(error: BacklineError) -> tuple[str, str, Exit]:
+def explain(error: BacklineError) -> tuple[str, str, ExitCode]:
     """What to say of an error of the library: what went wrong, what helps, the exit code."""
     if isinstance(error, SchemaMismatch | StoreRefused):
-        return str(error), "", Exit.STORE
+        return str(error), "", ExitCode.STORE
     if isinstance(error, StoreError):
-        return f"the store is not available: {error}", "backline doctor", Exit.STORE
+        return f"the store is not available: {error}", "backline doctor", ExitCode.STORE
     if isinstance(error, ConfigError | InvalidArguments | PayloadTooLarge):
-        return str(error), "", Exit.USAGE
-    return str(error), "", Exit.NOT_DONE
+        return str(error), "", ExitCode.USAGE
+    return str(error), "", ExitCode.NOT_DONE
 
 
 def _explained(error: click.ClickException) -> tuple[str, str, int]:

@@ -2,7 +2,7 @@
 
 import click
 
-from backline.cli.common import Exit, explain
+from backline.cli.common import ExitCode, explain
 from backline.cli.findings import CHECKS, Finding, Level, examine
 from backline.cli.loading import load_app
 from backline.cli.options import json_option
@@ -26,7 +26,7 @@ def doctor(store_url: str | None, app_target: str | None, as_json_lines: bool) -
 
     Exit status: 0 nothing is wrong, 1 something is, 3 the store cannot be used.
     """
-    code = Exit.OK
+    code = ExitCode.OK
     try:
         store = store_of(store_url, app_target)
         outboxes = load_app(app_target).outboxes if app_target else ()
@@ -41,8 +41,8 @@ def doctor(store_url: str | None, app_target: str | None, as_json_lines: bool) -
         findings = [Finding("store", Level.WRONG, message, fix)]
     for finding in findings:
         _show(finding, as_json_lines=as_json_lines)
-    if code is Exit.OK and any(finding.level is Level.WRONG for finding in findings):
-        return Exit.NOT_DONE
+    if code is ExitCode.OK and any(finding.level is Level.WRONG for finding in findings):
+        return ExitCode.NOT_DONE
     return code
 
 

@@ -11,7 +11,7 @@ import click
 from backline.app import App
 from backline.app.working import weights
 from backline.cli.bulk import progress_bar
-from backline.cli.common import Exit
+from backline.cli.common import ExitCode
 from backline.cli.loading import APP_HELP, load_app
 from backline.cli.options import a_weighting, json_option
 from backline.cli.session import refuse_memory
@@ -185,4 +185,4 @@ def _account(draining: _Draining, *, as_json_lines: bool) -> int:
     else:
         told = ", ".join(f"{count:,} {state}" for state, count in ends.most_common())
         say(f"{plural(ends.total(), 'run')}{f': {told}' if told else ''}")
-    return Exit.NOT_DONE if draining.stopped or ends[State.DEAD] else Exit.OK
+    return ExitCode.NOT_DONE if draining.stopped or ends[State.DEAD] else ExitCode.OK

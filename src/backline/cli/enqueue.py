@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from backline.app import App
 from backline.cli.arguments import decoded, payload
-from backline.cli.common import Exit, Failure, surroundings
+from backline.cli.common import ExitCode, Failure, surroundings
 from backline.cli.loading import load_app
 from backline.cli.options import a_duration, json_option
 from backline.cli.records import as_json
@@ -223,7 +223,7 @@ def _known(app: App, name: str) -> AnyTask:
     raise Failure(
         f"the app has no task {safe(name, most=80)!r}{guess}",
         fix=f"one of {', '.join(names[:8])}" if names else "declare one with @app.task",
-        code=Exit.USAGE,
+        code=ExitCode.USAGE,
     )
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from backline.cli.common import Exit, Failure
+from backline.cli.common import ExitCode, Failure
 from backline.display import ELLIPSIS
 from backline.job import JobId
 from backline.store import Filter, Store
@@ -26,7 +26,7 @@ async def resolve(store: Store, given: str) -> JobId:
     head, _, tail = given.strip().lower().replace("...", ELLIPSIS).partition(ELLIPSIS)
     digits = head.replace("-", "")
     if not _HEX.fullmatch(digits) or len(digits) > _DIGITS or (tail and not _HEX.fullmatch(tail)):
-        raise Failure(f"{given!r} is no job id", fix="backline jobs", code=Exit.USAGE)
+        raise Failure(f"{given!r} is no job id", fix="backline jobs", code=ExitCode.USAGE)
     if len(digits) == _DIGITS:
         return _canonical(int(digits, 16))
     first = int(digits.ljust(_DIGITS, "0"), 16)

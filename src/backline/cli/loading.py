@@ -2,7 +2,7 @@
 
 from backline.app import App
 from backline.child import CannotLoad, load
-from backline.cli.common import Exit, Failure, surroundings
+from backline.cli.common import ExitCode, Failure, surroundings
 
 APP_HELP = "The app, as module:attribute.  [env: BACKLINE_APP]"
 
@@ -14,7 +14,7 @@ def target_of(given: str | None) -> str:
         raise Failure(
             "which app? Name it as module:attribute, or set BACKLINE_APP",
             fix="the same command with --app app:app, for `app = App()` in app.py",
-            code=Exit.USAGE,
+            code=ExitCode.USAGE,
         )
     name, colon, attribute = target.partition(":")
     if name.endswith(".py"):
@@ -28,4 +28,4 @@ def load_app(given: str | None) -> App:
     try:
         return load(target)
     except CannotLoad as error:
-        raise Failure(str(error), code=Exit.APP) from None
+        raise Failure(str(error), code=ExitCode.APP) from None

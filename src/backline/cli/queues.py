@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from backline.cli.common import Exit, Failure
+from backline.cli.common import ExitCode, Failure
 from backline.cli.options import json_option
 from backline.cli.session import Session, with_store
 from backline.cli.text import note, say, say_json, say_table
@@ -98,7 +98,7 @@ def require_known(stats: Sequence[QueueStats], names: Sequence[str], *, fix: str
             raise Failure(
                 f"there is no queue {name!r}{guess}",
                 fix=fix or "backline queues",
-                code=Exit.NOT_DONE,
+                code=ExitCode.NOT_DONE,
             )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from backline.cli.change import Change, Which, bulk_options, change
-from backline.cli.common import Exit
+from backline.cli.common import ExitCode
 from backline.cli.options import chosen, filter_options, state_option
 from backline.cli.queues import require_known
 from backline.cli.session import Session, with_store
@@ -62,7 +62,7 @@ async def redrive(
         raise click.UsageError("give queues or --all, not both")
     if names:
         require_known(await session.store.stats(), names)
-    code: int = Exit.OK
+    code: int = ExitCode.OK
     for name in names or (None,):
         where = Filter(queue=name, task=task, tag=tag, states=frozenset({State.DEAD}))
         which = Which(ids=(), where=where, wanted=None, **options)

@@ -6,7 +6,7 @@ import signal
 import click
 
 from backline.app import App
-from backline.cli.common import Exit, Failure
+from backline.cli.common import ExitCode, Failure
 from backline.cli.loading import APP_HELP, load_app
 from backline.cli.options import json_option
 from backline.cli.session import refuse_memory
@@ -47,7 +47,7 @@ def relay(
         say_json({"relayed": moved, "set_aside": failed})
     elif once:
         say(f"{plural(moved or 0, 'row')} relayed, {failed:,} set aside")
-    return Exit.NOT_DONE if failed else Exit.OK
+    return ExitCode.NOT_DONE if failed else ExitCode.OK
 
 
 async def _once(app: App) -> int:

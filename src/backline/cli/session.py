@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from backline.app.app import DEFAULT_URL
-from backline.cli.common import Exit, Failure, surroundings
+from backline.cli.common import ExitCode, Failure, surroundings
 from backline.cli.loading import load_app
 from backline.clock import Clock
 from backline.job import Micros
@@ -81,7 +81,7 @@ def store_of(url: str | None, target: str | None, *, create: bool = False) -> St
         raise Failure(
             f"there is no store at {url}: no such file",
             fix=f"backline migrate --store {url} (to make it), or name another with --store",
-            code=Exit.STORE,
+            code=ExitCode.STORE,
         )
     return store
 
@@ -92,7 +92,7 @@ def refuse_memory(url: str) -> None:
         raise Failure(
             "memory:// keeps jobs inside one process: this command would see none of them",
             fix=f"--store {DEFAULT_URL}",
-            code=Exit.STORE,
+            code=ExitCode.STORE,
         )
 
 

@@ -11,17 +11,17 @@ from backline.clock import Clock
 from backline.job import SECOND, Lane, Micros, WorkerName
 from backline.supervisor.messages import ChildSettings
 from backline.supervisor.processes import Child, Processes
-from backline.supervisor.restart import History, after_death
+from backline.supervisor.recovery import CELL
+from backline.supervisor.restart import RestartHistory, after_death
 from backline.supervisor.rundir import Folder
 from backline.supervisor.settings import SupervisorSettings
-from backline.supervisor.undertaker import CELL
 
 log = logging.getLogger(__name__)
 
 _HOST_LENGTH: Final = 60
 
 
-class Recruiter:
+class Spawner:
     """Starts worker processes: each with a name of its own and a board in our folder."""
 
     def __init__(
@@ -56,21 +56,19 @@ class Recruiter:
         return f"{host()}{joint}{self._clock.rng.getrandbits(48):012x}"
 
 
-class Place:
+class WorkerSlot:
     """A place for one worker: when its worker ends, another is started.
 
     `started` is called with each worker as it starts.
     """
 
-    def __init__(
-        self, recruiter: Recruiter, clock: Clock, started: Callable[[Child], None]
-    ) -> None:
+    def __init__(self, spawner: Spawner, clock: Clock, started: Callable[[Child], None]) -> None:
         self.child: Child | None = None
         self.restarted: Final = asyncio.Event()
         """Set at each start of a worker."""
-        self.history = History()
+        self.history = RestartHistory()
         self._hurry = asyncio.Event()
-        self._recruiter = recruiter
+        self._spawner = spawner
         self._clock = clock
         self._started = started
 
@@ -93,7 +91,7 @@ class Place:
 
     async def _one_life(self) -> Micros:
         try:
-            child = self.child = self._recruiter.start(Lane.MAIN)
+            child = self.child = self._spawner.start(Lane.MAIN)
         except OSError as error:
             log.warning("cannot start a worker: %s", error)
             return self._died(lived=0, finished=0)
@@ -121,15 +119,15 @@ class Cells:
 
     def __init__(
         self,
-        recruiter: Recruiter,
+        spawner: Spawner,
         clock: Clock,
         *,
         limit: int,
         idle: Micros,
         started: Callable[[Child], None],
     ) -> None:
-        self.history = History()
-        self._recruiter = recruiter
+        self.history = RestartHistory()
+        self._spawner = spawner
         self._clock = clock
         self._limit = limit
         self._idle = idle
@@ -169,7 +167,7 @@ class Cells:
 
     def _start(self) -> bool:
         try:
-            cell = self._recruiter.start(Lane.CELL)
+            cell = self._spawner.start(Lane.CELL)
         except OSError as error:
             log.warning("cannot start a cell: %s", error)
             self._died(lived=0, good=False)

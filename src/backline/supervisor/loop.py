@@ -24,7 +24,8 @@ from backline.duty import Duty
 from backline.errors import ConfigError, SchemaMismatch, StoreRefused
 from backline.job import SECOND, Micros
 from backline.store import Store
-from backline.supervisor.crew import Cells, Place, Recruiter
+from backline.supervisor.crew import Cells, Spawner, WorkerSlot
+from backline.supervisor.enforcer import LOOK, Enforcer
 from backline.supervisor.messages import Hello
 from backline.supervisor.notify import notify, watchdog_interval
 from backline.supervisor.processes import CHILD, Child, Processes
@@ -38,7 +39,6 @@ from backline.supervisor.settings import (
     default_run_dir,
 )
 from backline.supervisor.upkeep import Upkeep, open_patiently, supervisor_name
-from backline.supervisor.warden import LOOK, Warden
 
 log = logging.getLogger("backline.supervisor")
 
@@ -78,7 +78,7 @@ class Supervisor:
         self._announced = announce
         self._name = supervisor_name(clock)
         self._run_dir = settings.run_dir or default_run_dir()
-        self._warden = Warden(settings, clock)
+        self._enforcer = Enforcer(settings, clock)
         self._stopping = asyncio.Event()
         self._quitting = asyncio.Event()
         self._first_word: asyncio.Future[Hello | None] | None = None
@@ -106,12 +106,12 @@ class Supervisor:
 
     def _staff(self, folder: Folder) -> None:
         settings, clock = self._settings, self._clock
-        recruiter = Recruiter(settings, self._processes, folder, clock)
+        spawner = Spawner(settings, self._processes, folder, clock)
         self._places = [
-            Place(recruiter, clock, self._watch_over) for _ in range(settings.processes)
+            WorkerSlot(spawner, clock, self._watch_over) for _ in range(settings.processes)
         ]
         self._cells = Cells(
-            recruiter,
+            spawner,
             clock,
             limit=settings.cells,
             idle=settings.cell_idle,
@@ -233,7 +233,7 @@ class Supervisor:
     # Duties.
 
     async def _look(self) -> Micros:
-        self._warden.look(self._processes.all)
+        self._enforcer.look(self._processes.all)
         return LOOK
 
     async def _announce(self) -> None:
@@ -266,7 +266,7 @@ class Supervisor:
     # The end.
 
     async def _end_workers(self) -> None:
-        """Ask every worker to end, and wait until the last one has. The warden sees to it."""
+        """Ask every worker to end, and wait until the last one has. The enforcer sees to it."""
         for task in self._keeping:
             task.cancel()
         self._cells.close()

@@ -35,7 +35,7 @@ from backline.supervisor.messages import (
     read_from_worker,
     send_now,
 )
-from backline.supervisor.settlement import Death, Exit
+from backline.supervisor.settlement import Death, ProcessExit
 from backline.worker.board import Board, Token
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Child:
         """What it said of itself: until then it is still importing the app."""
         self.spoke: Final = asyncio.Event()
         """It said hello, or it ended without."""
-        self.ended: Final[asyncio.Future[Exit]] = loop.create_future()
+        self.ended: Final[asyncio.Future[ProcessExit]] = loop.create_future()
         self.failure: str | None = None
         """Why it cannot start, in its own words."""
         self.finished = 0
@@ -153,7 +153,7 @@ class Child:
             for pid in linux.processes_with(f"{MARK}={self.name}"):
                 linux.kill(pid)
 
-    def bury(self, how: Exit) -> None:
+    def bury(self, how: ProcessExit) -> None:
         """It is reaped: tell those who wait for it."""
         self.ended.set_result(how)
         self.spoke.set()
@@ -289,7 +289,7 @@ class Processes:
         self._timer = asyncio.get_running_loop().call_later(_REAP_AGAIN, self._reap_again)
 
 
-def _how(status: int, peak_kib: int) -> Exit:
+def _how(status: int, peak_kib: int) -> ProcessExit:
     if os.WIFSIGNALED(status):
-        return Exit(signal=os.WTERMSIG(status), peak_kib=peak_kib)
-    return Exit(code=os.WEXITSTATUS(status), peak_kib=peak_kib)
+        return ProcessExit(signal=os.WTERMSIG(status), peak_kib=peak_kib)
+    return ProcessExit(code=os.WEXITSTATUS(status), peak_kib=peak_kib)

@@ -11,7 +11,7 @@ UNHEALTHY: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class RestartHistory:
     """How the workers of one place ended.
 
     A death is barren if the worker had not finished a job, and had not lived for a minute.
@@ -32,8 +32,8 @@ class History:
 
 
 def after_death(
-    history: History, *, at: Micros, lived: Micros, finished: int
-) -> tuple[History, Micros]:
+    history: RestartHistory, *, at: Micros, lived: Micros, finished: int
+) -> tuple[RestartHistory, Micros]:
     """The history with one more death, and how long to wait before the next start.
 
     The first restart is at once; from the second barren death in a row on it waits 1 s,
@@ -41,10 +41,10 @@ def after_death(
     """
     restarts = history.restarts + 1
     if finished > 0 or lived >= MINUTE:
-        return History(restarts=restarts), 0
+        return RestartHistory(restarts=restarts), 0
     row = history.row + 1
     barren = history.barren
     if history.healthy:  # else it stays unhealthy until a good worker
         barren = (*barren, at)[-UNHEALTHY:]
     wait = 0 if row == 1 else min(LONGEST_WAIT, SECOND << min(row - 2, 8))
-    return History(barren, row, restarts), wait
+    return RestartHistory(barren, row, restarts), wait

@@ -16,7 +16,7 @@ _MEBIBYTE_IN_KIB: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Exit:
+class ProcessExit:
     """How a process ended, as the kernel tells."""
 
     code: int | None = None
@@ -46,7 +46,7 @@ class Exit:
 class Death:
     """A worker's end, and whose doing it was."""
 
-    exit: Exit
+    exit: ProcessExit
     ours: bool = False
     """The supervisor killed it: no job but those named below is to blame."""
     timed_out: frozenset[Token] = frozenset()

@@ -18,14 +18,14 @@ from backline.job import SECOND, Lane, Micros, WorkerName
 from backline.reaper import Reaper
 from backline.store import Hint, Store, WorkerReport
 from backline.stores import open_store
-from backline.supervisor.crew import Cells, Place, host
+from backline.supervisor.crew import Cells, WorkerSlot, host
 from backline.supervisor.messages import Hello, Wake
 from backline.supervisor.processes import Child
+from backline.supervisor.recovery import Recovery
 from backline.supervisor.rundir import abandoned
 from backline.supervisor.settings import SupervisorSettings
-from backline.supervisor.undertaker import Undertaker
 from backline.worker.board import Phase
-from backline.worker.keeper import Keeper
+from backline.worker.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -47,30 +47,30 @@ class Upkeep:
         self.hello: Final = hello
         self._settings = settings
         self._clock = clock
-        self._keeper = Keeper(store, clock, settings.lease)
+        self._heartbeat = Heartbeat(store, clock, settings.lease)
         self._reaper = Reaper(store, clock, name, settings.lease)
-        self._undertaker = Undertaker(store, clock, name, settings.lease)
+        self._recovery = Recovery(store, clock, name, settings.lease)
         self._reported: dict[WorkerName, WorkerReport] = {}
         self._hint = asyncio.Event()
 
     def keep(self, child: Child) -> None:
         """Keep the leases of a worker that said hello."""
         if child.alive and child.board is not None:
-            self._keeper.add(child.board, lambda: _wake(child))
+            self._heartbeat.add(child.board, lambda: _wake(child))
 
     async def settle(self, child: Child) -> None:
         """Settle what a worker left that has ended."""
-        self._keeper.remove(child.name)
-        await self._undertaker.settle(child.name, Path(child.settings.board), child.death)
+        self._heartbeat.remove(child.name)
+        await self._recovery.settle(child.name, Path(child.settings.board), child.death)
         await self._withdraw(child)
         child.close()
 
-    def duties(self, run_dir: Path, places: Sequence[Place], cells: Cells) -> list[Duty]:
+    def duties(self, run_dir: Path, places: Sequence[WorkerSlot], cells: Cells) -> list[Duty]:
         """What is done round after round, besides keeping and reaping."""
 
         async def adopt() -> Micros:
             for folder in abandoned(run_dir, self.hello.url):
-                await self._undertaker.adopt(folder)
+                await self._recovery.adopt(folder)
             return _ADOPT
 
         async def report() -> Micros:
@@ -98,7 +98,7 @@ class Upkeep:
         """Keep and reap, and hear of new work, while inside."""
         async with self.store.watch([Hint.WORK], self._hint.set):
             tasks = [
-                asyncio.create_task(self._keeper.run(), name="keeper"),
+                asyncio.create_task(self._heartbeat.run(), name="heartbeat"),
                 asyncio.create_task(self._reaper.run(), name="reaper"),
             ]
             try:
@@ -120,7 +120,7 @@ class Upkeep:
             with contextlib.suppress(StoreError):  # then it is forgotten a little later
                 await self.store.report([report], 0)
 
-    def _reports(self, places: Sequence[Place], cells: Cells) -> list[WorkerReport]:
+    def _reports(self, places: Sequence[WorkerSlot], cells: Cells) -> list[WorkerReport]:
         workers = [(place.child, place.history) for place in places]
         everybody = [*workers, *((cell, cells.history) for cell in cells)]
         return [
@@ -145,7 +145,7 @@ class Upkeep:
             version=__version__,
             running=sum(entry.phase is Phase.STARTED for entry in entries),
             restarts=0 if child.settings.lane is Lane.CELL else restarts,
-            healthy=healthy and self._keeper.healthy,
+            healthy=healthy and self._heartbeat.healthy,
         )
 
 

@@ -1,7 +1,7 @@
 """Tasks: functions with a name and a policy, and the jobs they make."""
 
 from backline.task.dialects import unknown_option
-from backline.task.handle import Desk, Job
+from backline.task.handle import Job, JobClient
 from backline.task.options import (
     Executor,
     Options,
@@ -19,9 +19,9 @@ __all__ = [
     "AnyTask",
     "AsyncTask",
     "Completion",
-    "Desk",
     "Executor",
     "Job",
+    "JobClient",
     "Options",
     "Producer",
     "Registry",

@@ -14,7 +14,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Desk(Protocol):
+class JobClient(Protocol):
     """What a handle asks of the app it came from. The coroutines run on any loop."""
 
     async def fetch(self, job_id: JobId) -> JobRecord | None:
@@ -49,13 +49,13 @@ class Job(Generic[R]):
     store; before the first of them they are those of a job that was just enqueued.
     """
 
-    __slots__ = ("_desk", "_task", "accepted", "added", "id", "record")
+    __slots__ = ("_client", "_task", "accepted", "added", "id", "record")
 
     def __init__(
         self,
         job_id: JobId,
         task: str,
-        desk: Desk,
+        client: JobClient,
         *,
         accepted: bool = True,
         added: bool = True,
@@ -68,12 +68,12 @@ class Job(Generic[R]):
         """False: nothing was added, because the unique key was taken or the queue was full."""
         self.record: JobRecord | None = None
         """The job as it was last seen."""
-        self._desk = desk
+        self._client = client
         self._task = task
 
     async def arefresh(self) -> JobRecord:
         """Look at the job again. Raises JobNotFound."""
-        record = await self._desk.fetch(self.id)
+        record = await self._client.fetch(self.id)
         if record is None:
             raise JobNotFound(self.id)
         self.record = record
@@ -81,7 +81,7 @@ class Job(Generic[R]):
 
     def refresh(self) -> JobRecord:
         """Look at the job again. Raises JobNotFound."""
-        return self._desk.wait(self.arefresh, "arefresh")
+        return self._client.wait(self.arefresh, "arefresh")
 
     async def astatus(self) -> State:
         """The job's state now. Raises JobNotFound."""
@@ -89,7 +89,7 @@ class Job(Generic[R]):
 
     def status(self) -> State:
         """The job's state now. Raises JobNotFound."""
-        return self._desk.wait(self.astatus, "astatus")
+        return self._client.wait(self.astatus, "astatus")
 
     async def aresult(self, timeout: Duration | None = None) -> R:
         """Wait until the job has succeeded, and return what its task returned.
@@ -100,7 +100,7 @@ class Job(Generic[R]):
         for a timeout that is no duration.
         """
         patience = None if timeout is None else _seconds(timeout)
-        self.record = record = await self._desk.ended(self.id, patience)
+        self.record = record = await self._client.ended(self.id, patience)
         match record.state:
             case State.DEAD:
                 raise _failed(record)
@@ -109,7 +109,7 @@ class Job(Generic[R]):
             case State.EXPIRED:
                 raise JobExpired(self.id)
             case _:
-                value: R = self._desk.decode(record)
+                value: R = self._client.decode(record)
                 return value
 
     def result(self, timeout: Duration | None = None) -> R:
@@ -120,29 +120,29 @@ class Job(Generic[R]):
         InvalidResult if what it returned does not fit the task's annotation, and ConfigError
         for a timeout that is no duration.
         """
-        return self._desk.wait(lambda: self.aresult(timeout), "aresult")
+        return self._client.wait(lambda: self.aresult(timeout), "aresult")
 
     async def acancel(self) -> Cancelling:
         """Cancel the job: at once before it starts, else by a request to its worker."""
-        return await self._desk.cancel(self.id)
+        return await self._client.cancel(self.id)
 
     def cancel(self) -> Cancelling:
         """Cancel the job: at once before it starts, else by a request to its worker."""
-        return self._desk.wait(self.acancel, "acancel")
+        return self._client.wait(self.acancel, "acancel")
 
     async def aretry(self) -> bool:
         """Run a dead, cancelled or expired job again, its failures forgotten.
 
         True: this call did it. False: it was in another state.
         """
-        return await self._desk.redrive(self.id)
+        return await self._client.redrive(self.id)
 
     def retry(self) -> bool:
         """Run a dead, cancelled or expired job again, its failures forgotten.
 
         True: this call did it. False: it was in another state.
         """
-        return self._desk.wait(self.aretry, "aretry")
+        return self._client.wait(self.aretry, "aretry")
 
     @property
     def task(self) -> str:
@@ -154,7 +154,7 @@ class Job(Generic[R]):
         """What the task returned, if the job was last seen succeeded; else None."""
         if self.record is None or self.record.state is not State.SUCCEEDED:
             return None
-        value: R = self._desk.decode(self.record)
+        value: R = self._client.decode(self.record)
         return value
 
     @property

@@ -1,10 +1,10 @@
-"""The process that runs jobs: `loop` leases and records, `runners` run, `watchman` watches."""
+"""The process that runs jobs: `loop` leases and records, `runners` run, `monitor` watches."""
 
 from backline.worker.board import Board
 from backline.worker.embedded import EmbeddedWorker
 from backline.worker.execute import Middleware
 from backline.worker.loop import Lifespan, Observer, Worker
-from backline.worker.run import Run, Stop
+from backline.worker.run import Run, StopReason
 from backline.worker.settings import WorkerSettings
 
 __all__ = [
@@ -14,7 +14,7 @@ __all__ = [
     "Middleware",
     "Observer",
     "Run",
-    "Stop",
+    "StopReason",
     "Worker",
     "WorkerSettings",
 ]

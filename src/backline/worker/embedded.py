@@ -22,7 +22,7 @@ from backline.errors import StoreError
 from backline.job import SECOND
 from backline.reaper import Reaper
 from backline.store import Store
-from backline.worker.keeper import Keeper
+from backline.worker.heartbeat import Heartbeat
 from backline.worker.loop import Worker
 
 log = logging.getLogger("backline.worker")
@@ -54,7 +54,7 @@ class EmbeddedWorker:
         self._loop = asyncio.get_running_loop()
         if self._second_store is None:
             duties = self._duties(self._store, self.worker.wake)
-            self._guard = asyncio.create_task(_together(duties), name="backline keeper")
+            self._guard = asyncio.create_task(_together(duties), name="backline heartbeat")
         else:
             self._thread = _GuardThread(self._second_store, self._duties_for, self._clock)
         self._working = asyncio.create_task(self.worker.run(), name="backline worker")
@@ -109,10 +109,10 @@ class EmbeddedWorker:
 
     def _duties(self, store: Store, wake: Callable[[], None]) -> list[Errand]:
         settings = self.worker.settings
-        keeper = Keeper(store, self._clock, settings.lease)
-        keeper.add(self.worker.board, wake)
+        heartbeat = Heartbeat(store, self._clock, settings.lease)
+        heartbeat.add(self.worker.board, wake)
         reaper = Reaper(store, self._clock, f"{settings.name}-reaper", settings.lease)
-        return [keeper.run, reaper.run]
+        return [heartbeat.run, reaper.run]
 
 
 class _GuardThread:
@@ -129,7 +129,7 @@ class _GuardThread:
         self._clock = clock
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
-        self._thread: threading.Thread = clock.thread("backline-keeper", self._serve)
+        self._thread: threading.Thread = clock.thread("backline-heartbeat", self._serve)
 
     def end(self) -> None:
         """End the duties and wait for the thread."""

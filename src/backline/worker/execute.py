@@ -12,7 +12,7 @@ from backline.context import JobContext
 from backline.job import Ack, AttemptError, Charge
 from backline.policy import Cancelled, Failed, Outcome, Released, Snoozed, Succeeded
 from backline.states import State
-from backline.worker.run import Run, Stop
+from backline.worker.run import Run, StopReason
 
 log = logging.getLogger("backline.worker")
 
@@ -58,7 +58,7 @@ def _explain(run: Run, error: BaseException) -> Outcome:
             return _signalled(run, error)
         case errors.InvalidArguments() | errors.PayloadTooLarge() | errors.InvalidResult():
             return Failed(describe(run, error), fatal=True)
-        case _ if run.stop is Stop.TIMEOUT:
+        case _ if run.stop is StopReason.TIMEOUT:
             return Failed(_timed_out(run))
         case _:
             return Failed(describe(run, error), fatal=not run.task.retry.allows(error))
@@ -90,14 +90,14 @@ def raised(run: Run, error: BaseException, rng: random.Random) -> Ack:
     return ack
 
 
-def stopped(run: Run, reason: Stop) -> Outcome:
+def stopped(run: Run, reason: StopReason) -> Outcome:
     """What a run that was stopped comes to."""
     match reason:
-        case Stop.TIMEOUT:
+        case StopReason.TIMEOUT:
             return Failed(_timed_out(run))
-        case Stop.CANCEL:
+        case StopReason.CANCEL:
             return Cancelled()
-        case Stop.LOST | Stop.SHUTDOWN:
+        case StopReason.LOST | StopReason.SHUTDOWN:
             # After a lost lease the fence refuses this; if the lease turns out to be ours
             # still (the store was away), the job is free again at once.
             return Released()

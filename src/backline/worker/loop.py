@@ -21,12 +21,12 @@ from backline.store import Demand, Exchange, Hint, Store
 from backline.task import Executor, Registry
 from backline.worker.board import Board
 from backline.worker.execute import Middleware, stopped
+from backline.worker.monitor import RunMonitor
 from backline.worker.prefetch import Pace, shares
 from backline.worker.progress import ProgressSender
-from backline.worker.run import Run, Stop
-from backline.worker.runners import House, LoopRunners, ThreadRunners
+from backline.worker.run import Run, StopReason
+from backline.worker.runners import LoopRunners, RunnerSetup, ThreadRunners
 from backline.worker.settings import WorkerSettings
-from backline.worker.watchman import Watchman
 
 log = logging.getLogger("backline.worker")
 
@@ -48,7 +48,7 @@ _PROBE: Final[Micros] = 20_000
 class Worker:
     """Runs the jobs of some queues in this process until it is told to stop.
 
-    The heartbeats are not its business: a `Keeper` outside of the user's code renews the
+    The heartbeats are not its business: a `Heartbeat` outside of the user's code renews the
     leases and answers on the board. Everything but `run` may be called only on its loop.
     """
 
@@ -77,7 +77,7 @@ class Worker:
         self._bell = asyncio.Event()
         self._pace = Pace(settings.concurrency, settings.max_prefetch)
         self._progress = ProgressSender(store)
-        self._watchman = Watchman(
+        self._monitor = RunMonitor(
             clock, board, lease=settings.lease, refusal=settings.refusal, give_up=self._give_up
         )
         self._outcomes: list[Run] = []
@@ -105,7 +105,7 @@ class Worker:
     @property
     def runs(self) -> tuple[Run, ...]:
         """What runs here now."""
-        return self._watchman.runs
+        return self._monitor.runs
 
     @property
     def worn_out(self) -> bool:
@@ -116,7 +116,7 @@ class Worker:
         """Lease nothing more; finish what runs, within the grace. Repeated: nothing."""
         if self._stop_by is None:
             self._stop_by = self._clock.tick() + self.settings.grace
-            self._watchman.close()
+            self._monitor.close()
             grace = self.settings.grace / SECOND
             asyncio.get_running_loop().call_later(grace, self._stop_runs)
             self._bell.set()
@@ -124,12 +124,12 @@ class Worker:
     def quit(self) -> None:
         """Stop what runs now and give it back."""
         self._stop_by = self._clock.tick()
-        self._watchman.close()
+        self._monitor.close()
         self._stop_runs()
 
     def wake(self) -> None:
         """The board may have replies, or the store work."""
-        self._watchman.look()
+        self._monitor.look()
         self._hint()
 
     async def run(self) -> None:
@@ -142,16 +142,16 @@ class Worker:
                 await stack.enter_async_context(self._lifespan())
             await stack.enter_async_context(self._progress)
             await stack.enter_async_context(self._runners())
-            stack.enter_context(self._watchman)
+            stack.enter_context(self._monitor)
             await stack.enter_async_context(self._store.watch([Hint.WORK], self._hint))
             await self._work()
 
     @asynccontextmanager
     async def _runners(self) -> AsyncIterator[None]:
         threads = self._clock.executor("backline-job", self.settings.concurrency)
-        house = House(self._clock, self.board, self._watchman.admit, self._finished, threads)
-        self._coroutines = LoopRunners(house, self.settings.concurrency, self._middleware)
-        self._functions = ThreadRunners(house)
+        setup = RunnerSetup(self._clock, self.board, self._monitor.admit, self._finished, threads)
+        self._coroutines = LoopRunners(setup, self.settings.concurrency, self._middleware)
+        self._functions = ThreadRunners(setup)
         try:
             yield
         finally:
@@ -266,7 +266,7 @@ class Worker:
         if self.stopping or not (self._unasked or self._filled or idle):
             return {}
         waiting = self._coroutines.waiting() + self._functions.waiting()
-        wanted = self.settings.concurrency + self._pace.ahead() - waiting - self._watchman.running
+        wanted = self.settings.concurrency + self._pace.ahead() - waiting - self._monitor.running
         room = min(wanted, self.board.slots - self._held)
         if room <= 0:
             return {}
@@ -333,7 +333,7 @@ class Worker:
         if run.ack is not None:
             return
         run.end(ack)
-        self._watchman.ended(run)
+        self._monitor.ended(run)
         self._busy += run.busy
         if ack.state is State.SUCCEEDED:
             self.board.finish(run.slot, None if ack.result is None else bytes(ack.result))
@@ -383,5 +383,5 @@ class Worker:
 
     def _stop_runs(self) -> None:
         """The grace is over."""
-        self._watchman.stop_all(Stop.SHUTDOWN)
+        self._monitor.stop_all(StopReason.SHUTDOWN)
         self._bell.set()

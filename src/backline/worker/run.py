@@ -13,7 +13,7 @@ from backline.job import Ack, LeasedJob, Micros, Progress
 from backline.task import AnyTask
 
 
-class Stop(Enum):
+class StopReason(Enum):
     """Why a run was told to stop."""
 
     TIMEOUT = auto()
@@ -44,7 +44,7 @@ class Run(msgspec.Struct, eq=False, gc=False):
     busy: Micros = 0
     """How long it ran."""
     deadline: Micros = 0
-    stop: Stop | None = None
+    stop: StopReason | None = None
     stopped_at: Micros = 0
     runner: LoopTask[None] | None = None
     """The asyncio Task it is on, while it may be cancelled there."""
@@ -81,7 +81,7 @@ class Run(msgspec.Struct, eq=False, gc=False):
         self.ack = ack
         self.runner = self.seen = None
 
-    def tell(self, reason: Stop, now: Micros) -> None:
+    def tell(self, reason: StopReason, now: Micros) -> None:
         """Ask the run to stop: cancels a coroutine, raises the flag that threads look at."""
         if self.stop is not None:
             return

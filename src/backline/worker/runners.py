@@ -34,7 +34,7 @@ TURN: Final[Micros] = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class RunnerSetup:
     """What both pools work with."""
 
     clock: Clock
@@ -52,15 +52,15 @@ class LoopRunners:
     job sees traces of another.
     """
 
-    def __init__(self, house: House, size: int, middleware: Sequence[Middleware]) -> None:
+    def __init__(self, setup: RunnerSetup, size: int, middleware: Sequence[Middleware]) -> None:
         self._size = size
-        self._tick = house.clock.tick
-        self._rng = house.clock.rng
-        self._board = house.board
-        self._admit = house.admit
-        self._finished = house.finished
+        self._tick = setup.clock.tick
+        self._rng = setup.clock.rng
+        self._board = setup.board
+        self._admit = setup.admit
+        self._finished = setup.finished
         self._middleware = middleware
-        self._threads = house.threads
+        self._threads = setup.threads
         self._line: deque[Run] = deque()
         self._runners: set[asyncio.Task[None]] = set()
         self._context: Context = copy_context()
@@ -178,13 +178,13 @@ class ThreadRunners:
     loop, which is woken once for all outcomes it has not seen yet.
     """
 
-    def __init__(self, house: House) -> None:
-        self._tick = house.clock.tick
-        self._rng = house.clock.rng
-        self._board = house.board
-        self._admit = house.admit
-        self._finished = house.finished
-        self._threads = house.threads
+    def __init__(self, setup: RunnerSetup) -> None:
+        self._tick = setup.clock.tick
+        self._rng = setup.clock.rng
+        self._board = setup.board
+        self._admit = setup.admit
+        self._finished = setup.finished
+        self._threads = setup.threads
         self._loop = asyncio.get_running_loop()
         self._line: deque[Run] = deque()
         self._done: deque[tuple[Run, Ack]] = deque()

@@ -8,7 +8,7 @@ import msgspec
 from backline.job import Enqueued, JobId, JobRequest, Micros, OnConflict, Terms
 from backline.states import QUEUED, State
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.transaction import Place, Transaction, dumps, seqs_of
+from backline.stores.sqlite.transaction import JobPlace, Transaction, dumps, seqs_of
 
 _KEYS: Final = statement("keys")
 _KEYS_OF: Final = statement("keys_of")
@@ -77,7 +77,7 @@ def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
     names = [job.unique_key for job in jobs if job.unique_key is not None]
     rows = _read(tx, names)
     placed = Placed({}, set(), [])
-    replaced: list[Place] = []
+    replaced: list[JobPlace] = []
     for job in jobs:
         assert job.unique_key is not None
         row = rows.get(job.unique_key)
@@ -91,7 +91,7 @@ def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
             if row.state is State.RUNNING:
                 predecessor = row.seq
             elif row.state in QUEUED:
-                replaced.append(Place(row.seq, row.queue, row.lane, row.state, keyed=True))
+                replaced.append(JobPlace(row.seq, row.queue, row.lane, row.state, keyed=True))
         if predecessor:
             placed.waiting.add(job.id)
         until = tx.now + job.unique_for
@@ -107,7 +107,7 @@ def take(tx: Transaction, taking: Sequence[Taking]) -> None:
         tx.db.run(_TAKE, {"keys": dumps(taking)})
 
 
-def end(tx: Transaction, places: Collection[Place], state: State) -> None:
+def end(tx: Transaction, places: Collection[JobPlace], state: State) -> None:
     """End jobs that are not running, their keys aside."""
     params = {"seqs": seqs_of(places), "state": state, "now": tx.now, "keep": Terms().keep}
     tx.db.run(_END, params)
@@ -129,14 +129,14 @@ def ended(tx: Transaction, seqs: Sequence[int]) -> None:
             _admit(tx, key)
 
 
-def orphan(tx: Transaction, places: Sequence[Place]) -> None:
+def orphan(tx: Transaction, places: Sequence[JobPlace]) -> None:
     """These jobs are about to be purged: their keys last until their time only."""
     keyed = [place for place in places if place.keyed]
     if keyed:
         tx.db.run(_ORPHAN, {"seqs": seqs_of(keyed)})
 
 
-def take_back(tx: Transaction, places: Sequence[Place]) -> None:
+def take_back(tx: Transaction, places: Sequence[JobPlace]) -> None:
     """These jobs live again: each holds its key if nobody else does."""
     seqs = [place.seq for place in places if place.keyed]
     if not seqs:

@@ -11,7 +11,7 @@ from backline.store import Cancelling
 from backline.stores.sqlite import keys, rows
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import (
-    Place,
+    JobPlace,
     Transaction,
     dumps,
     rate_since,
@@ -140,13 +140,13 @@ def purge(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
     return _first_time(places, over)
 
 
-def _end(tx: Transaction, places: Sequence[Place], state: State) -> None:
+def _end(tx: Transaction, places: Sequence[JobPlace], state: State) -> None:
     if places:
         keys.end(tx, places, state)
         keys.ended(tx, [place.seq for place in places if place.keyed])
 
 
-def _purge(tx: Transaction, places: Sequence[Place]) -> None:
+def _purge(tx: Transaction, places: Sequence[JobPlace]) -> None:
     if not places:
         return
     keys.orphan(tx, places)
@@ -158,12 +158,12 @@ def _purge(tx: Transaction, places: Sequence[Place]) -> None:
         tx.count(place.queue, "purged", place.lane, 1)
 
 
-def _once(places: Sequence[Place], fits: Callable[[Place], bool]) -> list[Place]:
+def _once(places: Sequence[JobPlace], fits: Callable[[JobPlace], bool]) -> list[JobPlace]:
     """The jobs that fit, each once however often it was named."""
     return list({place.seq: place for place in places if place.seq and fits(place)}.values())
 
 
-def _first_time(places: Sequence[Place], moved: Sequence[Place]) -> list[bool]:
+def _first_time(places: Sequence[JobPlace], moved: Sequence[JobPlace]) -> list[bool]:
     """For each job that was named: whether it was moved, and is named for the first time."""
     left = {place.seq for place in moved}
     answers: list[bool] = []

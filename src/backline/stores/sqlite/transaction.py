@@ -26,7 +26,7 @@ def dumps(value: Any) -> str:
     return _encode(value).decode()
 
 
-class Place(msgspec.Struct, array_like=True, gc=False):
+class JobPlace(msgspec.Struct, array_like=True, gc=False):
     """Where a job is: what its next move needs to know."""
 
     seq: int
@@ -48,7 +48,7 @@ class QueueRow(msgspec.Struct, array_like=True, gc=False):
     """0 if it is not limited."""
 
 
-_places: Final = msgspec.json.Decoder(list[Place])
+_places: Final = msgspec.json.Decoder(list[JobPlace])
 _queue_rows: Final = msgspec.json.Decoder(list[QueueRow])
 
 
@@ -66,7 +66,7 @@ class Transaction:
         self._moves: Counter[tuple[int, str, str]] = Counter()
         self._ended: Counter[int] = Counter()
 
-    def places(self, sql: str, **params: str | int) -> list[Place]:
+    def places(self, sql: str, **params: str | int) -> list[JobPlace]:
         """The places that a statement answers."""
         return _places.decode(self.db.value(sql, params))
 
@@ -103,7 +103,7 @@ class Transaction:
         if target is State.READY or target is State.SCHEDULED:
             self.hints.add(Hint.WORK)
 
-    def moved_all(self, places: Iterable[Place], target: State) -> None:
+    def moved_all(self, places: Iterable[JobPlace], target: State) -> None:
         """These jobs moved."""
         counts = Counter((place.queue, place.lane, place.state) for place in places)
         for (queue, lane, source), n in counts.items():
@@ -121,7 +121,7 @@ class Transaction:
         self._ended.clear()
 
 
-def seqs_of(places: Iterable[Place]) -> str:
+def seqs_of(places: Iterable[JobPlace]) -> str:
     """The rows of those jobs, as a parameter."""
     return dumps([place.seq for place in places])
 

@@ -10,8 +10,8 @@ from backline.clock import Clock
 from backline.job import SECOND, Lane, Micros, WorkerName
 from backline.reaper import Reaper
 from backline.store import Store
-from backline.supervisor.settlement import Death, Exit
-from backline.supervisor.undertaker import Undertaker
+from backline.supervisor.recovery import Recovery
+from backline.supervisor.settlement import Death, ProcessExit
 from backline.task import Registry
 from backline.testing.clock import VirtualClock
 from backline.testing.flaky import FlakyStore, StoreFaults
@@ -20,11 +20,11 @@ from backline.testing.process import Process
 from backline.testing.simulation.history import History, What
 from backline.testing.simulation.plan import QUEUES
 from backline.worker.board import Board
-from backline.worker.keeper import Keeper
+from backline.worker.heartbeat import Heartbeat
 from backline.worker.loop import Worker
 from backline.worker.settings import WorkerSettings
 
-KILLED: Final = Death(Exit(signal=9))
+KILLED: Final = Death(ProcessExit(signal=9))
 CONCURRENCY: Final = 3
 PREFETCH: Final = 8
 GRACE: Final[Micros] = 2 * SECOND
@@ -98,13 +98,13 @@ class Seat:
         self.life: Life | None = None
         self._host = host
 
-    async def keep(self, keeper: Keeper, undertaker: Undertaker) -> None:
+    async def keep(self, heartbeat: Heartbeat, recovery: Recovery) -> None:
         """What a supervisor does for one worker, for ever."""
         while True:
-            self.life = life = self._start(keeper)
+            self.life = life = self._start(heartbeat)
             death = await life.ended
-            keeper.remove(life.name)
-            await undertaker.settle(life.name, life.board, death)
+            heartbeat.remove(life.name)
+            await recovery.settle(life.name, life.board, death)
             await asyncio.sleep(RESTART / SECOND)
 
     def kill(self) -> None:
@@ -122,7 +122,7 @@ class Seat:
         if life is not None:
             life.process.call(life.worker.quit if at_once else life.worker.stop)
 
-    def _start(self, keeper: Keeper) -> Life:
+    def _start(self, heartbeat: Heartbeat) -> Life:
         host, setting = self._host, self._host.setting
         name = host.name(self.lane.value)
         process = setting.loop.process(name)
@@ -140,7 +140,7 @@ class Seat:
         way = Way(setting, host)
         worker = Worker(way, host.registry, settings, clock=host.clock, board=board)
         life = Life(name, process, worker, path, setting.loop.create_future())
-        keeper.add(Board.open(path), lambda: process.call(worker.wake))
+        heartbeat.add(Board.open(path), lambda: process.call(worker.wake))
         setting.history.record(What.STARTED, name, host=host.index, lane=self.lane.value)
         process.start(self._work(life))
         return life
@@ -148,7 +148,7 @@ class Seat:
     async def _work(self, life: Life) -> None:
         await life.worker.run()
         self._host.setting.history.record(What.STOPPED, life.name)
-        life.ended.set_result(Death(Exit(code=0), ours=True))
+        life.ended.set_result(Death(ProcessExit(code=0), ours=True))
 
 
 class Host:
@@ -183,18 +183,18 @@ class Host:
         name = self.name("supervisor")
         process = self.supervisor = setting.loop.process(name)
         way = Way(setting, self)
-        keeper = Keeper(way, self.clock, setting.lease)
-        undertaker = Undertaker(way, self.clock, name, setting.lease)
+        heartbeat = Heartbeat(way, self.clock, setting.lease)
+        recovery = Recovery(way, self.clock, name, setting.lease)
         reaper = Reaper(way, self.clock, f"{name}-reaper", setting.lease)
         left = [seat.life for seat in self.seats if seat.life is not None] if adopt else []
         self.seats = [Seat(self, lane) for lane in self._lanes]
         setting.history.record(What.STARTED, name, host=self.index)
-        process.start(keeper.run())
+        process.start(heartbeat.run())
         process.start(reaper.run())
         for life in left:
-            process.start(undertaker.settle(life.name, life.board, Death(Exit())))
+            process.start(recovery.settle(life.name, life.board, Death(ProcessExit())))
         for seat in self.seats:
-            process.start(seat.keep(keeper, undertaker))
+            process.start(seat.keep(heartbeat, recovery))
 
     def kill(self) -> None:
         """End every process of the machine; nobody here sees it."""

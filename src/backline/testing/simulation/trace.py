@@ -155,7 +155,7 @@ class Trace:
         for window in self.windows:
             if window.begin > end or window.end < begin or window.host not in ("*", host):
                 continue
-            if window.what is What.KILLED and window.who not in (worker, self._keeper(worker)):
+            if window.what is What.KILLED and window.who not in (worker, self._heartbeat(worker)):
                 continue
             if window.what is What.PAUSED and window.who == worker:
                 continue
@@ -183,7 +183,7 @@ class Trace:
         seen = self.events[begin : end + 1]
         return max(event.wall + max(0, -number(event, "by")) for event in seen)
 
-    def _keeper(self, worker: str) -> str:
+    def _heartbeat(self, worker: str) -> str:
         """The supervisor that kept this worker: the last to start on its host before it."""
         host, found = self.host_of.get(worker), ""
         for event in self.events:

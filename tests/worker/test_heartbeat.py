@@ -15,22 +15,22 @@ from backline.stores.memory import MemoryStore
 from backline.testing.clock import VirtualClock
 from backline.testing.loop import run
 from backline.worker.board import Board, Reply
-from backline.worker.keeper import Keeper
+from backline.worker.heartbeat import Heartbeat
 
 TTL = 30 * SECOND
 WORKER = "w-1"
 
 
 class Bench:
-    """A store with a worker's board and its keeper."""
+    """A store with a worker's board and its heartbeat."""
 
     def __init__(self, ttl: Micros = TTL) -> None:
         self.clock = VirtualClock()
         self.store = FlakyStore(self.clock)
         self.board = Board.private(8, WORKER)
         self.wakes = 0
-        self.keeper = Keeper(self.store, self.clock, ttl)
-        self.keeper.add(self.board, self.wake)
+        self.heartbeat = Heartbeat(self.store, self.clock, ttl)
+        self.heartbeat.add(self.board, self.wake)
         self.ttl = ttl
         self.calls = 0
 
@@ -92,7 +92,7 @@ def test_a_lease_is_kept_as_long_as_the_keeper_runs(bench: Bench) -> None:
     async def main() -> None:
         started, _ = await bench.start()
         await bench.lease(1)  # waits in the worker's buffer: not on the board, kept all the same
-        keeping = asyncio.create_task(bench.keeper.run())
+        keeping = asyncio.create_task(bench.heartbeat.run())
         for _ in range(200):
             await asyncio.sleep(1)
             assert await bench.store.overdue(10) == []
@@ -117,7 +117,7 @@ def test_the_renewal_is_counted_from_before_the_call(bench: Bench) -> None:
             return await slow(leases, ttl)
 
         bench.store.extend = extend  # type: ignore[method-assign]
-        await bench.keeper.beat()
+        await bench.heartbeat.beat()
         assert bench.board.renewed_until == before + TTL
 
     bench.run(main)
@@ -127,17 +127,17 @@ def test_the_renewal_is_counted_from_before_the_call(bench: Bench) -> None:
 def test_an_outage_shorter_than_two_thirds_of_a_lease_loses_none(bench: Bench, outage: int) -> None:
     async def main() -> None:
         await bench.start()
-        keeping = asyncio.create_task(bench.keeper.run())
+        keeping = asyncio.create_task(bench.heartbeat.run())
         for _ in range(20):
             await asyncio.sleep(11)
             bench.store.away = True
             await asyncio.sleep(outage / 2)
-            assert not bench.keeper.healthy or outage < 2
+            assert not bench.heartbeat.healthy or outage < 2
             await asyncio.sleep(outage / 2)
             assert await bench.store.overdue(10) == []
             bench.store.away = False
             await asyncio.sleep(4)
-            assert bench.keeper.healthy
+            assert bench.heartbeat.healthy
         keeping.cancel()
 
     bench.run(main)
@@ -146,7 +146,7 @@ def test_an_outage_shorter_than_two_thirds_of_a_lease_loses_none(bench: Bench, o
 def test_a_longer_outage_is_ridden_out_and_the_lease_taken_up_again(bench: Bench) -> None:
     async def main() -> None:
         await bench.start()
-        keeping = asyncio.create_task(bench.keeper.run())
+        keeping = asyncio.create_task(bench.heartbeat.run())
         bench.store.away = True
         await asyncio.sleep(600)
         assert len(await bench.store.overdue(10)) == 1
@@ -161,7 +161,7 @@ def test_a_longer_outage_is_ridden_out_and_the_lease_taken_up_again(bench: Bench
 def test_a_cancel_reaches_the_worker_within_a_second_and_wakes_it_once(bench: Bench) -> None:
     async def main() -> None:
         job, slot = await bench.start()
-        keeping = asyncio.create_task(bench.keeper.run())
+        keeping = asyncio.create_task(bench.heartbeat.run())
         await asyncio.sleep(5.5)
         assert await bench.store.cancel([job.id]) == [Cancelling.REQUESTED]
         await asyncio.sleep(1)
@@ -177,7 +177,7 @@ def test_a_cancel_of_a_job_that_has_not_started_is_told_when_it_has(bench: Bench
     async def main() -> None:
         [job] = await bench.lease(1)
         await bench.store.cancel([job.id])
-        keeping = asyncio.create_task(bench.keeper.run())
+        keeping = asyncio.create_task(bench.heartbeat.run())
         await asyncio.sleep(5)
         assert bench.wakes == 0
         slot = bench.board.start(job.id, job.attempt, 0)
@@ -192,7 +192,7 @@ def test_a_lost_lease_is_told_and_the_neighbour_is_not(bench: Bench) -> None:
     async def main() -> None:
         lost, lost_slot = await bench.start()
         _, kept_slot = await bench.start()
-        keeping = asyncio.create_task(bench.keeper.run())
+        keeping = asyncio.create_task(bench.heartbeat.run())
         await asyncio.sleep(0.5)
         await bench.lose(lost)
         await asyncio.sleep(1.1)
@@ -213,7 +213,7 @@ def test_a_lease_lost_between_reading_and_extending_is_told(bench: Bench) -> Non
             return await extend(leases, ttl)
 
         bench.store.extend = lose_first  # type: ignore[method-assign]
-        await bench.keeper.beat()
+        await bench.heartbeat.beat()
         assert bench.board.reply(slot) is Reply.LOST
 
     bench.run(main)
@@ -230,7 +230,7 @@ def test_a_job_that_was_acked_while_the_store_was_asked_is_not_called_lost(bench
             return await held(worker)
 
         bench.store.held = ack_first  # type: ignore[method-assign]
-        await bench.keeper.beat()
+        await bench.heartbeat.beat()
         assert (bench.board.reply(slot), bench.wakes) == (Reply.NONE, 0)
 
     bench.run(main)
@@ -239,9 +239,9 @@ def test_a_job_that_was_acked_while_the_store_was_asked_is_not_called_lost(bench
 def test_a_removed_worker_is_left_alone(bench: Bench) -> None:
     async def main() -> None:
         await bench.start()
-        bench.keeper.remove(WORKER)
-        bench.keeper.remove(WORKER)
-        keeping = asyncio.create_task(bench.keeper.run())
+        bench.heartbeat.remove(WORKER)
+        bench.heartbeat.remove(WORKER)
+        keeping = asyncio.create_task(bench.heartbeat.run())
         await asyncio.sleep(31)
         assert len(await bench.store.overdue(10)) == 1
         keeping.cancel()
@@ -254,7 +254,7 @@ def test_the_shortest_lease_is_kept_too() -> None:
 
     async def main() -> None:
         await bench.start()
-        keeping = asyncio.create_task(bench.keeper.run())
+        keeping = asyncio.create_task(bench.heartbeat.run())
         for _ in range(100):
             await asyncio.sleep(0.1)
             assert await bench.store.overdue(10) == []

@@ -18,18 +18,18 @@ ROUND: Final[Micros] = SECOND
 """How often cancel requests are looked for, unless a third of the lease is shorter."""
 EXTENSIONS: Final = 3
 """Extensions in the time of a lease. One that fails is tried again many times before the
-lease is over (see `Keeper`), so a lease outlives more than three lost heartbeats."""
+lease is over (see `Heartbeat`), so a lease outlives more than three lost heartbeats."""
 
 
 @dataclass(slots=True)
-class _Ward:
+class _Member:
     board: Board
     wake: Callable[[], None]
     told: dict[Token, Reply] = field(default_factory=dict)
     held: list[HeldLease] = field(default_factory=list)
 
 
-class Keeper:
+class Heartbeat:
     """Keeps the leases of the workers that were added.
 
     Every second it reads what each worker holds and tells it, by its board and `wake`, which
@@ -37,7 +37,7 @@ class Keeper:
     leases for `ttl`, and notes on the board until when they last, counted from before the
     call. After a store error it tries again within a tenth of `ttl`, for ever.
 
-    Not safe between threads; `wake` is called on the keeper's loop.
+    Not safe between threads; `wake` is called on the loop of `run`.
     """
 
     def __init__(self, store: Store, clock: Clock, ttl: Micros) -> None:
@@ -46,7 +46,7 @@ class Keeper:
         self._ttl = ttl
         self._every = min(ROUND, ttl // EXTENSIONS)
         self._extended_at: Micros | None = None
-        self._wards: dict[WorkerName, _Ward] = {}
+        self._members: dict[WorkerName, _Member] = {}
         outage = Backoff(base=max(1, ttl // 30), cap=max(1, ttl // 10))
         self._duty = Duty("keeping the leases", self._round, clock, outage)
 
@@ -57,11 +57,11 @@ class Keeper:
 
     def add(self, board: Board, wake: Callable[[], None]) -> None:
         """From now on keep the leases of this board's worker. `wake` follows each news."""
-        self._wards[board.worker] = _Ward(board, wake)
+        self._members[board.worker] = _Member(board, wake)
 
     def remove(self, worker: WorkerName) -> None:
         """Its leases are somebody else's business now. Unknown: nothing."""
-        self._wards.pop(worker, None)
+        self._members.pop(worker, None)
 
     async def run(self) -> None:
         """Keep them until cancelled."""
@@ -69,13 +69,13 @@ class Keeper:
 
     async def beat(self, *, extend: bool = True) -> None:
         """One heartbeat for every worker. Raises StoreError."""
-        for worker, ward in list(self._wards.items()):
-            started = _started(ward.board)
-            ward.held = await self._store.held(worker)
-            if worker in self._wards:
-                self._tell_news(ward, started)
+        for worker, member in list(self._members.items()):
+            started = _started(member.board)
+            member.held = await self._store.held(worker)
+            if worker in self._members:
+                self._tell_news(member, started)
         if extend:
-            await self._extend(list(self._wards.values()))
+            await self._extend(list(self._members.values()))
 
     async def _round(self) -> Micros:
         begun = self._clock.tick()
@@ -85,39 +85,41 @@ class Keeper:
             self._extended_at = begun
         return max(0, self._every - (self._clock.tick() - begun))
 
-    def _tell_news(self, ward: _Ward, started: set[Token]) -> None:
-        held = {(lease.id, lease.attempt) for lease in ward.held}
+    def _tell_news(self, member: _Member, started: set[Token]) -> None:
+        held = {(lease.id, lease.attempt) for lease in member.held}
         # What was on the board before the store was asked, is not held and is on the board
         # still cannot have been acked in between: an ack comes after the job has finished.
-        lost = (started - held) & _started(ward.board)
-        cancels = [(lease.id, lease.attempt) for lease in ward.held if lease.cancel]
-        ward.told = {token: reply for token, reply in ward.told.items() if token in started | held}
-        self._tell(ward, cancels, Reply.CANCEL)
-        self._tell(ward, lost, Reply.LOST)
+        lost = (started - held) & _started(member.board)
+        cancels = [(lease.id, lease.attempt) for lease in member.held if lease.cancel]
+        member.told = {
+            token: reply for token, reply in member.told.items() if token in started | held
+        }
+        self._tell(member, cancels, Reply.CANCEL)
+        self._tell(member, lost, Reply.LOST)
 
-    async def _extend(self, wards: Sequence[_Ward]) -> None:
+    async def _extend(self, members: Sequence[_Member]) -> None:
         before = self._clock.tick()
-        leases = [(ward, lease) for ward in wards for lease in ward.held]
+        leases = [(member, lease) for member in members for lease in member.held]
         kept = await self._store.extend([lease for _, lease in leases], self._ttl)
-        for ward in wards:
-            if ward.board.worker not in self._wards:
+        for member in members:
+            if member.board.worker not in self._members:
                 continue
-            ward.board.renew(before + self._ttl)
+            member.board.renew(before + self._ttl)
             refused = {
                 (lease.id, lease.attempt)
                 for (owner, lease), ok in zip(leases, kept, strict=True)
-                if owner is ward and not ok
+                if owner is member and not ok
             }
-            self._tell(ward, refused & _started(ward.board), Reply.LOST)
+            self._tell(member, refused & _started(member.board), Reply.LOST)
 
-    def _tell(self, ward: _Ward, tokens: Sequence[Token] | set[Token], reply: Reply) -> None:
+    def _tell(self, member: _Member, tokens: Sequence[Token] | set[Token], reply: Reply) -> None:
         news = False
         for token in tokens:
-            if ward.told.get(token, Reply.NONE) < reply and ward.board.tell(*token, reply):
-                ward.told[token] = reply
+            if member.told.get(token, Reply.NONE) < reply and member.board.tell(*token, reply):
+                member.told[token] = reply
                 news = True
         if news:
-            ward.wake()
+            member.wake()
 
 
 def _started(board: Board) -> set[Token]:

@@ -12,16 +12,16 @@ from backline.errors import StoreUnavailable
 from backline.job import SECOND, JobId, JobRecord, JobRequest, Lane, LeasedJob
 from backline.states import State
 from backline.stores.memory import MemoryStore
+from backline.supervisor.recovery import Recovery
 from backline.supervisor.rundir import Folder
-from backline.supervisor.settlement import Death, Exit
-from backline.supervisor.undertaker import Undertaker
+from backline.supervisor.settlement import Death, ProcessExit
 from backline.testing.clock import VirtualClock
 from backline.testing.loop import run
 from backline.worker.board import Board
 
 TTL = 30 * SECOND
 WORKER = "host.example-1"
-CRASH = Death(Exit(signal=9, peak_kib=1024))
+CRASH = Death(ProcessExit(signal=9, peak_kib=1024))
 URL = "memory://"
 
 
@@ -31,7 +31,7 @@ class Scene:
     def __init__(self, path: Path) -> None:
         self.clock = VirtualClock()
         self.store = MemoryStore(clock=self.clock)
-        self.undertaker = Undertaker(self.store, self.clock, "supervisor-1", TTL)
+        self.recovery = Recovery(self.store, self.clock, "supervisor-1", TTL)
         self.path = path
         self.outages = 0
 
@@ -90,7 +90,7 @@ EXPECTED = [
 def test_each_job_is_settled_at_once_as_the_board_says(scene: Scene) -> None:
     async def main() -> None:
         ids = await scene.die()
-        await scene.undertaker.settle(WORKER, scene.path, CRASH)
+        await scene.recovery.settle(WORKER, scene.path, CRASH)
         records = await scene.records(ids)
         assert settled(records) == EXPECTED
         assert records[2].result == Raw(b'"served"')
@@ -108,7 +108,7 @@ def test_an_outage_at_any_step_is_ridden_out_and_nothing_is_charged_twice(
     async def main() -> None:
         ids = await scene.die()
         scene.fail(method, times=5)
-        await scene.undertaker.settle(WORKER, scene.path, CRASH)
+        await scene.recovery.settle(WORKER, scene.path, CRASH)
         assert scene.outages == 5 or method == "exchange"  # one that was applied is enough
         assert settled(await scene.records(ids)) == EXPECTED
 
@@ -119,7 +119,7 @@ def test_cancelled_in_an_outage_it_leaves_the_board(scene: Scene) -> None:
     async def main() -> None:
         await scene.die()
         scene.fail("held", times=10**9)
-        settling = asyncio.create_task(scene.undertaker.settle(WORKER, scene.path, CRASH))
+        settling = asyncio.create_task(scene.recovery.settle(WORKER, scene.path, CRASH))
         await asyncio.sleep(60)
         settling.cancel()
         await asyncio.wait([settling])
@@ -132,7 +132,7 @@ def test_without_a_readable_board_nothing_is_charged(scene: Scene) -> None:
     async def main() -> None:
         ids = await scene.die()
         scene.path.write_bytes(b"torn")
-        await scene.undertaker.settle(WORKER, scene.path, CRASH)
+        await scene.recovery.settle(WORKER, scene.path, CRASH)
         assert {(job.state, job.losses) for job in await scene.records(ids)} == {(State.READY, 0)}
 
     scene.run(main)
@@ -145,7 +145,7 @@ def test_a_folder_left_behind_is_adopted_and_removed(tmp_path: Path) -> None:
     async def main() -> None:
         ids = await scene.die()
         folder.board("never-laid-out").write_bytes(b"")
-        await scene.undertaker.adopt(folder)
+        await scene.recovery.adopt(folder)
         assert settled(await scene.records(ids)) == EXPECTED
         assert not folder.path.exists()
 
@@ -160,7 +160,7 @@ def test_an_adoption_cut_short_leaves_the_folder_to_the_next(tmp_path: Path) -> 
     async def main() -> None:
         await scene.die()
         scene.fail("held", times=10**9)
-        adopting = asyncio.create_task(scene.undertaker.adopt(folder))
+        adopting = asyncio.create_task(scene.recovery.adopt(folder))
         await asyncio.sleep(60)
         adopting.cancel()
         await asyncio.wait([adopting])

@@ -16,7 +16,7 @@ from backline.store import Store
 from backline.supervisor import linux
 from backline.supervisor.processes import MARK
 from backline.supervisor.rundir import Folder
-from backline.supervisor.settlement import Death, Exit, outcomes
+from backline.supervisor.settlement import Death, ProcessExit, outcomes
 from backline.worker.board import Board, Entry
 
 log = logging.getLogger(__name__)
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 CELL: Final = "-cell-"
 """In the name of every cell."""
 _GONE_YET: Final[Micros] = SECOND // 50
-_UNSEEN: Final = Death(Exit())
+_UNSEEN: Final = Death(ProcessExit())
 
 
-class Undertaker:
+class Recovery:
     """Settles the leases of workers that ended. `name` is who settles."""
 
     def __init__(self, store: Store, clock: Clock, name: WorkerName, ttl: Micros) -> None:

@@ -1,4 +1,4 @@
-"""The warden: looks at every worker's board and ends those that must end."""
+"""The enforcer: looks at every worker's board and ends those that must end."""
 
 import logging
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ class _Told:
     lost: dict[Token, Micros] = field(default_factory=dict)
 
 
-class Warden:
+class Enforcer:
     """Enforces what workers cannot: time limits, cancels, the grace, and their own size."""
 
     def __init__(self, settings: SupervisorSettings, clock: Clock) -> None:

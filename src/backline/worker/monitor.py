@@ -12,12 +12,12 @@ from typing import Final, Self
 from backline.clock import Clock
 from backline.job import SECOND, Micros
 from backline.worker.board import Board, Reply
-from backline.worker.run import Run, Stop
+from backline.worker.run import Run, StopReason
 
 _LOOK: Final[Micros] = SECOND
 
 
-class Watchman:
+class RunMonitor:
     """Tells runs to stop, and gives up those that do not.
 
     `lease` and `refusal` as in `WorkerSettings`. `give_up` is called, on the loop, with a run
@@ -92,7 +92,7 @@ class Watchman:
         """Let no run begin any more."""
         self._closed = True
 
-    def stop_all(self, reason: Stop) -> None:
+    def stop_all(self, reason: StopReason) -> None:
         """Tell every running job to stop."""
         now = self._clock.tick()
         for run in list(self._running):
@@ -126,15 +126,15 @@ class Watchman:
             delay = (soonest - now) / SECOND
             self._timer = self._loop.call_later(delay, self.look)
 
-    def _reason_to_stop(self, run: Run, now: Micros, *, replies: bool) -> Stop | None:
+    def _reason_to_stop(self, run: Run, now: Micros, *, replies: bool) -> StopReason | None:
         if run.stop is not None:
             return None
         reply = self._board.reply(run.slot) if replies and run.slot >= 0 else Reply.NONE
         if reply is Reply.LOST or now >= self._lease_end(run):
-            return Stop.LOST
+            return StopReason.LOST
         if reply is Reply.CANCEL:
-            return Stop.CANCEL
-        return Stop.TIMEOUT if now >= run.deadline else None
+            return StopReason.CANCEL
+        return StopReason.TIMEOUT if now >= run.deadline else None
 
     def _lease_end(self, run: Run) -> Micros:
         """When the run must have stopped, lest another worker has it by then."""

@@ -1,4 +1,4 @@
-"""What a function's thread and the loop may do to the watchman at the same time.
+"""What a function's thread and the loop may do to the monitor at the same time.
 
 The thread is played by a call at the very place where it could come between.
 """
@@ -12,8 +12,8 @@ from msgspec import Raw
 from backline.job import SECOND, Lane, LeasedJob, Micros, Terms
 from backline.testing.clock import VirtualClock
 from backline.testing.loop import run
-from backline.worker import Board, Run, Stop
-from backline.worker.watchman import Watchman
+from backline.worker import Board, Run, StopReason
+from backline.worker.monitor import RunMonitor
 
 LEASE = 30 * SECOND
 
@@ -53,9 +53,9 @@ def make_run(clock: VirtualClock) -> Run:
     return Run(lease, None, clock.tick() + LEASE, clock.tick(), lambda _: None)
 
 
-def make_watchman(clock: VirtualClock) -> Watchman:
+def make_watchman(clock: VirtualClock) -> RunMonitor:
     board = Board.private(4, "worker")
-    return Watchman(clock, board, lease=LEASE, refusal=5 * SECOND, give_up=lambda _: None)
+    return RunMonitor(clock, board, lease=LEASE, refusal=5 * SECOND, give_up=lambda _: None)
 
 
 def test_a_look_while_a_thread_begins_a_run_does_not_time_it_out(
@@ -65,15 +65,15 @@ def test_a_look_while_a_thread_begins_a_run_does_not_time_it_out(
     begin = Run.begin
 
     async def main() -> None:
-        with make_watchman(clock) as watchman:
+        with make_watchman(clock) as monitor:
 
             def interrupted(job: Run, now: Micros) -> None:
-                watchman.look()
+                monitor.look()
                 begin(job, now)
 
             monkeypatch.setattr(Run, "begin", interrupted)
             job = make_run(clock)
-            assert watchman.admit(job)
+            assert monitor.admit(job)
             assert job.stop is None
 
     run(main(), clock=clock)
@@ -85,13 +85,13 @@ def test_a_run_that_a_thread_begins_at_the_end_of_a_look_is_watched(
     clock = VirtualClock()
 
     async def main() -> None:
-        with make_watchman(clock) as watchman:
-            watchman.admit(make_run(clock))
+        with make_watchman(clock) as monitor:
+            monitor.admit(make_run(clock))
             await asyncio.sleep(0.1)  # the next look is due in a while
             job = make_run(clock)
-            monkeypatch.setattr(watchman, "_running", Between(lambda: watchman.admit(job)))
-            watchman.look()
+            monkeypatch.setattr(monitor, "_running", Between(lambda: monitor.admit(job)))
+            monitor.look()
             await asyncio.sleep(1.5)
-            assert job.stop is Stop.TIMEOUT
+            assert job.stop is StopReason.TIMEOUT
 
     run(main(), clock=clock)

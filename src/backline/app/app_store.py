@@ -33,7 +33,7 @@ from backline.store import (
 )
 
 
-class Storefront:
+class AppStore:
     """Every method of `Store`, done where the store lives; opens it on first use.
 
     It is the app's own store: `close` here is `App.aclose`, which opens it again when needed.
@@ -153,6 +153,6 @@ class Storefront:
                     yield
 
 
-def as_store(front: Storefront) -> Store:
+def as_store(front: AppStore) -> Store:
     """A storefront is a store; the type checker sees to it here."""
     return front
