@@ -1,18 +1,18 @@
-"""The house of a campaign, and the table at the end of `make chaos`."""
+"""The testbed of a campaign, and the table at the end of `make chaos`."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from tests.chaos.house import House
+from tests.chaos.testbed import Testbed
 
 _ROWS = pytest.StashKey[list[tuple[str, str]]]()
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with House(tmp_path).open() as house:
-        yield house
+async def testbed(tmp_path: Path) -> AsyncIterator[Testbed]:
+    async with Testbed(tmp_path).open() as testbed:
+        yield testbed
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from tests.chaos.checker import Recovery, Story, check, recoveries
-from tests.chaos.house import Crew, House, Pulse, gone
+from tests.chaos.testbed import Pulse, SupervisorProcess, Testbed, gone
 
 from backline.job import SECOND, Lane, Micros
 
@@ -20,42 +20,42 @@ SHORT_AND_LONG = [
 
 @pytest.mark.parametrize("form", SHORT_AND_LONG)
 async def test_killed_workers_lose_nothing(
-    house: House, form: str, tell: Callable[[str], None]
+    testbed: Testbed, form: str, tell: Callable[[str], None]
 ) -> None:
     kills = {"short": 10, "full": 200}[form]
-    crew = await house.supervise("--processes", "3", "--concurrency", "6", "--cells", "2")
+    supervisor = await testbed.supervise("--processes", "3", "--concurrency", "6", "--cells", "2")
     pulse = Pulse()
     with pulse.felt():
-        async with house.load(*MEALS, most=24):
+        async with testbed.load(*MEALS, most=24):
             for number in range(1, kills + 1):
-                await _kill_a_busy_worker(house, crew)
+                await _kill_a_busy_worker(testbed, supervisor)
                 if number % 20 == 0:
                     tell(f"{number} of {kills} workers killed")
-        story = await house.quiet()
+        story = await testbed.quiet()
     _judge(story, pulse, tell, settled=SECOND, running=2 * SECOND)
-    await house.leave()
+    await testbed.leave()
 
 
-async def _kill_a_busy_worker(house: House, crew: Crew) -> None:
+async def _kill_a_busy_worker(testbed: Testbed, supervisor: SupervisorProcess) -> None:
     """Kill one that runs a job, while another has room; then see what it cut off go on."""
 
     def busy() -> list[int]:
-        mains = {each.pid for each in crew.workers() if each.lane is Lane.MAIN}
+        mains = {each.pid for each in supervisor.workers() if each.lane is Lane.MAIN}
         if len(mains) < 3:
             return []
-        return sorted(mains & {run.start.pid for run in house.history.running()})
+        return sorted(mains & {run.start.pid for run in testbed.history.running()})
 
-    victim = house.rng.choice(await house.until(busy))
-    house.kill(victim)
+    victim = testbed.rng.choice(await testbed.until(busy))
+    testbed.kill(victim)
     await gone(victim)
-    house.history.read()
-    hit = [run for run in house.history.runs() if run.start.pid == victim and run.end is None]
+    testbed.history.read()
+    hit = [run for run in testbed.history.runs() if run.start.pid == victim and run.end is None]
 
     def again() -> bool:
-        running = {(run.start.job, run.start.attempt) for run in house.history.runs()}
+        running = {(run.start.job, run.start.attempt) for run in testbed.history.runs()}
         return all(any(j == r.start.job and a > r.start.attempt for j, a in running) for r in hit)
 
-    await house.until(again)
+    await testbed.until(again)
 
 
 def _judge(
@@ -100,44 +100,47 @@ def _spread(times: Sequence[Micros]) -> str:
 
 @pytest.mark.parametrize("form", SHORT_AND_LONG)
 async def test_killed_supervisors_take_everything_along_and_lose_nothing(
-    house: House, form: str, tell: Callable[[str], None]
+    testbed: Testbed, form: str, tell: Callable[[str], None]
 ) -> None:
     kills, lease = {"short": 2, "full": 20}[form], 2
     options = ("--processes", "2", "--concurrency", "6", "--cells", "1", "--lease", f"{lease}s")
-    crews = [await house.supervise(*options, run_dir="a"), await house.supervise(*options)]
+    supervisors = [
+        await testbed.supervise(*options, run_dir="a"),
+        await testbed.supervise(*options),
+    ]
     pulse = Pulse()
     with pulse.felt():
-        async with house.load(("cook", 0.5), ("bake", 0.5), ("roast", 0.5), most=24):
+        async with testbed.load(("cook", 0.5), ("bake", 0.5), ("roast", 0.5), most=24):
             for number in range(1, kills + 1):
-                crew = crews.pop(0)
-                await _kill_with_all_its_workers(house, crew)
+                supervisor = supervisors.pop(0)
+                await _kill_with_all_its_workers(testbed, supervisor)
                 # Every other one shares no run directory with anybody: another host.
-                crews.append(await house.supervise(*options, run_dir="ab"[number % 2]))
+                supervisors.append(await testbed.supervise(*options, run_dir="ab"[number % 2]))
                 if number % 5 == 0:
                     tell(f"{number} of {kills} supervisors killed")
-        story = await house.quiet()
+        story = await testbed.quiet()
     bound = (lease + 1) * SECOND
     _judge(story, pulse, tell, settled=bound, running=bound)
-    await house.leave()
+    await testbed.leave()
 
 
-async def _kill_with_all_its_workers(house: House, crew: Crew) -> None:
+async def _kill_with_all_its_workers(testbed: Testbed, supervisor: SupervisorProcess) -> None:
     def busy() -> bool:
-        pids = {worker.pid for worker in crew.workers()}
-        return len(pids & {run.start.pid for run in house.history.running()}) > 1
+        pids = {worker.pid for worker in supervisor.workers()}
+        return len(pids & {run.start.pid for run in testbed.history.running()}) > 1
 
-    await house.until(busy)
-    workers = crew.workers()
-    for pid in (*(worker.pid for worker in workers), crew.pid):
-        house.history.note("kill", pid)
-    crew.process.kill()
-    await asyncio.gather(*(gone(worker.pid, within=5) for worker in workers), crew.end())
-    house.history.read()
-    hit = [run for run in house.history.runs() if run.start.pid in {w.pid for w in workers}]
+    await testbed.until(busy)
+    workers = supervisor.workers()
+    for pid in (*(worker.pid for worker in workers), supervisor.pid):
+        testbed.history.note("kill", pid)
+    supervisor.process.kill()
+    await asyncio.gather(*(gone(worker.pid, within=5) for worker in workers), supervisor.end())
+    testbed.history.read()
+    hit = [run for run in testbed.history.runs() if run.start.pid in {w.pid for w in workers}]
     cut = [run for run in hit if run.end is None]
 
     def again() -> bool:
-        running = {(run.start.job, run.start.attempt) for run in house.history.runs()}
+        running = {(run.start.job, run.start.attempt) for run in testbed.history.runs()}
         return all(any(j == r.start.job and a > r.start.attempt for j, a in running) for r in cut)
 
-    await house.until(again)
+    await testbed.until(again)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from tests.chaos.checker import check
-from tests.chaos.house import Crew, House
+from tests.chaos.testbed import SupervisorProcess, Testbed
 
 from backline.job import Lane
 from backline.states import State
@@ -19,18 +19,18 @@ LEASE = 1.0
 
 @pytest.mark.parametrize("form", SHORT_AND_LONG)
 async def test_what_was_frozen_comes_back_too_late_to_be_believed(
-    house: House, form: str, tell: Callable[[str], None]
+    testbed: Testbed, form: str, tell: Callable[[str], None]
 ) -> None:
     """Supervisor and workers together, while another host goes on."""
     pauses = {"short": [0.5, 2.0], "full": [0.5 + 4.5 * n / 29 for n in range(30)]}[form]
     options = ("--processes", "1", "--concurrency", "6", "--cells", "1", "--lease", "1s")
-    crews = [await house.supervise(*options, run_dir=each) for each in "ab"]
-    async with house.load(("cook", 0.5), ("bake", 0.5), ("roast", 0.5), most=16):
+    supervisors = [await testbed.supervise(*options, run_dir=each) for each in "ab"]
+    async with testbed.load(("cook", 0.5), ("bake", 0.5), ("roast", 0.5), most=16):
         for number, pause in enumerate(pauses, 1):
-            await _freeze_a_busy_crew(house, crews[number % 2], pause * LEASE)
+            await _freeze_a_busy_supervisor(testbed, supervisors[number % 2], pause * LEASE)
             if number % 10 == 0:
                 tell(f"{number} of {len(pauses)} pauses")
-    story = await house.quiet()
+    story = await testbed.quiet()
     found = check(story)
     assert not found, "\n".join(found[:20])
     late = Counter(record.losses for record in story.records.values())
@@ -38,34 +38,36 @@ async def test_what_was_frozen_comes_back_too_late_to_be_believed(
     twice = sum(count - 1 for count in story.ledgers.unfenced.values())
     tell(f"{len(story.acknowledged)} jobs, {len(pauses)} pauses: {late.total()} leases were lost")
     tell(f"{twice} effects came twice; 0 outcomes of an older attempt were taken")
-    await house.leave()
+    await testbed.leave()
 
 
-async def _freeze_a_busy_crew(house: House, crew: Crew, seconds: float) -> None:
+async def _freeze_a_busy_supervisor(
+    testbed: Testbed, supervisor: SupervisorProcess, seconds: float
+) -> None:
     def busy() -> set[int]:
-        mains = {worker.pid for worker in crew.workers()}
-        return mains & {run.start.pid for run in house.history.running()}
+        mains = {worker.pid for worker in supervisor.workers()}
+        return mains & {run.start.pid for run in testbed.history.running()}
 
-    await house.until(busy)
-    pids = (crew.pid, *(worker.pid for worker in crew.workers()))
-    await house.freeze(*pids)
-    await house.nothing_from(pids, seconds)
-    house.thaw(*pids)
+    await testbed.until(busy)
+    pids = (supervisor.pid, *(worker.pid for worker in supervisor.workers()))
+    await testbed.freeze(*pids)
+    await testbed.nothing_from(pids, seconds)
+    testbed.thaw(*pids)
 
 
 @pytest.mark.processes
-async def test_a_job_that_holds_everything_up_for_ten_leases_runs_once(house: House) -> None:
-    await house.supervise("--processes", "2", "--concurrency", "1", "--lease", "1s")
+async def test_a_job_that_holds_everything_up_for_ten_leases_runs_once(testbed: Testbed) -> None:
+    await testbed.supervise("--processes", "2", "--concurrency", "1", "--lease", "1s")
     seconds = 10 * LEASE
     ids = [
-        *await house.add("block_the_loop", seconds),
-        *await house.add("hold_the_gil", int(seconds)),
-        *await house.add("hold_the_gil_of_a_cell", int(seconds), lane=Lane.CELL),
+        *await testbed.add("block_the_loop", seconds),
+        *await testbed.add("hold_the_gil", int(seconds)),
+        *await testbed.add("hold_the_gil_of_a_cell", int(seconds), lane=Lane.CELL),
     ]
-    for record in await house.ended(ids):
+    for record in await testbed.ended(ids):
         assert (record.state, record.attempt, record.losses) == (State.SUCCEEDED, 1, 0), record
-    story = await house.quiet()
+    story = await testbed.quiet()
     assert check(story) == []
     assert [len(story.runs[job]) for job in ids] == [1, 1, 1]
     assert min(run.end.mono - run.start.mono for [run] in story.runs.values() if run.end) > 9.9e6
-    await house.leave()
+    await testbed.leave()

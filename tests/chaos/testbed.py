@@ -47,7 +47,7 @@ class WorkerProcess(NamedTuple):
     lane: Lane
 
 
-class Crew:
+class SupervisorProcess:
     """A running `backline worker`."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
@@ -75,8 +75,10 @@ class Crew:
             return await self.process.wait()
 
 
-class House:
-    """A directory with a store, a history, and the crews that work there."""
+class Testbed:
+    """A directory with a store, a history, and the supervisors that work there."""
+
+    __test__ = False  # to pytest it looks like a class of tests
 
     def __init__(self, path: Path, *, store: Path | None = None) -> None:
         self.path = path
@@ -89,7 +91,7 @@ class House:
         self.history = History(self.notes)
         self.offered: list[JobId] = []
         self.acknowledged: list[JobId] = []
-        self.crews: list[Crew] = []
+        self.supervisors: list[SupervisorProcess] = []
         self.rng = random.Random(8)
         self.environment = {
             **{name: text for name, text in os.environ.items() if not name.startswith("BACKLINE")},
@@ -111,11 +113,11 @@ class House:
         run_dir: str = "run",
         app: str = "diner:app",
         within: Sequence[str] = (),
-    ) -> Crew:
+    ) -> SupervisorProcess:
         """`backline worker`, with a run directory of its own or a shared one."""
         runtime = self.path / run_dir
         runtime.mkdir(exist_ok=True, mode=0o700)
-        log = self.path / f"crew-{len(self.crews)}.log"
+        log = self.path / f"supervisor-{len(self.supervisors)}.log"
         with log.open("wb") as file:
             process = await asyncio.create_subprocess_exec(
                 *within,
@@ -126,9 +128,9 @@ class House:
                 stdout=file,
                 stderr=asyncio.subprocess.STDOUT,
             )
-        crew = Crew(process, log)
-        self.crews.append(crew)
-        return crew
+        supervisor = SupervisorProcess(process, log)
+        self.supervisors.append(supervisor)
+        return supervisor
 
     def kill(self, pid: int) -> None:
         """SIGKILL, and note it first: what it cuts off is what had not ended by then."""
@@ -282,12 +284,12 @@ class House:
         return Story(self.offered, self.acknowledged, records, queues, self.history, ledgers)
 
     async def leave(self) -> None:
-        """End the crews as an operator does; no process is left, and the file is whole."""
-        for crew in self.crews:
-            if crew.process.returncode is None:
-                crew.process.terminate()
-        for crew in self.crews:
-            await crew.end()
+        """End the supervisors as an operator does; no process is left, and the file is whole."""
+        for supervisor in self.supervisors:
+            if supervisor.process.returncode is None:
+                supervisor.process.terminate()
+        for supervisor in self.supervisors:
+            await supervisor.end()
         assert self.leftovers() == []
         await self.store.close()
         self.is_whole()
@@ -301,7 +303,7 @@ class House:
             db.close()
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator["House"]:
+    async def open(self) -> AsyncIterator["Testbed"]:
         """Open while inside; whatever happens, no process outlives it."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._bell, self._rung)
@@ -310,11 +312,11 @@ class House:
             async with self.store.watch([Hint.WORK, Hint.FINISHED], self._changed.set):
                 yield self
         finally:
-            for crew in self.crews:
+            for supervisor in self.supervisors:
                 with contextlib.suppress(ProcessLookupError):
-                    crew.process.kill()
-            for crew in self.crews:
-                await crew.process.wait()
+                    supervisor.process.kill()
+            for supervisor in self.supervisors:
+                await supervisor.process.wait()
             for pid in self.leftovers():
                 self.thaw(pid)
                 linux.kill(pid)
