@@ -249,6 +249,32 @@ def test_a_removed_worker_is_left_alone(bench: Bench) -> None:
     bench.run(main)
 
 
+def test_a_worker_that_ends_during_a_heartbeat_costs_the_others_nothing(bench: Bench) -> None:
+    """Its board is closed as it is removed, while the store was being asked for another."""
+
+    async def main() -> None:
+        started, _ = await bench.start()
+        boards = [Board.private(1, f"x-{n}") for n in range(2)]
+        for board in boards:
+            bench.heartbeat.add(board, bench.wake)
+        held = bench.store.held
+
+        async def and_one_ends(worker: str) -> Any:
+            if boards:
+                board = boards.pop()
+                bench.heartbeat.remove(board.worker)
+                board.close()
+            return await held(worker)
+
+        bench.store.held = and_one_ends  # type: ignore[method-assign]
+        await bench.heartbeat.beat()
+        assert boards == []
+        assert bench.board.renewed_until == bench.clock.tick() + TTL
+        assert [lease.id for lease in await held(WORKER)] == [started.id]
+
+    bench.run(main)
+
+
 def test_the_shortest_lease_is_kept_too() -> None:
     bench = Bench(ttl=SECOND)
 

@@ -70,6 +70,8 @@ class Heartbeat:
     async def beat(self, *, extend: bool = True) -> None:
         """One heartbeat for every worker. Raises StoreError."""
         for worker, member in list(self._members.items()):
+            if worker not in self._members:  # it ended while the store was asked for another
+                continue
             started = _started(member.board)
             member.held = await self._store.held(worker)
             if worker in self._members:
