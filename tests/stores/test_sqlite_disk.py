@@ -12,7 +12,7 @@ import pytest
 from backline.errors import StoreFull, StoreUnavailable
 from backline.job import SECOND, Ack, Enqueued, JobRequest, Lane
 from backline.states import State
-from backline.store import Filter
+from backline.store import Filter, QueueSettings
 from backline.stores.sqlite import SqliteStore
 from backline.stores.sqlite.faulty_vfs import Event, FaultyVfs, PowerCut, Sync, power_cuts
 from backline.testing.clock import VirtualClock
@@ -158,6 +158,29 @@ async def test_a_full_disk_is_told_and_passes(
     connection = apsw.Connection(str(folder / "jobs.db"))
     assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
     connection.close()
+
+
+async def test_a_full_disk_takes_what_its_log_has_room_for(
+    folder: Path, clock: VirtualClock, disk: FaultyVfs
+) -> None:
+    """The log begins anew long before its time, for as long as nothing has to grow."""
+    store = SqliteStore(folder / "jobs.db", clock=clock, vfs=disk.name)
+    await store.open()
+    added = [job(clock) for _ in range(100)]
+    await store.enqueue([added])
+    assert store._session is not None
+    assert store._session._db is not None
+    store._session._db.checkpoint()
+    disk.full = True
+    for depth in range(1, 301):
+        await store.configure([QueueSettings(queue="default", max_depth=depth)])
+    with pytest.raises(StoreFull):
+        await store.enqueue([[job(clock, 200_000) for _ in range(9)]])
+    await store.cancel([one.id for one in added[:50]])
+    [stats] = await store.stats()
+    assert (stats.max_depth, stats.counts[State.CANCELLED]) == (300, 50)
+    disk.full = False
+    await store.close()
 
 
 @pytest.mark.parametrize("fault", ["broken", "deaf"])

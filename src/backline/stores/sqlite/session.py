@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any, Final, TypeAlias, TypeVar
 
 from backline.clock import Clock
-from backline.errors import StoreError, StoreUnavailable
+from backline.errors import StoreError, StoreFull, StoreUnavailable
 from backline.store import Hint
 from backline.stores.sqlite import place, schema
 from backline.stores.sqlite.driver import Connection
@@ -235,7 +235,7 @@ class Session:
 
     def _commit(self, db: Connection, batch: Sequence[Request[Work]], hints: set[Hint]) -> None:
         try:
-            told = self._transact(db, batch)
+            told = self._transact_with_room(db, batch)
         except StoreError as error:
             for request in batch:
                 request.error = error
@@ -248,6 +248,16 @@ class Session:
             self._commit(db, batch[half:], hints)
         else:
             hints |= told
+
+    def _transact_with_room(self, db: Connection, batch: Sequence[Request[Work]]) -> set[Hint]:
+        """Where the disk is full, the log may hold room that it needs no more."""
+        try:
+            return self._transact(db, batch)
+        except StoreFull:
+            with suppress(StoreError, ValueError):
+                db.checkpoint(restart=True)
+                self._log_pages = 0
+            return self._transact(db, batch)
 
     def _transact(self, db: Connection, batch: Sequence[Request[Work]]) -> set[Hint]:
         hints: set[Hint] = set()
