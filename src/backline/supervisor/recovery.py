@@ -8,9 +8,9 @@ from typing import Final
 
 from backline import policy
 from backline.clock import Clock
-from backline.duty import OUTAGE
 from backline.errors import StoreError
 from backline.job import SECOND, HeldLease, Micros, WorkerName
+from backline.outage import Outage
 from backline.policy import Lost, Outcome
 from backline.store import Store
 from backline.supervisor import linux
@@ -44,17 +44,13 @@ class Recovery:
         adopts it. A board that cannot be read says that nothing was started.
         """
         entries = _read(board)
-        failures = 0
+        outage = Outage(f"settling the jobs of worker {worker}", self._clock)
         while True:
             try:
                 await self._settle_once(worker, entries, death)
                 break
             except StoreError as error:
-                failures += 1
-                if failures == 1:
-                    log.warning("the jobs of worker %s wait to be settled: %s", worker, error)
-                wait = policy.backoff(OUTAGE, failures, self._clock.rng)
-                await asyncio.sleep(wait / SECOND)
+                await outage.wait(error)
         _remove(board)
 
     async def adopt(self, folder: Folder) -> None:

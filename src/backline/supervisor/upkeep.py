@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from backline import policy
 from backline._version import __version__
 from backline.clock import Clock
-from backline.duty import OUTAGE, Duty
+from backline.duty import Duty
 from backline.errors import StoreError, StoreUnavailable
 from backline.job import SECOND, Lane, Micros, WorkerName
+from backline.outage import Outage
 from backline.reaper import Reaper
 from backline.store import Hint, Store, WorkerReport
 from backline.stores import open_store
@@ -154,15 +154,12 @@ async def open_patiently(url: str, clock: Clock, open_: Callable[..., Store] = o
     ConfigError: waiting does not help against those.
     """
     store = open_(url, clock=clock)
-    failures = 0
+    outage = Outage("opening the store", clock)
     while True:
         try:
             await store.open()
         except StoreUnavailable as error:
-            failures += 1
-            if failures == 1:
-                log.warning("the store cannot be reached, trying until it can: %s", error)
-            await asyncio.sleep(policy.backoff(OUTAGE, failures, clock.rng) / SECOND)
+            await outage.wait(error)
         except BaseException:
             await store.close()
             raise

@@ -15,11 +15,9 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from backline import policy
 from backline.clock import Clock
-from backline.duty import OUTAGE
 from backline.errors import StoreError
-from backline.job import SECOND
+from backline.outage import Outage
 from backline.reaper import Reaper
 from backline.store import Store
 from backline.worker.heartbeat import Heartbeat
@@ -159,18 +157,12 @@ class _GuardThread:
 
     async def _open(self, store: Store) -> None:
         """Open the store, however long that takes: nobody else keeps the leases."""
-        failures = 0
+        outage = Outage("opening the store of an embedded worker's heartbeat", self._clock)
         while True:
             try:
-                await store.open()
+                return await store.open()
             except StoreError as error:
-                failures += 1
-                if failures == 1:
-                    log.warning("the heartbeat of an embedded worker waits: %s", error)
-                wait = policy.backoff(OUTAGE, failures, self._clock.rng)
-                await asyncio.sleep(wait / SECOND)
-            else:
-                return
+                await outage.wait(error)
 
 
 async def _together(duties: list[Errand]) -> None:

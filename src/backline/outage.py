@@ -1,0 +1,54 @@
+"""Riding out a store that is away: said once, waited out with jitter, for as long as it takes."""
+
+import asyncio
+import logging
+from typing import Final
+
+from backline import policy
+from backline.clock import Clock
+from backline.errors import StoreError
+from backline.job import SECOND, Backoff, Micros
+
+log = logging.getLogger(__name__)
+
+SHORT: Final = Backoff(base=SECOND // 4, cap=4 * SECOND)
+"""How long to wait after the n-th failure in a row: short, for when the store is back
+everything starts again, and drawn at random, for it must not start all at once."""
+
+
+class Outage:
+    """The failures in a row of one thing that is tried until it works.
+
+    The first is logged, with its traceback if it is no StoreError, and so is the end; what is
+    between is at level DEBUG, so that a store that is away for a night fills no log.
+    """
+
+    def __init__(self, what: str, clock: Clock, rule: Backoff = SHORT) -> None:
+        self.failures = 0
+        self._what = what
+        self._clock = clock
+        self._rule = rule
+
+    async def wait(self, error: Exception) -> None:
+        """Note a failure, and wait until it is time to try again."""
+        await asyncio.sleep(self.failed(error) / SECOND)
+
+    def failed(self, error: Exception) -> Micros:
+        """Note a failure; returns how long to wait before the next try."""
+        self.failures += 1
+        ours = isinstance(error, StoreError)
+        level = logging.WARNING if ours else logging.ERROR
+        log.log(
+            level if self.failures == 1 else logging.DEBUG,
+            "%s: %s; it is tried again until it works",
+            self._what,
+            error if str(error) else type(error).__name__,
+            exc_info=None if ours else error,
+        )
+        return policy.backoff(self._rule, self.failures, self._clock.rng)
+
+    def over(self) -> None:
+        """Note that it worked."""
+        if self.failures:
+            log.info("%s: works again, after %d failures", self._what, self.failures)
+            self.failures = 0
