@@ -15,7 +15,8 @@ from typing import Final, TypeAlias
 from backline import policy
 from backline.clock import Clock
 from backline.errors import StoreError
-from backline.job import SECOND, Ack, Acked, Lane, LeasedJob, Micros
+from backline.job import SECOND, Ack, Acked, Backoff, Lane, LeasedJob, Micros
+from backline.outage import Outage
 from backline.states import State
 from backline.store import Demand, Exchange, Hint, Store
 from backline.task import Executor, Registry
@@ -34,8 +35,7 @@ Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
 Observer: TypeAlias = Callable[[Run], None]
 """Called on the loop when a job's outcome is known: `run.ack` says which."""
 
-_FIRST_RETRY: Final = 0.05
-_LONGEST_RETRY: Final = 2.0
+_RETRIES: Final = Backoff(base=SECOND // 10, cap=2 * SECOND)
 _LAST_WORDS: Final[Micros] = 5 * SECOND
 """How long after the grace a store that does not answer may still take outcomes."""
 _PROMOTE: Final = 1_000
@@ -215,7 +215,7 @@ class Worker:
         before = self._clock.tick()
         reply = await self._persist([run.ack for run in runs if run.ack is not None], demand)
         now = self._clock.tick()
-        self._pace.measured(now - before, len(runs), busy)
+        self._pace.measured(now, now - before, len(runs), busy)
         self.board.beat(now)
         self._recorded(runs, reply.acks)
         if demand:
@@ -227,21 +227,21 @@ class Worker:
     async def _persist(self, acks: list[Ack], demand: Demand) -> Exchange:
         """Exchange until the store answers: the same call, so a lost reply costs nothing."""
         self._calls += 1
-        wait = _FIRST_RETRY
+        outage = Outage("handing in outcomes and asking for jobs", self._clock, _RETRIES)
         while True:
             try:
-                return await self._store.exchange(
+                reply = await self._store.exchange(
                     self.settings.name, self._calls, acks, demand, self.settings.lease
                 )
-            except StoreError as error:
-                log.warning("the store did not answer, trying again in %.2g s: %s", wait, error)
-            except Exception:
-                log.exception("the store failed, trying again in %.2g s", wait)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the jobs must not be lost
+                wait = outage.failed(error)
+            else:
+                outage.over()
+                return reply
             if self._stop_by is not None and self._clock.tick() > self._stop_by + _LAST_WORDS:
                 log.error("stopping without the store: %d outcomes are not recorded", len(acks))
                 return Exchange([Acked.LOST] * len(acks), [])
-            await asyncio.sleep(wait * self._clock.rng.uniform(0.5, 1.0))
-            wait = min(_LONGEST_RETRY, wait * 2)
+            await asyncio.sleep(wait / SECOND)
 
     async def _promote(self) -> None:
         """Make due jobs ready before asking for them: no reaper needs to be awake for it."""

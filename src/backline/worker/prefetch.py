@@ -14,6 +14,7 @@ from typing import Final
 from backline.job import Micros
 
 _MARGIN: Final = 1.5
+_GROWTH: Final = 3.0
 _WEIGHT: Final = 0.3
 _FIRST_GUESS: Final[Micros] = 100_000
 
@@ -26,32 +27,41 @@ class Pace:
         self._most = most
         self._round_trip = 0.0
         self._run_time = float(_FIRST_GUESS)
-        self._last_finished = 0
+        self._rate = 0.0
+        """Jobs a microsecond: rises at once, falls slowly."""
+        self._measured_at: Micros = 0
 
     @property
     def patience(self) -> Micros:
         """A job that waited this long here is better given back to the queue."""
         return max(100_000, round(8 * self._round_trip))
 
-    def measured(self, round_trip: Micros, finished: int, busy: Micros) -> None:
-        """One exchange took `round_trip`; since the last one `finished` jobs took `busy`."""
+    def measured(self, now: Micros, round_trip: Micros, finished: int, busy: Micros) -> None:
+        """An exchange that ended at `now` took `round_trip`.
+
+        Since the one before it, `finished` jobs ended, which took `busy` all together.
+        """
         self._round_trip += _WEIGHT * (round_trip - self._round_trip)
-        if finished:
-            self._run_time += _WEIGHT * (busy / finished - self._run_time)
-        self._last_finished = finished
+        rate = finished / max(now - self._measured_at, 1)
+        self._rate += (1.0 if rate > self._rate else _WEIGHT) * (rate - self._rate)
+        self._measured_at = now
+        if finished:  # many jobs are better evidence than few
+            weight = max(_WEIGHT, finished / (finished + self._concurrency))
+            self._run_time += weight * (busy / finished - self._run_time)
 
     def stalled(self) -> None:
         """What was leased ahead did not start: lease nothing ahead until jobs end again."""
-        self._last_finished = 0
+        self._rate = 0.0
 
     def ahead(self) -> int:
         """How many jobs to hold beside those that can run at once.
 
-        Bounded by what one round trip can start at the measured run time, and by twice what
-        finished since the last exchange: the pace that was seen, with room to grow.
+        Bounded by what a round trip can start at the measured run time, and by what ended in
+        a few round trips at the pace that was seen: while one exchange is under way the jobs
+        of the last one run, and there is room to grow.
         """
         startable = _MARGIN * self._round_trip * self._concurrency / max(self._run_time, 1.0)
-        return int(min(self._most, startable, 2 * self._last_finished))
+        return int(min(self._most, startable, _GROWTH * self._rate * self._round_trip))
 
 
 def shares(

@@ -29,7 +29,7 @@ Finished: TypeAlias = Callable[[Run, Ack], None]
 Admit: TypeAlias = Callable[[Run], bool]
 """Called, in the thread that will run it, before a run begins; False: give it back instead."""
 
-TURN: Final[Micros] = 1_000
+TURN: Final[Micros] = 400
 """A runner lets the rest of the loop go on after this long of jobs that never waited."""
 
 

@@ -8,7 +8,7 @@ from backline.errors import ConfigError
 from backline.job import DEFAULT_QUEUE, SECOND, Lane, Micros
 
 DEFAULT_CONCURRENCY: Final = 10
-DEFAULT_PREFETCH: Final = 2_048
+DEFAULT_PREFETCH: Final = 3072
 DEFAULT_LEASE: Final[Micros] = 30 * SECOND
 DEFAULT_GRACE: Final[Micros] = 30 * SECOND
 SHORTEST_LEASE: Final[Micros] = SECOND

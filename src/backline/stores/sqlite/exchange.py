@@ -24,6 +24,7 @@ from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import QueueRow, Transaction, dumps
 
 _ACKED: Final = statement("acked")
+_HELD_PLAIN: Final = statement("held_plain")
 _SUCCEED: Final = statement("succeed")
 _ACK: Final = statement("ack")
 _BEGIN_CALL: Final = statement("begin_call")
@@ -76,6 +77,48 @@ def exchange(tx: Transaction, call: Call) -> Exchange:
 
 
 def _settle(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> list[Acked]:
+    done = _succeed_plain(tx, worker, acks)
+    rest = [ack for ack in acks if ack.id not in done]
+    answers = iter(_settle_each(tx, worker, rest) if rest else ())
+    return [Acked.APPLIED if ack.id in done else next(answers) for ack in acks]
+
+
+def _succeed_plain(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> set[JobId]:
+    """Record the jobs that ran well and left nothing to keep; returns which it recorded.
+
+    Most jobs end so, and what all of them change is the same: two statements for each `keep`.
+    If one of them does not hold its lease or has a unique key, none is recorded here.
+    """
+    done: set[JobId] = set()
+    if len({ack.id for ack in acks}) < len(acks):
+        return done  # the first of two about one job counts
+    by_keep: defaultdict[Micros, dict[JobId, int]] = defaultdict(dict)
+    for ack in acks:
+        if _is_plain(ack) and (ack.keep in by_keep or len(by_keep) < _PLAIN_KEEPS):
+            by_keep[ack.keep][ack.id] = ack.attempt
+    for keep, runs in by_keep.items():
+        held = tx.db.rows(_HELD_PLAIN, {"runs": dumps(runs)})
+        if sum(n for _, _, n, _ in held) < len(runs):
+            continue
+        for queue, lane, n, seqs in held:
+            tx.db.run(_SUCCEED, {"seqs": seqs, "worker": worker, "now": tx.now, "keep": keep})
+            tx.moved(queue, lane, State.RUNNING, State.SUCCEEDED, n)
+        done.update(runs)
+    return done
+
+
+def _is_plain(ack: Ack) -> bool:
+    return (
+        ack.state is State.SUCCEEDED
+        and ack.result is None
+        and ack.error is None
+        and ack.lane is None
+        and ack.charge is Charge.NONE
+        and not ack.if_overdue
+    )
+
+
+def _settle_each(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> list[Acked]:
     tokens = [(ack.id, ack.attempt, int(ack.if_overdue)) for ack in acks]
     params = {"acks": dumps(tokens), "worker": worker, "tick": tx.tick}
     met = _met.decode(tx.db.value(_ACKED, params))
@@ -96,13 +139,12 @@ def _settle(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> list[Ac
 
 
 class _Book:
-    """The acks of one call that apply, sorted by the statement that records them."""
+    """The acks of one call that apply, to be recorded together."""
 
     def __init__(self, tx: Transaction, worker: WorkerName) -> None:
         self._tx = tx
         self._worker = worker
-        self._plain: defaultdict[Micros, list[int]] = defaultdict(list)
-        self._full: list[tuple[Any, ...]] = []
+        self._acks: list[tuple[Any, ...]] = []
         self._results: list[bytes] = []
         self._start = 1
         self._moved: Counter[tuple[int, str, State, str]] = Counter()
@@ -111,26 +153,14 @@ class _Book:
     def enter(self, ack: Ack, job: _Met) -> None:
         """An ack that applies to a running job."""
         target: State = ack.state
-        if (
-            target is State.SUCCEEDED
-            and ack.result is None
-            and ack.error is None
-            and ack.lane is None
-            and ack.charge is Charge.NONE
-            and (ack.keep in self._plain or len(self._plain) < _PLAIN_KEEPS)
-        ):
-            self._plain[ack.keep].append(job.seq)
-            lane = job.lane
-        else:
-            if job.cancel and target not in TERMINAL:
-                target = State.CANCELLED
-            lane = ack.lane or job.lane
-            self._enter_full(ack, job.seq, target)
-        self._moved[job.queue, job.lane, target, lane] += 1
+        if job.cancel and target not in TERMINAL:
+            target = State.CANCELLED
+        self._acks.append(self._line(ack, job.seq, target))
+        self._moved[job.queue, job.lane, target, ack.lane or job.lane] += 1
         if job.keyed and target in TERMINAL:
             self._keyed.append(job.seq)
 
-    def _enter_full(self, ack: Ack, seq: int, target: State) -> None:
+    def _line(self, ack: Ack, seq: int, target: State) -> tuple[Any, ...]:
         now, charge = self._tx.now, ack.charge
         start = length = 0
         if ack.result is not None:
@@ -138,31 +168,26 @@ class _Book:
             start, length = self._start, len(result)
             self._results.append(result)
             self._start += length
-        self._full.append(
-            (
-                seq,
-                target,
-                now + ack.delay if target is State.SCHEDULED else None,
-                now + ack.keep if target in TERMINAL else None,
-                int(charge is Charge.FAILURE),
-                int(charge is Charge.LOSS),
-                int(charge is Charge.RELEASE),
-                ack.lane,
-                start,
-                length,
-                None if ack.error is None else rows.dated(ack.error, now),
-            )
+        return (
+            seq,
+            target,
+            now + ack.delay if target is State.SCHEDULED else None,
+            now + ack.keep if target in TERMINAL else None,
+            int(charge is Charge.FAILURE),
+            int(charge is Charge.LOSS),
+            int(charge is Charge.RELEASE),
+            ack.lane,
+            start,
+            length,
+            None if ack.error is None else rows.dated(ack.error, now),
         )
 
     def write(self) -> None:
         """Record them all, with everything that follows from it."""
         tx = self._tx
-        params = {"worker": self._worker, "now": tx.now}
-        for keep, seqs in self._plain.items():
-            tx.db.run(_SUCCEED, {**params, "seqs": dumps(seqs), "keep": keep})
-        if self._full:
-            results = b"".join(self._results)
-            tx.db.run(_ACK, {**params, "acks": dumps(self._full), "results": results})
+        if self._acks:
+            params = {"acks": dumps(self._acks), "results": b"".join(self._results)}
+            tx.db.run(_ACK, {**params, "worker": self._worker, "now": tx.now})
         for (queue, lane, target, to_lane), n in self._moved.items():
             tx.moved(queue, lane, State.RUNNING, target, n, to_lane=to_lane)
         keys.ended(tx, self._keyed)
