@@ -61,6 +61,14 @@ def supervise(settings: SupervisorSettings, announce: Announce | None = None) ->
     return asyncio.run(Supervisor(settings, announce=announce).run())
 
 
+class _NoStoreError(Exception):
+    """There is no store to work on, and why has been said: exit with `code`."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class Supervisor:
     """Runs until a signal ends it. `command` is what follows the interpreter in a child."""
 
@@ -123,16 +131,16 @@ class Supervisor:
         self._keeping = [self._do(place.keep()) for place in self._places]
         try:
             store = await self._store_unless_stopped(folder)
-            if isinstance(store, int):
-                return store
             if store is not None:
                 await self._work(store)
+        except _NoStoreError as refused:
+            return refused.code
         finally:
             await self._end_workers()
             await self._end_tasks()
         return EXIT_QUIT if self._quitting.is_set() else EXIT_OK
 
-    async def _store_unless_stopped(self, folder: Folder) -> Store | int | None:
+    async def _store_unless_stopped(self, folder: Folder) -> Store | None:
         """As `_find_store`; None: told to stop, and no worker can have taken a job, or the
         store cannot be reached for now.
         """
@@ -148,22 +156,22 @@ class Supervisor:
         if not finding.done():
             finding.cancel()
             return None
-        found: Store | int = finding.result()
-        return found
+        store: Store = finding.result()
+        return store
 
-    async def _find_store(self, folder: Folder) -> Store | int:
-        """The store that the app uses, open; or the exit code that says why there is none."""
+    async def _find_store(self, folder: Folder) -> Store:
+        """The store that the app uses, open. Raises _NoStoreError."""
         assert self._first_word is not None, "a supervisor that does not run"
         hello = await self._first_word
         if hello is None:
-            return EXIT_APP
+            raise _NoStoreError(EXIT_APP)
         folder.belongs_to(hello.url)
         try:
             store = await open_patiently(hello.url, self._clock)
         except (StoreRefused, SchemaMismatch, ConfigError) as error:
             self._unusable = True
             _say(f"backline: {error}")
-            return EXIT_STORE
+            raise _NoStoreError(EXIT_STORE) from error
         if not store.capabilities.between_processes:
             await store.close()
             self._unusable = True
@@ -171,7 +179,7 @@ class Supervisor:
                 f"backline: worker processes cannot share {hello.url}, which lives in one "
                 "process; use a URL such as sqlite:///backline.db"
             )
-            return EXIT_STORE
+            raise _NoStoreError(EXIT_STORE)
         self._upkeep = Upkeep(store, hello, self._settings, self._clock, self._name)
         return store
 
