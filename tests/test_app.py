@@ -492,7 +492,7 @@ def test_a_script_that_forgets_to_close_ends_cleanly(tmp_path: Path) -> None:
 
     for url in ("memory://", f"sqlite:///{tmp_path / 'g.db'}"):
         ran = subprocess.run(
-            [sys.executable, "-X", "dev", "-W", "error", "-c", program, url],
+            [sys.executable, "-W", "error", "-c", program, url],
             capture_output=True,
             text=True,
             timeout=60,
