@@ -61,7 +61,7 @@ def supervise(settings: SupervisorSettings, announce: Announce | None = None) ->
     return asyncio.run(Supervisor(settings, announce=announce).run())
 
 
-class _NoStoreError(Exception):
+class NoStoreError(Exception):
     """There is no store to work on, and why has been said: exit with `code`."""
 
     def __init__(self, code: int) -> None:
@@ -133,7 +133,7 @@ class Supervisor:
             store = await self._store_unless_stopped(folder)
             if store is not None:
                 await self._work(store)
-        except _NoStoreError as refused:
+        except NoStoreError as refused:
             return refused.code
         finally:
             await self._end_workers()
@@ -160,18 +160,18 @@ class Supervisor:
         return store
 
     async def _find_store(self, folder: Folder) -> Store:
-        """The store that the app uses, open. Raises _NoStoreError."""
+        """The store that the app uses, open. Raises NoStoreError."""
         assert self._first_word is not None, "a supervisor that does not run"
         hello = await self._first_word
         if hello is None:
-            raise _NoStoreError(EXIT_APP)
+            raise NoStoreError(EXIT_APP)
         folder.belongs_to(hello.url)
         try:
             store = await open_patiently(hello.url, self._clock)
         except (StoreRefused, SchemaMismatch, ConfigError) as error:
             self._unusable = True
             _say(f"backline: {error}")
-            raise _NoStoreError(EXIT_STORE) from error
+            raise NoStoreError(EXIT_STORE) from error
         if not store.capabilities.between_processes:
             await store.close()
             self._unusable = True
@@ -179,7 +179,7 @@ class Supervisor:
                 f"backline: worker processes cannot share {hello.url}, which lives in one "
                 "process; use a URL such as sqlite:///backline.db"
             )
-            raise _NoStoreError(EXIT_STORE)
+            raise NoStoreError(EXIT_STORE)
         self._upkeep = Upkeep(store, hello, self._settings, self._clock, self._name)
         return store
 
