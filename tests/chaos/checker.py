@@ -12,13 +12,32 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from tests.chaos.history import Event, History, Run, Token
+from tests.chaos.intake import Intake
+from tests.chaos.processes import Footprint
 
 from backline.job import SECOND, JobId, JobRecord, Micros
 from backline.states import TERMINAL, State
-from backline.store import QueueStats
+from backline.store import Cancelling, QueueStats
+
+AFTERMATH: Final[Micros] = 5 * SECOND
+"""How long after an outage of the store it still explains what happens."""
+MOST_MEMORY: Final = 200 << 20
+MOST_LOG: Final = 64 << 20
+MORE_FILES: Final = 8
+"""A cell is spoken with over one, and looked at through another."""
+MORE_THREADS: Final = 20
+"""Those that run jobs are started when there is one for them."""
+
+
+class Usage(NamedTuple):
+    """A process, early on and when all was quiet."""
+
+    pid: int
+    before: Footprint
+    after: Footprint
 
 
 @dataclass(frozen=True)
@@ -44,17 +63,19 @@ class Ledgers:
 class Story:
     """A campaign, once all is quiet again."""
 
-    offered: Sequence[JobId]
-    """Every job that a producer sent off, whatever came of it."""
-    acknowledged: Sequence[JobId]
+    intake: Intake
     records: Mapping[JobId, JobRecord]
     queues: Sequence[QueueStats]
     history: History
     ledgers: Ledgers
+    usage: Sequence["Usage"] = ()
+    log_bytes: int = 0
+    """The size of the write-ahead log."""
     runs: Mapping[JobId, Sequence[Run]] = field(init=False)
     deaths: Mapping[int, Event] = field(init=False)
     """By pid."""
     disturbed: frozenset[int] = field(init=False)
+    outages: Sequence[tuple[Micros, Micros]] = field(init=False)
 
     def __post_init__(self) -> None:
         runs: dict[JobId, list[Run]] = defaultdict(list)
@@ -64,6 +85,9 @@ class Story:
         object.__setattr__(self, "deaths", {e.pid: e for e in self.history.of("kill")})
         touched = (*self.history.of("stop"), *self.history.of("term"))
         object.__setattr__(self, "disturbed", frozenset(event.pid for event in touched))
+        begins, ends = self.history.of("outage"), self.history.of("restored")
+        spans = [(b.mono, e.mono + AFTERMATH) for b, e in zip(begins, ends, strict=True)]
+        object.__setattr__(self, "outages", spans)
 
     def cut_off(self, run: Run) -> Event | None:
         """The kill that cut the run off."""
@@ -78,8 +102,18 @@ class Story:
         return death
 
     def troubled(self, run: Run) -> bool:
-        """Its process was stopped for a while, or told to end."""
-        return run.start.pid in self.disturbed
+        """Its process was stopped for a while, or told to end, or the store was away."""
+        if run.start.pid in self.disturbed:
+            return True
+        end = run.start.mono if run.end is None else run.end.mono
+        return any(run.start.mono <= over and end >= begun for begun, over in self.outages)
+
+    def over(self, run: Run) -> Micros | None:
+        """When the run was over; None: nobody knows."""
+        death = self.cut_off(run)
+        if run.end is not None:
+            return run.end.mono
+        return None if death is None else death.mono
 
 
 Invariant: TypeAlias = Callable[[Story], Iterator[str]]
@@ -87,7 +121,7 @@ Invariant: TypeAlias = Callable[[Story], Iterator[str]]
 
 def c1_no_loss(story: Story) -> Iterator[str]:
     """Every job whose enqueue returned has ended, and as its last run did."""
-    for job in story.acknowledged:
+    for job in story.intake.acknowledged:
         record = story.records.get(job)
         if record is None:
             yield f"{job} is lost: its producer was told that it is stored"
@@ -100,7 +134,7 @@ def c1_no_loss(story: Story) -> Iterator[str]:
 
 def c2_no_invention(story: Story) -> Iterator[str]:
     """Nothing is there, and nothing ran, that nobody enqueued."""
-    for job in {*story.records, *story.runs} - set(story.offered):
+    for job in {*story.records, *story.runs} - set(story.intake.offered):
         yield f"{job} was never enqueued"
 
 
@@ -137,7 +171,10 @@ def c5_attempts(story: Story) -> Iterator[str]:
 
 def _charged(story: Story, record: JobRecord, runs: Sequence[Run]) -> Iterator[str]:
     raised = [run for run in runs if run.end is not None and not _ok(run)]
-    failed = [run for run in raised if not story.unrecorded(run) and not story.troubled(run)]
+    asked = any(each.job == record.id for each in story.intake.cancels)
+    told = [run for run in raised if asked and run.end and run.end.how == "CancelledError"]
+    excused = [run for run in raised if story.unrecorded(run) or story.troubled(run)]
+    failed = [run for run in raised if run not in told and run not in excused]
     cut = [run for run in runs if story.cut_off(run) is not None]
     silent = record.attempt - len(runs)  # leased, and killed before they could say so
     between = [run for run in runs if story.unrecorded(run) or story.troubled(run)]
@@ -150,8 +187,23 @@ def _charged(story: Story, record: JobRecord, runs: Sequence[Run]) -> Iterator[s
         )
     if record.state is State.DEAD and record.failures < record.terms.max_attempts:
         yield f"{record.id} is dead after {record.failures} failures"
-    if record.state is not State.DEAD and record.failures >= record.terms.max_attempts:
+    ended = {State.DEAD, State.CANCELLED}  # that of its last run had been asked for meanwhile
+    if record.state not in ended and record.failures >= record.terms.max_attempts:
         yield f"{record.id} is {record.state} after {record.failures} failures"
+
+
+def c8_unique(story: Story) -> Iterator[str]:
+    """Of the jobs that share a unique key, one begins after the other is over."""
+    by_key: dict[str, list[tuple[Micros, Micros, JobId]]] = defaultdict(list)
+    for job, key in story.intake.keys.items():
+        runs = [run for run in story.runs.get(job, ()) if not story.troubled(run)]
+        spans = [(run.start.mono, over) for run in runs if (over := story.over(run)) is not None]
+        if spans:
+            by_key[key].append((spans[0][0], spans[-1][1], job))
+    for key, spans_of_jobs in by_key.items():
+        for (_, over, job), (begun, _, following) in itertools.pairwise(sorted(spans_of_jobs)):
+            if begun < over:
+                yield f"{following} ran under {key!r} while {job} held it"
 
 
 def c11_sums(story: Story) -> Iterator[str]:
@@ -162,6 +214,27 @@ def c11_sums(story: Story) -> Iterator[str]:
     for queue in story.queues:
         if +Counter(queue.counts) != held[queue.queue]:
             yield f"{queue.queue} counts {queue.counts}, but holds {dict(held[queue.queue])}"
+    for seen in story.intake.snapshots:
+        if not seen.least <= seen.counted <= seen.most:
+            yield f"{seen.counted} jobs were counted, of {seen.least} to {seen.most} enqueued"
+        if seen.smallest < 0:
+            yield f"a count was {seen.smallest}"
+
+
+def c13_not_early(story: Story) -> Iterator[str]:
+    """No delayed job starts before its time, and none is tried again before its pause."""
+    for job, not_before in story.intake.not_before.items():
+        for run in story.runs.get(job, [])[:1]:
+            if run.start.wall < not_before:
+                early = (not_before - run.start.wall) / SECOND
+                yield f"{job} started {early:.3f} s before its time"
+    for job, runs in story.runs.items():
+        pauses = story.records[job].terms.backoff.delays if job in story.records else ()
+        failed = [(a, b) for a, b in itertools.pairwise(runs) if a.end is not None and not _ok(a)]
+        for failures, (run, again) in enumerate(failed):
+            pause = pauses[min(failures, len(pauses) - 1)] if pauses else 0
+            if not story.troubled(run) and again.start.mono < _end(run) + pause:
+                yield f"{job} ran as attempt {again.start.attempt} before its pause was over"
 
 
 def c15_explained(story: Story) -> Iterator[str]:
@@ -178,14 +251,55 @@ def c15_explained(story: Story) -> Iterator[str]:
                 )
 
 
+def c16_bounds(story: Story) -> Iterator[str]:
+    """What processes and the write-ahead log take stays within bounds, and does not grow."""
+    for pid, before, after in story.usage:
+        if after.memory > MOST_MEMORY:
+            yield f"process {pid} takes {after.memory >> 20} MiB"
+        if after.files > before.files + MORE_FILES:
+            yield f"process {pid} has {after.files} files open, after {before.files}"
+        if after.threads > before.threads + MORE_THREADS:
+            yield f"process {pid} has {after.threads} threads, after {before.threads}"
+    if story.log_bytes > MOST_LOG:
+        yield f"the write-ahead log takes {story.log_bytes >> 20} MiB"
+
+
+def c17_cancel(story: Story) -> Iterator[str]:
+    """What was cancelled before it started never starts; what runs is not tried again."""
+    for job, answer, asked, answered in story.intake.cancels:
+        record = story.records.get(job)
+        later = [run for run in story.runs.get(job, []) if run.start.mono > answered]
+        if answer is Cancelling.CANCELLED:
+            if later:
+                yield f"{job} started after it was cancelled"
+            if record is not None and record.state is not State.CANCELLED:
+                yield f"{job} was cancelled, and is {record.state}"
+        elif answer is Cancelling.REQUESTED:
+            running = [run for run in story.runs.get(job, []) if run.start.mono <= answered]
+            ran = [run for run in running if (story.over(run) or answered) >= asked]
+            if len(later) > (0 if ran else 1):  # leased by then, it may have been about to start
+                yield f"{job} was tried again after a cancel was asked for"
+
+
+def c18_refused(story: Story) -> Iterator[str]:
+    """What a producer was told is not stored is not."""
+    for job in {*story.records, *story.runs} & set(story.intake.refused):
+        yield f"{job} is there, and its producer was told that it is not"
+
+
 INVARIANTS: Final[tuple[Invariant, ...]] = (
     c1_no_loss,
     c2_no_invention,
     c3_one_effect,
     c4_fencing,
     c5_attempts,
+    c8_unique,
     c11_sums,
+    c13_not_early,
     c15_explained,
+    c16_bounds,
+    c17_cancel,
+    c18_refused,
 )
 
 
@@ -230,6 +344,23 @@ def recoveries(story: Story) -> list[Recovery]:
                 )
             )
     return found
+
+
+def cancel_delays(story: Story) -> list[Micros]:
+    """How long after its cancel each running job ended, where nothing else was the matter."""
+    delays: list[Micros] = []
+    for job, answer, asked, answered in story.intake.cancels:
+        for run in story.runs.get(job, ()):
+            calm = run.start.pid not in story.deaths and not story.troubled(run)
+            ended = run.end is not None and run.start.mono < asked and run.end.mono > answered
+            if answer is Cancelling.REQUESTED and calm and ended:
+                delays.append(_end(run) - answered)
+    return delays
+
+
+def _end(run: Run) -> Micros:
+    assert run.end is not None
+    return run.end.mono
 
 
 def _ok(run: Run) -> bool:

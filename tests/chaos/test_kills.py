@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
-from tests.chaos.checker import Recovery, Story, check, recoveries
-from tests.chaos.testbed import Pulse, SupervisorProcess, Testbed, gone
+from tests.chaos.checker import Recovery, Story, cancel_delays, check, recoveries
+from tests.chaos.history import Run
+from tests.chaos.processes import Pulse, SupervisorProcess, gone
+from tests.chaos.testbed import Testbed
 
-from backline.job import SECOND, Lane, Micros
+from backline.job import SECOND, JobId, Lane, Micros
 
 MEALS = (("cook", 0.3), ("bake", 0.3), ("roast", 0.3), ("spill_once", 0.1), ("burn", 0.1))
 SHORT_AND_LONG = [
@@ -22,18 +24,38 @@ SHORT_AND_LONG = [
 async def test_killed_workers_lose_nothing(
     testbed: Testbed, form: str, tell: Callable[[str], None]
 ) -> None:
-    kills = {"short": 10, "full": 200}[form]
+    kills = {"short": 6, "full": 200}[form]
     supervisor = await testbed.supervise("--processes", "3", "--concurrency", "6", "--cells", "2")
     pulse = Pulse()
     with pulse.felt():
-        async with testbed.load(*MEALS, most=24):
+        async with testbed.load(*MEALS, most=24, mixed=True):
+            await testbed.until(lambda: len(testbed.history.of("end")) > 10)
+            testbed.measure()
             for number in range(1, kills + 1):
+                if number % 3 == 1:
+                    await _cancel_what_runs(testbed)
                 await _kill_a_busy_worker(testbed, supervisor)
+                testbed.measure()
                 if number % 20 == 0:
                     tell(f"{number} of {kills} workers killed")
         story = await testbed.quiet()
     _judge(story, pulse, tell, settled=SECOND, running=2 * SECOND)
+    delays = cancel_delays(story)
+    tell(f"{len(story.intake.cancels)} cancels; what ran ended after {_spread(delays)}")
+    assert max(delays, default=0) < _TOLD + round(4 * pulse.worst * SECOND)
+    assert story.usage, "no process was measured twice"
     await testbed.leave()
+
+
+_TOLD: Micros = 3 * SECOND // 2
+"""A heartbeat goes round once a second."""
+
+
+async def _cancel_what_runs(testbed: Testbed) -> None:
+    """A job that takes much longer than it should take to be told."""
+    [job] = await testbed.add("cook", 10.0)
+    await testbed.until(lambda: job in {run.start.job for run in testbed.history.running()})
+    await testbed.cancel(job)
 
 
 async def _kill_a_busy_worker(testbed: Testbed, supervisor: SupervisorProcess) -> None:
@@ -51,11 +73,17 @@ async def _kill_a_busy_worker(testbed: Testbed, supervisor: SupervisorProcess) -
     testbed.history.read()
     hit = [run for run in testbed.history.runs() if run.start.pid == victim and run.end is None]
 
-    def again() -> bool:
-        running = {(run.start.job, run.start.attempt) for run in testbed.history.runs()}
-        return all(any(j == r.start.job and a > r.start.attempt for j, a in running) for r in hit)
+    await testbed.until(lambda: _again(testbed, hit))
 
-    await testbed.until(again)
+
+def _again(testbed: Testbed, cut: Sequence[Run]) -> bool:
+    """What was cut off runs again, unless somebody cancelled it."""
+    newest: dict[JobId, int] = {}
+    for run in testbed.history.runs():
+        newest[run.start.job] = run.start.attempt
+    cancelled = {cancel.job for cancel in testbed.intake.cancels}
+    waited_for = [run for run in cut if run.start.job not in cancelled]
+    return all(newest[run.start.job] > run.start.attempt for run in waited_for)
 
 
 def _judge(
@@ -72,13 +100,15 @@ def _judge(
     assert healed, "no kill hit a run"
     states = Counter(record.state.value for record in story.records.values())
     twice = sum(count - 1 for count in story.ledgers.unfenced.values())
-    tell(f"{len(story.acknowledged)} jobs: {dict(states)}; 0 lost")
+    tell(f"{len(story.intake.acknowledged)} jobs: {dict(states)}; 0 lost")
     tell(f"{len(story.deaths)} kills cut off {len(healed)} runs; {twice} effects came twice")
     settles = [each.settled for each in healed if each.settled is not None]
     starts = [each.running for each in healed if each.running is not None and not each.alone]
     tell(f"settled after {_spread(settles)}; running after {_spread(starts)}")
     tell(f"the machine itself stood still for up to {pulse.worst:.2f} s")
     patience = round(4 * pulse.worst * SECOND)
+    cancelled = {cancel.job for cancel in story.intake.cancels}
+    healed = [each for each in healed if each.token[0] not in cancelled]
     assert _late(healed, settled + patience, running + patience) == []
 
 
@@ -110,7 +140,7 @@ async def test_killed_supervisors_take_everything_along_and_lose_nothing(
     ]
     pulse = Pulse()
     with pulse.felt():
-        async with testbed.load(("cook", 0.5), ("bake", 0.5), ("roast", 0.5), most=24):
+        async with testbed.load(("cook", 0.5), ("bake", 0.5), ("roast", 0.5), most=24, mixed=True):
             for number in range(1, kills + 1):
                 supervisor = supervisors.pop(0)
                 await _kill_with_all_its_workers(testbed, supervisor)
@@ -139,8 +169,4 @@ async def _kill_with_all_its_workers(testbed: Testbed, supervisor: SupervisorPro
     hit = [run for run in testbed.history.runs() if run.start.pid in {w.pid for w in workers}]
     cut = [run for run in hit if run.end is None]
 
-    def again() -> bool:
-        running = {(run.start.job, run.start.attempt) for run in testbed.history.runs()}
-        return all(any(j == r.start.job and a > r.start.attempt for j, a in running) for r in cut)
-
-    await testbed.until(again)
+    await testbed.until(lambda: _again(testbed, cut))

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 from tests.chaos.checker import check
-from tests.chaos.testbed import SupervisorProcess, Testbed
+from tests.chaos.processes import SupervisorProcess
+from tests.chaos.testbed import Testbed
 
 from backline.job import Lane
 from backline.states import State
@@ -36,7 +37,8 @@ async def test_what_was_frozen_comes_back_too_late_to_be_believed(
     late = Counter(record.losses for record in story.records.values())
     late.pop(0, 0)
     twice = sum(count - 1 for count in story.ledgers.unfenced.values())
-    tell(f"{len(story.acknowledged)} jobs, {len(pauses)} pauses: {late.total()} leases were lost")
+    jobs = len(story.intake.acknowledged)
+    tell(f"{jobs} jobs, {len(pauses)} pauses: {late.total()} leases were lost")
     tell(f"{twice} effects came twice; 0 outcomes of an older attempt were taken")
     await testbed.leave()
 

@@ -31,12 +31,12 @@ def unharmed(testbed: Testbed) -> Callable[..., contextlib.AbstractAsyncContextM
         supervisor = await testbed.supervise(*OPTIONS, *options, app="poison:app", within=within)
         poisoned = set()
         async with testbed.load(("cook", 0.3), ("bake", 0.3), most=12):
-            before = set(testbed.acknowledged)
+            before = set(testbed.intake.acknowledged)
             await testbed.until(lambda: len(testbed.history.of("end")) > 4)
             yield
             poisoned = {
                 job
-                for job in set(testbed.acknowledged) - before
+                for job in set(testbed.intake.acknowledged) - before
                 if (await testbed.store.get([job]))[0].task.startswith("poison.")  # type: ignore[union-attr]
             }
         story = await testbed.quiet()

@@ -6,6 +6,7 @@ the store's hints, or for the end of a process, and gives up after `PATIENCE`.
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -13,66 +14,41 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import apsw
-import psutil
 from msgspec import Raw
 from tests.chaos.apps.recorder import make_ledgers
-from tests.chaos.checker import Ledgers, Story
-from tests.chaos.history import History
+from tests.chaos.checker import Ledgers, Story, Usage
+from tests.chaos.history import History, monotonic
+from tests.chaos.intake import Cancel, Intake, Snapshot
+from tests.chaos.processes import PATIENCE, Footprint, SupervisorProcess
 
-from backline.clock import SYSTEM_CLOCK
-from backline.job import JobId, JobRecord, JobRequest, Lane, Terms
+from backline.clock import SYSTEM_CLOCK, Clock
+from backline.errors import StoreError, StoreFull
+from backline.job import (
+    SECOND,
+    Backoff,
+    JobId,
+    JobRecord,
+    JobRequest,
+    Lane,
+    Micros,
+    OnConflict,
+    Terms,
+)
 from backline.states import TERMINAL
-from backline.store import Filter, Hint, QueueSettings
+from backline.store import Cancelling, Filter, Hint, QueueSettings
 from backline.stores.sqlite import SqliteStore
 from backline.supervisor import linux
 
 APPS = Path(__file__).parent / "apps"
-PATIENCE = 60.0
-"""Seconds that a campaign waits for something that takes one or two."""
 _LOOK_AGAIN = 0.1
 _MARK = "CHAOS_MARK"
-
-
-class WorkerProcess(NamedTuple):
-    """A child of a supervisor."""
-
-    pid: int
-    name: str
-    lane: Lane
-
-
-class SupervisorProcess:
-    """A running `backline worker`."""
-
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.process = process
-        self.log = log
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def workers(self) -> list[WorkerProcess]:
-        """Its worker processes, as the kernel knows them."""
-        found: list[WorkerProcess] = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.pid).children():
-                with contextlib.suppress(psutil.Error, ValueError, IndexError):
-                    settings = json.loads(child.cmdline()[3])
-                    lane = Lane(settings["lane"])
-                    found.append(WorkerProcess(child.pid, settings["worker"], lane))
-        return found
-
-    async def end(self) -> int:
-        """Wait for its end; the exit code."""
-        async with asyncio.timeout(PATIENCE):
-            return await self.process.wait()
 
 
 class Testbed:
@@ -80,17 +56,21 @@ class Testbed:
 
     __test__ = False  # to pytest it looks like a class of tests
 
-    def __init__(self, path: Path, *, store: Path | None = None) -> None:
+    def __init__(
+        self, path: Path, *, store: Path | None = None, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self.path = path
+        self.clock = clock
         self.mark = uuid.uuid4().hex
         self.database = store or path / "jobs.db"
-        self.store = SqliteStore(self.database)
+        self.store = SqliteStore(self.database, clock=clock)
         self.notes = path / "history"
         self.notes.mkdir()
         make_ledgers(self.notes / "ledger.db")
         self.history = History(self.notes)
-        self.offered: list[JobId] = []
-        self.acknowledged: list[JobId] = []
+        self.intake = Intake()
+        self.footprints: dict[int, Footprint] = {}
+        """What each worker process took when it was first looked at."""
         self.supervisors: list[SupervisorProcess] = []
         self.rng = random.Random(8)
         self.environment = {
@@ -113,6 +93,7 @@ class Testbed:
         run_dir: str = "run",
         app: str = "diner:app",
         within: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> SupervisorProcess:
         """`backline worker`, with a run directory of its own or a shared one."""
         runtime = self.path / run_dir
@@ -123,7 +104,11 @@ class Testbed:
                 *within,
                 *(sys.executable, "-m", "backline", "worker", app, *options),
                 cwd=APPS,
-                env={**self.environment, "XDG_RUNTIME_DIR": str(runtime)},
+                env={
+                    **self.environment,
+                    "XDG_RUNTIME_DIR": str(runtime),
+                    **(environment or {}),
+                },
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=file,
                 stderr=asyncio.subprocess.STDOUT,
@@ -168,25 +153,50 @@ class Testbed:
 
     async def add(
         self, task: str, *args: object, count: int = 1, lane: Lane = Lane.MAIN,
-        queue: str | None = None, module: str = "diner", **terms: Any,
+        queue: str | None = None, module: str = "diner", delay: Micros = 0,
+        unique_key: str | None = None, on_conflict: OnConflict = OnConflict.SKIP, **terms: Any,
     ) -> list[JobId]:  # fmt: skip
-        """Enqueue jobs in one call; they are acknowledged when this returns."""
+        """Enqueue jobs in one call; those that are returned are acknowledged.
+
+        Raises what the store raises; StoreFull says that none of them was added.
+        """
         requests = [
             JobRequest(
-                id=SYSTEM_CLOCK.new_id(),
+                id=self.clock.new_id(),
                 task=f"{module}.{task}",
                 payload=Raw(json.dumps([args, {}]).encode()),
                 queue=queue or QUEUES.get(task, "default"),
                 lane=Lane.CELL if task == "roast" else lane,
+                delay=delay,
+                unique_key=unique_key,
+                on_conflict=on_conflict,
                 terms=Terms(**terms),
             )
             for _ in range(count)
         ]
-        ids = [request.id for request in requests]
-        self.offered += ids
-        await self.store.enqueue([requests])
-        self.acknowledged += ids
-        return ids
+        ids, intake = [request.id for request in requests], self.intake
+        intake.offered += ids
+        if delay:
+            intake.not_before |= dict.fromkeys(ids, self.clock.now() + delay)
+        try:
+            [answer] = await self.store.enqueue([requests])
+        except StoreFull:
+            intake.refuse(ids)
+            raise
+        assert isinstance(answer, list)
+        added = [each.id for each in answer if each.added]
+        intake.refuse([each for each in ids if each not in added])
+        intake.acknowledged += added
+        if unique_key is not None:
+            intake.keys |= dict.fromkeys(added, unique_key)
+        return added
+
+    async def cancel(self, job_id: JobId) -> Cancelling:
+        """Cancel a job; the answer."""
+        asked = monotonic()
+        [answer] = await self.store.cancel([job_id])
+        self.intake.cancels.append(Cancel(job_id, answer, asked, monotonic()))
+        return answer
 
     async def job(self, job_id: JobId) -> JobRecord:
         """The job, once it has ended."""
@@ -204,15 +214,30 @@ class Testbed:
         return await self.until(all_ended, within=within)
 
     @asynccontextmanager
-    async def load(self, *kinds: tuple[str, float], most: int = 40) -> AsyncIterator[None]:
-        """Keep so many jobs unfinished while inside; then nothing more is added."""
+    async def load(
+        self, *kinds: tuple[str, float], most: int = 40, mixed: bool = False
+    ) -> AsyncIterator[None]:
+        """Keep so many jobs unfinished while inside; then nothing more is added.
+
+        `mixed`: some are delayed, some share unique keys, some are cancelled at random. An
+        error of the store is what a producer has to live with: it tries again a little later.
+        """
 
         async def keep() -> None:
-            while True:
-                if await self.unfinished() < most // 2:
-                    for _ in range(most // 2):
-                        task, longest = self.rng.choice(kinds)
-                        await self.add(task, self.rng.uniform(0.1, 1.0) * longest)
+            added: list[JobId] = []
+            for number in itertools.count():
+                with contextlib.suppress(StoreError):
+                    if await self.unfinished() < most // 2:
+                        for _ in range(most // 2):
+                            task, longest = self.rng.choice(kinds)
+                            added += await self.add(
+                                task,
+                                self.rng.uniform(0.1, 1.0) * longest,
+                                backoff=SHORTLY,
+                                **(self._a_mixture() if mixed else {}),
+                            )
+                    if mixed and number % 4 == 0 and added:
+                        await self.cancel(self.rng.choice(added[-most:]))
                 await self.changed()
 
         keeping = asyncio.create_task(keep())
@@ -223,15 +248,40 @@ class Testbed:
             keeping.cancel()
             await asyncio.wait([keeping])
 
+    def _a_mixture(self) -> dict[str, Any]:
+        match self.rng.randrange(8):
+            case 0 | 1:
+                return {"delay": self.rng.randrange(1, 800_000)}
+            case 2:
+                how = self.rng.choice([OnConflict.SKIP, OnConflict.REPLACE])
+                return {"unique_key": f"key {self.rng.randrange(3)}", "on_conflict": how}
+            case _:
+                return {}
+
     async def unfinished(self) -> int:
-        """How many jobs have not ended."""
-        queues = await self.store.stats()
-        return sum(
-            count
-            for queue in queues
-            for state, count in queue.counts.items()
-            if state not in TERMINAL
+        """How many jobs have not ended. Also a snapshot for the checker."""
+        acknowledged = len(self.intake.acknowledged)
+        queues = [queue for queue in await self.store.stats() if queue.queue != "probe"]
+        counts = [(state, n) for queue in queues for state, n in queue.counts.items()]
+        self.intake.snapshots.append(
+            Snapshot(
+                counted=sum(n for _, n in counts) + sum(queue.purged for queue in queues),
+                smallest=min((n for _, n in counts), default=0),
+                least=acknowledged,
+                most=len(self.intake.offered),
+            )
         )
+        return sum(n for state, n in counts if state not in TERMINAL)
+
+    def measure(self) -> None:
+        """Look what processes that have settled in take, if it is not known yet."""
+        finished = Counter(event.pid for event in self.history.of("end"))
+        for supervisor in self.supervisors:
+            settled = [each.pid for each in supervisor.workers() if finished[each.pid] > 3]
+            pids = [supervisor.pid, *settled] if settled else []
+            for pid in set(pids) - set(self.footprints):
+                if (taken := Footprint.of(pid)) is not None:
+                    self.footprints[pid] = taken
 
     # Waiting.
 
@@ -281,7 +331,14 @@ class Testbed:
                 break
         queues = [queue for queue in await self.store.stats() if queue.queue != "probe"]
         ledgers = Ledgers.read(self.notes / "ledger.db")
-        return Story(self.offered, self.acknowledged, records, queues, self.history, ledgers)
+        usage = [
+            Usage(pid, before, after)
+            for pid, before in self.footprints.items()
+            if (after := Footprint.of(pid)) is not None
+        ]
+        log = self.database.with_name(f"{self.database.name}-wal")
+        size = log.stat().st_size if log.exists() else 0
+        return Story(self.intake, records, queues, self.history, ledgers, usage, size)
 
     async def leave(self) -> None:
         """End the supervisors as an operator does; no process is left, and the file is whole."""
@@ -331,46 +388,5 @@ class Testbed:
         self._changed.set()
 
 
+SHORTLY = Backoff(delays=(SECOND // 10, SECOND // 5))
 QUEUES = {"cook": "soup", "spill_once": "soup", "bake": "bread", "burn": "bread", "roast": "meat"}
-
-
-async def gone(pid: int, within: float = PATIENCE) -> None:
-    """Wait until a process has ended, a child of ours or not."""
-    try:
-        watched = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop, readable = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(watched, readable.set)
-    try:
-        async with asyncio.timeout(within):
-            await readable.wait()
-    finally:
-        loop.remove_reader(watched)
-        os.close(watched)
-
-
-class Pulse:
-    """How long this machine let a process of ours wait: what no bound can blame on Backline."""
-
-    def __init__(self) -> None:
-        self.worst = 0.0
-
-    @contextlib.contextmanager
-    def felt(self) -> Iterator["Pulse"]:
-        """Feel it while inside."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + 0.02
-        timer: asyncio.TimerHandle
-
-        def beat() -> None:
-            nonlocal due, timer
-            self.worst = max(self.worst, loop.time() - due)
-            due = loop.time() + 0.02
-            timer = loop.call_at(due, beat)
-
-        timer = loop.call_at(due, beat)
-        try:
-            yield self
-        finally:
-            timer.cancel()

@@ -45,7 +45,7 @@ def note(what: str, **fields: Any) -> None:
 def recorded(job: JobContext) -> Iterator[None]:
     """Note the start of a run, and how it ends if it gets that far."""
     fields = {"job": job.id, "attempt": job.attempt, "task": job.task}
-    note("start", **fields)
+    note("start", wall=time.time_ns() // 1000, **fields)
     try:
         yield
     except BaseException as error:
