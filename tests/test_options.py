@@ -84,7 +84,7 @@ def test_a_value_that_can_be_is_taken(given: Mapping[str, Any], expected: Any) -
         ({"unique_key": ""}, "unique_key= of app.t"),
         ({"unique_key": 7}, "a str is wanted"),
         ({"unique_for": "1h"}, "unique_for= of app.t needs a unique_key="),
-        ({"on_conflict": "ignore"}, "'ignore' is not a valid OnConflict"),
+        ({"on_conflict": "ignore"}, "one of skip, replace, raise is wanted, not 'ignore'"),
         ({"headers": {"a": 1}}, "'a' is 1"),
         ({"headers": [("a", "b")]}, "a mapping of str to str"),
         ({"headers": {"a": "\ud800"}}, "headers= of app.t"),

@@ -1,11 +1,15 @@
 """What a running task sees of its own job."""
 
+import math
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Final, Protocol
 
+from backline.display import shown
 from backline.errors import BacklineError
 from backline.job import JobId, LeasedJob, Micros, Progress
+
+MAX_NOTE: Final = 1_000
 
 
 class RunControl(Protocol):
@@ -112,8 +116,17 @@ class JobContext:
         return self._control.cancelled()
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
-        """Tell how far the job is. Returns at once; sent at most a few times a second."""
-        self._control.report(Progress(self._lease.id, self._lease.attempt, done, total, note))
+        """Tell how far the job is. Returns at once; sent at most a few times a second.
+
+        Of the note the first `MAX_NOTE` characters are kept. Raises TypeError, or ValueError
+        for a number that is not finite.
+        """
+        if not isinstance(note, str):
+            raise TypeError(f"note= of progress is a str, not {shown(note)}")
+        done = _number("done", done)
+        total = None if total is None else _number("total", total)
+        text = str.__str__(note)[:MAX_NOTE].encode(errors="replace").decode()
+        self._control.report(Progress(self._lease.id, self._lease.attempt, done, total, text))
 
     def complete(self, *, within: object, result: object = None) -> None:
         """Complete the job in your own transaction: its effect and `result` commit together.
@@ -136,6 +149,18 @@ class JobContext:
     def __repr__(self) -> str:
         lease = self._lease
         return f"<JobContext {lease.task} {lease.id} attempt {lease.attempt}>"
+
+
+def _number(name: str, given: float) -> float:
+    try:
+        number = float(given)
+    except (TypeError, ValueError):  # of a str that is no number, the latter
+        raise TypeError(f"{name}= of progress is a number, not {shown(given)}") from None
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name}= of progress is a finite number, not {shown(given)}")
+    return number
 
 
 class Running:

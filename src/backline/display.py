@@ -29,6 +29,15 @@ def safe(text: str, *, most: int | None = None) -> str:
     return text
 
 
+def shown(value: object, *, most: int = 80) -> str:
+    """A value as Python writes it, on one line and cut, whatever it is: for error messages."""
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - an int too long to print, somebody's __repr__
+        return f"<{type(value).__qualname__} whose repr fails: {type(error).__name__}>"
+    return safe(text if len(text) <= most else f"{text[: most - 3]}...")
+
+
 def safe_lines(text: str, indent: str) -> str:
     """`text` on as many lines as it has, each printable and indented: none can pass as ours."""
     return "\n".join(indent + safe(line) for line in text.splitlines())

@@ -15,8 +15,10 @@ _UNITS: Final = {
     "d": 86_400_000_000,
     "w": 604_800_000_000,
 }
-_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 _LONGEST: Final = 100 * 366 * _UNITS["d"]
+_MOST: Final = 100
+"""Characters of a text that is looked at: the search for its parts takes their square."""
 
 
 def micros(length: Duration) -> int:
@@ -30,9 +32,10 @@ def micros(length: Duration) -> int:
     elif isinstance(length, str):
         count = _parse(length)
     else:
-        count = float(length) * 1_000_000
+        count = _seconds(length) * 1_000_000
     if not 0 <= count <= _LONGEST:
-        raise ValueError(f"a duration is between 0 and 100 years, not {length!r}")
+        given = f"{length:g} s" if isinstance(length, float) else f"{length!s:.40}"
+        raise ValueError(f"a duration is between 0 and 100 years, not {given}")
     return round(count)
 
 
@@ -51,7 +54,16 @@ def text(count: int) -> str:
     return "".join(parts[:2])
 
 
+def _seconds(given: float) -> float:
+    try:
+        return float(given)
+    except OverflowError:  # an int too large to be even shown
+        raise ValueError("a duration is between 0 and 100 years, not a number so large") from None
+
+
 def _parse(given: str) -> float:
+    if len(given) > _MOST:
+        raise ValueError(f"a text of {len(given):,} characters is no duration; write '1h30m'")
     compact = given.replace(" ", "").lower()
     parts = _PART.findall(compact)
     if not parts or "".join(number + unit for number, unit in parts) != compact:

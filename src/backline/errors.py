@@ -3,7 +3,7 @@
 BacklineError
 ├── ConfigError            what the code or the command line declares cannot work
 │   └── UnknownOption      (also a TypeError) not an option of ours; names the one that is
-├── EnqueueError           nothing was enqueued
+├── EnqueueError           the job was not enqueued
 │   ├── InvalidArguments   (also a TypeError) the arguments do not fit the task
 │   ├── PayloadTooLarge
 │   ├── QueueFull
@@ -28,7 +28,11 @@ JobSignal                  raised by a task on purpose; not an error
 └── Cancel                 stop here, for good
 """
 
+from typing import Final
+
 from backline.duration import Duration
+
+_MOST_SHOWN: Final = 60
 
 
 class BacklineError(Exception):
@@ -44,7 +48,11 @@ class UnknownOption(ConfigError, TypeError):
 
 
 class EnqueueError(BacklineError):
-    """The job was not enqueued, nor was any other of the same call."""
+    """The job was not enqueued.
+
+    Nor was any other of the same call, unless it is a UniqueConflict that the store found:
+    then all the others were.
+    """
 
 
 class InvalidArguments(EnqueueError, TypeError):
@@ -79,7 +87,11 @@ class QueueFull(EnqueueError):
 
 
 class UniqueConflict(EnqueueError):
-    """A live job holds the unique key, and `on_conflict` is "raise"."""
+    """A live job holds the unique key, and `on_conflict` is "raise".
+
+    Of an `enqueue_many` all the other jobs were enqueued, unless the two that have the same
+    key were both in the call: then none was.
+    """
 
     def __init__(self, task: str, *, unique_key: str, holder: str) -> None:
         super().__init__(f"{task} is already enqueued under the key {unique_key!r}: job {holder}")
@@ -90,8 +102,15 @@ class ResultError(BacklineError):
     """The job has no result to return; `job_id` says which job."""
 
     def __init__(self, job_id: str, message: str) -> None:
-        super().__init__(f"job {job_id} {message}")
+        super().__init__(f"job {_shown(job_id)} {message}")
         self.job_id = job_id
+
+
+def _shown(job_id: str) -> str:
+    """An id as it is; what cannot be one, on one line and cut."""
+    if len(job_id) <= _MOST_SHOWN and job_id.isprintable() and job_id.strip():
+        return job_id
+    return repr(job_id) if len(job_id) <= _MOST_SHOWN else f"{job_id[:_MOST_SHOWN]!r}..."
 
 
 class JobNotFound(ResultError):

@@ -10,16 +10,21 @@ No value here can be part of a cycle, so none is tracked by the garbage collecto
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 from backline.states import State
 
-Micros: TypeAlias = int
-JobId: TypeAlias = str
-"""A UUIDv7 (RFC 9562) in canonical form. Ids of one process sort by the time they were made."""
+FARTHEST: Final = 2**62
+"""Times and lengths further from zero are damage: the sum of two still fits in 64 bits."""
+MAX_ID: Final = 40
+Micros: TypeAlias = Annotated[int, Meta(ge=-FARTHEST, le=FARTHEST)]
+JobId: TypeAlias = Annotated[str, Meta(max_length=MAX_ID)]
+"""A UUIDv7 (RFC 9562) in canonical form. Ids of one process sort by the time they were made.
+
+Others are taken too, of up to `MAX_ID` ASCII characters."""
 WorkerName: TypeAlias = str
 """Random per start of a process; never a host's name alone, which a restart would reuse."""
 

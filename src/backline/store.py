@@ -222,6 +222,10 @@ class Store(Protocol):
           takes its place waits for the same job; if it ends before, the key goes back.
 
         Two jobs of one batch never share an id or a unique key: the caller sees to it.
+
+        Raises EnqueueError for a job with a field that could not be read back as what it is (a
+        payload that is no JSON, a time beyond `job.FARTHEST`, a lone surrogate, ...): then
+        nothing of the batch was written.
         """
         ...
 

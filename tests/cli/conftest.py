@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import apsw
 import pytest
 from click.testing import CliRunner, Result
 from msgspec import Raw
@@ -132,6 +133,12 @@ class Shell:
         """How many jobs are in each state that has any."""
         found = [job.state.value for job in self.jobs()]
         return {state: found.count(state) for state in set(found)}
+
+    def plant(self, sql: str, *values: object) -> None:
+        """Change the file behind the store's back, as no command could."""
+        db = apsw.Connection(str(self.file))
+        db.execute(sql, values)
+        db.close()
 
     _calls = 0
 

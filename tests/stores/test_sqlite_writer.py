@@ -1,7 +1,7 @@
 """The writer's batches: one commit for many callers, and errors to whom they belong."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from threading import Event
 
@@ -10,6 +10,7 @@ import pytest
 from backline.clock import SYSTEM_CLOCK
 from backline.errors import StoreUnavailable
 from backline.job import Enqueued, JobRequest
+from backline.store import QueueSettings
 from backline.stores.sqlite import SqliteStore, session, writer
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.writer import Request, Writer
@@ -95,16 +96,15 @@ async def test_a_bad_request_does_not_spoil_the_batch(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "jobs.db")
     await store.open()
     jobs = [JobRequest(id=SYSTEM_CLOCK.new_id(), task="t") for _ in range(20)]
-    jobs[7] = JobRequest(id=SYSTEM_CLOCK.new_id(), task="half a character: \udc80")
-    jobs[11] = JobRequest(id=SYSTEM_CLOCK.new_id(), task="t", priority=10**30)
-    answers = await asyncio.gather(
-        *[store.enqueue([[job]]) for job in jobs], return_exceptions=True
-    )
+    calls: list[Awaitable[object]] = [store.enqueue([[job]]) for job in jobs]
+    calls[7:7] = [store.configure([QueueSettings(queue="half a character: \udc80")])]
+    calls[11:11] = [store.configure([QueueSettings(queue="default", max_depth=10**30)])]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
     bad = [at for at, answer in enumerate(answers) if isinstance(answer, BaseException)]
     assert bad == [7, 11]
-    assert all(isinstance(answers[at], ValueError) for at in bad)
+    assert all(isinstance(answers[at], ValueError | OverflowError) for at in bad)
     [stats] = await store.stats()
-    assert stats.depth == 18
+    assert stats.depth == 20
     await store.close()
 
 

@@ -41,6 +41,7 @@ from backline.app.immediate import Immediate
 from backline.app.producing import HeadersHook, Producing
 from backline.app.working import drain, opened, weights
 from backline.clock import SYSTEM_CLOCK, Clock
+from backline.display import shown
 from backline.duration import Duration, micros
 from backline.errors import ConfigError
 from backline.job import DEFAULT_QUEUE
@@ -73,6 +74,8 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 DEFAULT_URL: Final = "sqlite:///backline.db"
+MAX_DEPTH: Final = 10**12
+"""A limit beyond this is none; it would not fit in a store's integers for ever."""
 
 
 class App(Producing):
@@ -144,18 +147,22 @@ class App(Producing):
         `accepted == False`. An operator's later edit of the limit stands until this
         declaration changes. Raises ConfigError.
         """
+        try:
+            name = name_text(name)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"queue {shown(name)}: {error}") from None
         if name in self._queues:
             raise ConfigError(f"the queue {name!r} is declared already")
-        if not (max_depth is UNSET or max_depth is None or _positive(max_depth)):
-            raise ConfigError(f"max_depth of queue {name!r} is an int from 1, not {max_depth!r}")
-        try:
-            checked = name_text(name)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"queue {name!r}: {error}") from None
+        if not (max_depth is UNSET or max_depth is None or _is_depth(max_depth)):
+            raise ConfigError(
+                f"max_depth of queue {name!r} is an int from 1, not {shown(max_depth)}"
+            )
         if on_full not in list(OnFull):
             choices = ", ".join(OnFull)
-            raise ConfigError(f"on_full of queue {name!r} is one of {choices}, not {on_full!r}")
-        self._on_full[checked] = OnFull(on_full)
+            raise ConfigError(
+                f"on_full of queue {name!r} is one of {choices}, not {shown(on_full)}"
+            )
+        self._on_full[name] = OnFull(on_full)
         self._queues[name] = QueueSettings(queue=name, max_depth=max_depth)
         self._home.redeclare()
 
@@ -377,8 +384,8 @@ class App(Producing):
         return f"<App {self.url}, {len(self.registry)} tasks>"
 
 
-def _positive(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _is_depth(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_DEPTH
 
 
 _APPS: Final[WeakSet[App]] = WeakSet()

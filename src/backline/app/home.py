@@ -8,6 +8,7 @@ the home over from it as soon as that is idle. See docs/adr/0004-where-the-store
 """
 
 import asyncio
+import logging
 import os
 import threading
 from collections import Counter
@@ -19,13 +20,18 @@ from weakref import WeakSet
 
 from backline.app.background import Background
 from backline.clock import Clock
-from backline.errors import BacklineError
+from backline.errors import BacklineError, StoreFull, StoreUnavailable
+from backline.job import SECOND, Micros
 from backline.queue import OnFull, Queue
 from backline.store import QueueSettings, Store
 from backline.stores.memory import MemoryStore
 
 T = TypeVar("T")
 
+log = logging.getLogger("backline.app")
+
+_FIRST_WAIT_S: Final = 0.02
+_LONGEST_WAIT_S: Final = 1.0
 _LAST_WORDS_S: Final = 1.0
 """How long the store of a loop that is gone may take to close."""
 
@@ -108,15 +114,18 @@ class Home:
         self._background = Background(clock)
         _HOMES.add(self)
 
-    async def run(self, work: Callable[[Queue], Awaitable[T]]) -> T:
-        """Do `work` at home; from any loop."""
+    async def run(self, work: Callable[[Queue], Awaitable[T]], *, patience: Micros = 0) -> T:
+        """Do `work` at home; from any loop.
+
+        A store that is away when it is first opened is asked again for `patience`.
+        """
         loop = asyncio.get_running_loop()
         current = self._enter(loop)
         try:
             if current.loop is loop:
-                return await self._at(current, work)
+                return await self._at(current, work, patience)
             return await asyncio.wrap_future(
-                asyncio.run_coroutine_threadsafe(self._at(current, work), current.loop)
+                asyncio.run_coroutine_threadsafe(self._at(current, work, patience), current.loop)
             )
         finally:
             self._leave(current)
@@ -218,10 +227,27 @@ class Home:
         self._current = None
         self._background = Background(self._clock)
 
-    async def _at(self, current: OpenStore, work: Callable[[Queue], Awaitable[T]]) -> T:
+    async def _at(
+        self, current: OpenStore, work: Callable[[Queue], Awaitable[T]], patience: Micros
+    ) -> T:
         if not current.ready:
-            await current.prepare(self._declared)
+            await self._prepare(current, patience)
         return await work(current.queue)
+
+    async def _prepare(self, current: OpenStore, patience: Micros) -> None:
+        loop = asyncio.get_running_loop()
+        until, wait = loop.time() + patience / SECOND, _FIRST_WAIT_S
+        while True:
+            try:
+                return await current.prepare(self._declared)
+            except StoreFull:
+                raise
+            except StoreUnavailable as error:
+                if loop.time() + wait > until:
+                    raise
+                log.warning("the store cannot be opened, again in %.2f s: %s", wait, error)
+            await asyncio.sleep(self._clock.rng.uniform(wait / 2, wait))
+            wait = min(2 * wait, _LONGEST_WAIT_S)
 
     def _enter(self, loop: asyncio.AbstractEventLoop) -> OpenStore:
         """The open store to go to from `loop`; it does not move until it is left."""

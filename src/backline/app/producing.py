@@ -9,8 +9,9 @@ from backline.app.immediate import Immediate
 from backline.app.transacting import Transacting
 from backline.app.working import Parts
 from backline.clock import Clock
+from backline.display import shown
 from backline.job import Enqueued, JobId, JobRecord, JobRequest
-from backline.queue import OnFull, Queue
+from backline.queue import PATIENCE, OnFull, Queue
 from backline.store import Cancelling, QueueSettings, Store
 from backline.task import AnyTask, Job, Options, Registry, SyncTask, check_headers, remote_task
 
@@ -70,11 +71,13 @@ class Producing:
     def enqueue_many(self, jobs: Iterable[JobRequest], *, within: object = None) -> list[Job[Any]]:
         """Enqueue many jobs, made by `task.job(...)`, in one commit: all of them or none.
 
-        Returns their handles in the same order. Raises TypeError for what `task.job(...)` did
-        not make, before anything is sent; QueueFull, StoreError; UniqueConflict comes after
-        the commit of all the others. Repeating a call with the same jobs adds nothing twice.
-        On a running event loop use `aenqueue_many`. With `within`, a connection or session on
-        the database of an `outbox`, they are enqueued when its transaction commits.
+        Returns their handles in the same order. Raises TypeError for what `task.job(...)` did not
+        make, EnqueueError for a job whose fields were changed to what cannot be stored, both before
+        anything is sent; QueueFull, StoreError; UniqueConflict comes after the commit of all the
+        others, but for one between two jobs of the call: nothing is sent then. Repeating a call
+        with the same jobs adds nothing twice. On a running event loop use `aenqueue_many`. With
+        `within`, a connection or session on the database of an `outbox`, they are enqueued when its
+        transaction commits.
         """
         requests = _requests(jobs)
         if within is not None:
@@ -86,24 +89,32 @@ class Producing:
     ) -> list[Job[Any]]:
         """Enqueue many jobs, made by `task.job(...)`, in one commit: all of them or none.
 
-        Returns their handles in the same order. Raises TypeError for what `task.job(...)` did
-        not make, before anything is sent; QueueFull, StoreError; UniqueConflict comes after
-        the commit of all the others. Repeating a call with the same jobs adds nothing twice.
-        With `within`, a connection or session on the database of an `outbox`, they are enqueued
-        when its transaction commits.
+        Returns their handles in the same order. Raises TypeError for what `task.job(...)` did not
+        make, EnqueueError for a job whose fields were changed to what cannot be stored, both before
+        anything is sent; QueueFull, StoreError; UniqueConflict comes after the commit of all the
+        others, but for one between two jobs of the call: nothing is sent then. Repeating a call
+        with the same jobs adds nothing twice. With `within`, a connection or session on the
+        database of an `outbox`, they are enqueued when its transaction commits.
         """
         requests = _requests(jobs)
         if within is not None:
             return await self._transacting.awrite(requests, within)
-        answers = await self._home.run(lambda queue: self._enqueue(queue, requests))
+        answers = await self._home.run(
+            lambda queue: self._enqueue(queue, requests), patience=PATIENCE
+        )
         if answers is None:
             return [self._dropped(request) for request in requests]
         pairs = zip(requests, answers, strict=True)
         return [Job(answer.id, request.task, self, added=answer.added) for request, answer in pairs]
 
     def job(self, job_id: JobId) -> Job[Any]:
-        """The handle of a job that was enqueued earlier, or elsewhere."""
-        return Job(job_id, "", self)
+        """The handle of a job that was enqueued earlier, or elsewhere.
+
+        Raises TypeError for an id that is no str: a UUID, say, is asked for as `str(uuid)`.
+        """
+        if not isinstance(job_id, str):
+            raise TypeError(f"a job's id is a str, not {shown(job_id)}")
+        return Job(str.__str__(job_id), "", self)
 
     @property
     def shed_counts(self) -> Mapping[str, int]:
@@ -127,7 +138,9 @@ class Producing:
 
     async def send(self, request: JobRequest) -> Job[Any]:
         """Enqueue one job; returns after the commit."""
-        answers = await self._home.run(lambda queue: self._enqueue(queue, (request,)))
+        answers = await self._home.run(
+            lambda queue: self._enqueue(queue, (request,)), patience=PATIENCE
+        )
         if answers is None:
             return self._dropped(request)
         return Job(answers[0].id, request.task, self, added=answers[0].added)
@@ -189,5 +202,5 @@ def _requests(jobs: Iterable[JobRequest]) -> list[JobRequest]:
         wrong = strangers[0]
     raise TypeError(
         "enqueue_many takes a list of what task.job(...) makes, such as "
-        f"[task.job(1), task.job(2)], not {wrong!r}"
+        f"[task.job(1), task.job(2)], not {shown(wrong)}"
     )

@@ -1,16 +1,18 @@
 """Workers inside the app's own process: embedded, and until there is nothing to do."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from backline.clock import Clock
+from backline.display import shown
 from backline.errors import ConfigError
 from backline.job import Lane
 from backline.states import State
 from backline.store import QueueStats, Store
-from backline.task import Registry
+from backline.task import Registry, name_text
 from backline.worker import (
     Board,
     EmbeddedWorker,
@@ -22,6 +24,7 @@ from backline.worker import (
     WorkerSettings,
 )
 
+_WEIGHT: Final = re.compile(r"[0-9]{1,9}")
 _PROMOTE: Final = 1_000
 _FIRST_LOOK_S: Final = 0.01
 _LONGEST_LOOK_S: Final = 1.0
@@ -105,9 +108,11 @@ async def _drain_ready(
     """One worker per lane that has something ready, until there is nothing more."""
     ready: dict[Lane, dict[str, int]] = {Lane.MAIN: {}, Lane.CELL: {}}
     for queue in stats:
-        if queue.counts.get(State.READY, 0) > queue.cells:
+        # Should the counts be damaged, the oldest one tells that there is a ready job.
+        uncounted = queue.oldest_ready is not None and queue.counts.get(State.READY, 0) <= 0
+        if uncounted or queue.counts.get(State.READY, 0) > queue.cells:
             ready[Lane.MAIN][queue.queue] = 1
-        if queue.cells:
+        if uncounted or queue.cells:
             ready[Lane.CELL][queue.queue] = 1
     runs: list[Run] = []
     for lane, queues in ready.items():
@@ -132,15 +137,28 @@ def weights(
     if queues is None:
         return dict.fromkeys(sorted(known), 1)
     if isinstance(queues, Mapping):
-        return dict(queues)
+        return {_queue_name(name): _weight(weight, name) for name, weight in queues.items()}
     names = queues.split(",") if isinstance(queues, str) else queues
     found: dict[str, int] = {}
     for name in names:
-        queue, _, weight = name.strip().partition("=")
-        if not queue or not (weight or "1").isdecimal():
-            raise ConfigError(f"queues are written mail,default=3, not {name!r}")
-        found[queue] = int(weight or 1)
+        queue, _, weight = str(name).strip().partition("=")
+        if not queue or not _WEIGHT.fullmatch(weight or "1"):
+            raise ConfigError(f"queues are written mail,default=3, not {shown(name)}")
+        found[_queue_name(queue)] = int(weight or 1)
     return found
+
+
+def _queue_name(name: object) -> str:
+    try:
+        return name_text(name)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the name of a queue: {error}") from None
+
+
+def _weight(weight: object, name: str) -> int:
+    if isinstance(weight, bool) or not isinstance(weight, int) or not 0 <= weight < 10**9:
+        raise ConfigError(f"the weight of queue {name!r} is an int from 1, not {shown(weight)}")
+    return weight
 
 
 @asynccontextmanager

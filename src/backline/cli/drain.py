@@ -25,6 +25,8 @@ from backline.worker.settings import DEFAULT_CONCURRENCY
 
 _PROMOTE = 1_000
 _LOOK_S = 0.2
+_MOST_IN_VAIN = 15
+"""Rounds in which ready jobs were counted and none was taken: the counts are damaged."""
 
 
 @click.command()
@@ -93,15 +95,21 @@ class _Draining:
         await store.open()
         try:
             await self._app.relay_all()
-            length = await self._left(store, scheduled=scheduled)
+            length = sum(await self._left(store, scheduled=scheduled))
+            in_vain = 0
             with self._on_signals(), progress_bar("drain", length, shown=not quiet) as bar:
                 while not self.stopped:
+                    runs = self.ends.total()
                     await store.promote(_PROMOTE)
                     for lane in Lane:
                         await self._work(store, lane, lambda: bar.update(1))
-                    left = await self._left(store, scheduled=scheduled)
-                    if left + await self._app.relay_all() == 0:
+                    ready, later = await self._left(store, scheduled=scheduled)
+                    if ready + later + await self._app.relay_all() == 0:
                         return
+                    in_vain = in_vain + 1 if ready and self.ends.total() == runs else 0
+                    if in_vain == _MOST_IN_VAIN:
+                        self.stopped = True
+                        note(f"{plural(ready, 'job')} said to be ready cannot be taken")
                     await self._pause()
         finally:
             await store.close()
@@ -137,14 +145,16 @@ class _Draining:
             await embedded.finished()
         self._worker = None
 
-    async def _left(self, store: Store, *, scheduled: bool) -> int:
-        states = {State.READY, *([State.SCHEDULED] if scheduled else [])}
-        return sum(
-            queue.counts.get(state, 0)
+    async def _left(self, store: Store, *, scheduled: bool) -> tuple[int, int]:
+        """How many jobs are ready; and scheduled, if they matter."""
+        queues = [
+            queue
             for queue in await store.stats()
             if queue.queue in self._queues and not queue.paused
-            for state in states
-        )
+        ]
+        ready = sum(max(0, queue.counts.get(State.READY, 0)) for queue in queues)
+        later = sum(max(0, queue.counts.get(State.SCHEDULED, 0)) for queue in queues)
+        return ready, later if scheduled else 0
 
     async def _pause(self) -> None:
         try:

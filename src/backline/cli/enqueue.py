@@ -19,7 +19,7 @@ from backline.cli.options import a_duration, json_option
 from backline.cli.records import as_json
 from backline.cli.session import refuse_memory, store_of, store_options
 from backline.cli.text import note, say, say_json, say_raw
-from backline.display import safe, safe_lines
+from backline.display import safe, safe_lines, shown
 from backline.errors import JobFailed, ResultTimeout
 from backline.job import SECOND, Micros
 from backline.task import AnyTask, Job, remote_task
@@ -244,4 +244,6 @@ def _time(text: str) -> datetime:
     try:
         return msgspec.convert(text, datetime)
     except msgspec.ValidationError:
-        raise click.UsageError(f"{text!r} is no time; write 2026-12-24T18:00:00+01:00") from None
+        raise click.UsageError(
+            f"{shown(text)} is no time; write 2026-12-24T18:00:00+01:00"
+        ) from None

@@ -5,8 +5,10 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+import click
+
 from backline.cli.common import ExitCode, Failure
-from backline.display import ELLIPSIS
+from backline.display import ELLIPSIS, shown
 from backline.job import JobId
 from backline.store import Filter, Store
 
@@ -26,7 +28,7 @@ async def resolve(store: Store, given: str) -> JobId:
     head, _, tail = given.strip().lower().replace("...", ELLIPSIS).partition(ELLIPSIS)
     digits = head.replace("-", "")
     if not _HEX.fullmatch(digits) or len(digits) > _DIGITS or (tail and not _HEX.fullmatch(tail)):
-        raise Failure(f"{given!r} is no job id", fix="backline jobs", code=ExitCode.USAGE)
+        raise Failure(f"{shown(given)} is no job id", fix="backline jobs", code=ExitCode.USAGE)
     if len(digits) == _DIGITS:
         return _canonical(int(digits, 16))
     first = int(digits.ljust(_DIGITS, "0"), 16)
@@ -48,10 +50,17 @@ async def resolve(store: Store, given: str) -> JobId:
 
 async def resolve_all(store: Store, given: Sequence[str]) -> list[JobId]:
     """The ids of several jobs, in order, each once; `-` reads them from standard input."""
-    words = [
-        word for item in given for word in (sys.stdin.read().split() if item == "-" else [item])
-    ]
+    words = [word for item in given for word in (_from_stdin() if item == "-" else [item])]
     return list(dict.fromkeys([await resolve(store, word) for word in words]))
+
+
+def _from_stdin() -> list[str]:
+    if sys.stdin is None:  # closed by whoever started us
+        raise click.UsageError("there is no standard input to read ids from")
+    try:
+        return sys.stdin.read().split()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"standard input is no text: {error}") from None
 
 
 def _canonical(number: int) -> JobId:

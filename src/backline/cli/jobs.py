@@ -69,7 +69,7 @@ async def jobs(
         nothing = "no jobs match" if where != Filter() or start else "no jobs"
         note(nothing + await _meant(session, queue))
     elif last is not None:
-        note(f"{plural(shown, 'job')} shown; for the next: --after {last}")
+        note(f"{plural(shown, 'job')} shown; for the next: --after {safe(last)}")
 
 
 @click.command()
@@ -135,7 +135,7 @@ async def dead(
     else:
         rows = [
             [
-                each.id,
+                safe(each.id),
                 safe(each.queue, most=_NAME),
                 safe(each.task, most=_NAME),
                 f"{each.failures}/{each.terms.max_attempts}",
@@ -173,7 +173,7 @@ async def _pages(
 def _show(found: list[JobRecord], now: Micros) -> None:
     rows = [
         [
-            each.id,
+            safe(each.id),
             coloured(each.state),
             safe(each.queue, most=_NAME),
             safe(each.task, most=_NAME),
@@ -222,7 +222,7 @@ def _facts(record: JobRecord, now: Micros) -> list[tuple[str, str]]:
     if record.cancel and record.state not in TERMINAL:
         state += " (a cancel was asked for)"
     facts = [
-        ("id", record.id),
+        ("id", safe(record.id)),
         ("task", safe(record.task)),
         ("queue", safe(record.queue) + (" (in a cell)" if record.lane.value == "cell" else "")),
         ("state", state),
@@ -272,7 +272,7 @@ def _progress(record: JobRecord) -> str:
 
 def _hints(record: JobRecord) -> list[str]:
     if record.state in (State.DEAD, State.CANCELLED, State.EXPIRED):
-        return [f"run it again: backline retry {record.id}"]
+        return [f"run it again: backline retry {safe(record.id)}"]
     if record.state not in TERMINAL:
-        return [f"cancel it: backline cancel {record.id}"]
+        return [f"cancel it: backline cancel {safe(record.id)}"]
     return []

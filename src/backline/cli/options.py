@@ -9,6 +9,7 @@ import click
 
 from backline import duration
 from backline.app.working import weights
+from backline.display import shown
 from backline.errors import ConfigError
 from backline.job import Micros
 from backline.states import State
@@ -26,17 +27,18 @@ def json_option(command: F) -> F:
 
 def a_duration(text: str) -> Micros:
     """The type of an option that is a length of time: 90, 90s, 5m, 1h30m, 7d."""
+    bare = re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", text)
     try:
-        return duration.micros(float(text) if re.fullmatch(r"[\d.]+", text) else text)
+        return duration.micros(float(text) if bare else text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
 
 def a_size(text: str) -> int:
     """The type of an option that is an amount of memory in bytes: 500M, 2G, 1048576."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:I?B)?", text.upper())
+    found = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]+)?) ?([KMGT]?)(?:I?B)?", text.upper())
     if found is None:
-        raise click.BadParameter(f"{text!r} is no amount of memory; write 500M or 2G")
+        raise click.BadParameter(f"{shown(text)} is no amount of memory; write 500M or 2G")
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
 
 

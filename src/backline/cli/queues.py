@@ -9,7 +9,7 @@ from backline.cli.common import ExitCode, Failure
 from backline.cli.options import json_option
 from backline.cli.session import Session, with_store
 from backline.cli.text import note, say, say_json, say_table
-from backline.display import iso, rate, safe, span
+from backline.display import iso, rate, safe, shown, span
 from backline.job import Micros
 from backline.states import State
 from backline.store import QueueSettings, QueueStats
@@ -96,7 +96,7 @@ def require_known(stats: Sequence[QueueStats], names: Sequence[str], *, fix: str
             close = closest(name, known)
             guess = f"; did you mean {close!r}?" if close else ""
             raise Failure(
-                f"there is no queue {name!r}{guess}",
+                f"there is no queue {shown(name)}{guess}",
                 fix=fix or "backline queues",
                 code=ExitCode.NOT_DONE,
             )

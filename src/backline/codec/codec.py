@@ -19,6 +19,7 @@ from msgspec import UNSET, Raw, json
 from msgspec.structs import astuple
 
 from backline.codec.wire import ENCODER, decoder, plain, same
+from backline.display import shown
 from backline.errors import ConfigError, InvalidArguments, InvalidResult, PayloadTooLarge
 from backline.job import MAX_PAYLOAD
 
@@ -70,10 +71,11 @@ class TaskCodec:
             args, kwargs = self._bind(args, kwargs)
         try:
             payload = ENCODER.encode((args, kwargs))
-            if len(payload) <= MAX_PAYLOAD:
-                arrived, named = self._read(payload)
-                if tuple(arrived) == args and named == kwargs:
-                    return Raw(payload)
+            if len(payload) > MAX_PAYLOAD:
+                raise PayloadTooLarge(self.name, size=len(payload), limit=MAX_PAYLOAD)
+            arrived, named = self._read(payload)
+            if tuple(arrived) == args and named == kwargs:
+                return Raw(payload)
         except (ValueError, TypeError, RecursionError, ArithmeticError, msgspec.MsgspecError):
             pass  # told below, with the name of the argument
         return self._encode_slowly(args, kwargs)
@@ -203,10 +205,7 @@ class TaskCodec:
             self._check(*self._at(n), value)
         for name, value in kwargs.items():
             self._check(name, self._named(name), value)
-        payload = ENCODER.encode((args, kwargs))
-        if len(payload) > MAX_PAYLOAD:
-            raise PayloadTooLarge(self.name, size=len(payload), limit=MAX_PAYLOAD)
-        return Raw(payload)
+        return Raw(ENCODER.encode((args, kwargs)))
 
     def _check(self, argument: str, decode: json.Decoder[Any], value: object) -> None:
         try:
@@ -291,10 +290,10 @@ def _changed(sent: object, arrived: object) -> str:
     expected, given = type(arrived).__qualname__, type(sent).__qualname__
     if expected != given:
         return (
-            f"a {given} would arrive as the {expected} {_short(arrived)}; annotate the type that "
+            f"a {given} would arrive as the {expected} {shown(arrived)}; annotate the type that "
             "is meant, or pass what is annotated"
         )
-    return f"{_short(sent)} would arrive as {_short(arrived)}"
+    return f"{shown(sent)} would arrive as {shown(arrived)}"
 
 
 def _complaint(error: Exception) -> str:
@@ -303,13 +302,7 @@ def _complaint(error: Exception) -> str:
             return "nested too deeply, or contains itself"
         case UnicodeEncodeError():
             return "the text contains a lone surrogate, which is no Unicode"
+        case ValueError() if "integer string conversion" in str(error):
+            return "an int of so many digits cannot be sent; pass it as text"
         case _:
             return plain(error)
-
-
-def _short(value: object) -> str:
-    try:
-        text = repr(value)
-    except Exception as error:  # noqa: BLE001 - somebody's __repr__ must not hide our message
-        return f"<{type(value).__qualname__} whose repr fails: {type(error).__name__}>"
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
 
 import msgspec
 
+from backline.display import shown
 from backline.duration import Duration, micros
 from backline.errors import ConfigError
 from backline.job import (
@@ -144,42 +145,47 @@ def with_options(base: TaskOptions, given: Mapping[str, object], where: str) -> 
 def instant(value: object) -> Micros:
     """An aware time in microseconds since 1970. Raises ValueError for a naive one."""
     if not isinstance(value, datetime):
-        raise TypeError(f"a datetime with a time zone is wanted, not {value!r}")
+        raise TypeError(f"a datetime with a time zone is wanted, not {shown(value)}")
     if value.tzinfo is None or value.utcoffset() is None:
         raise ValueError(f"{value.isoformat()} has no time zone; give an aware datetime")
     return (value - _EPOCH) // timedelta(microseconds=1)
 
 
 def name_text(value: object) -> str:
-    """A name people give: printable, neither empty nor long. Raises TypeError, ValueError."""
+    """A name people give, as a plain str: printable, neither empty nor long.
+
+    Raises TypeError, ValueError.
+    """
     if not isinstance(value, str):
-        raise TypeError(f"a str is wanted, not {value!r}")
+        raise TypeError(f"a str is wanted, not {shown(value)}")
+    value = str.__str__(value)  # of a subclass, whatever it does to look otherwise
     if not value or len(value) > MAX_NAME or not value.isprintable() or value != value.strip():
-        shown = value if len(value) <= MAX_NAME else f"{value[:40]}..."
-        raise ValueError(f"1 to {MAX_NAME} printable characters are wanted, not {shown!r}")
+        raise ValueError(f"1 to {MAX_NAME} printable characters are wanted, not {shown(value)}")
     return value
 
 
 def length(value: object) -> Micros:
     """A duration that people give. Raises TypeError, ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | timedelta | str):
-        raise TypeError(f'seconds, a timedelta or a text such as "5m" is wanted, not {value!r}')
+        raise TypeError(
+            f'seconds, a timedelta or a text such as "5m" is wanted, not {shown(value)}'
+        )
     return micros(value)
 
 
 def _some_length(value: object) -> Micros:
     found = length(value)
     if found < 1_000:
-        raise ValueError(f"at least a millisecond is wanted, not {value!r}")
+        raise ValueError(f"at least a millisecond is wanted, not {shown(value)}")
     return found
 
 
 def _whole(value: object, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"an int is wanted, not {value!r}")
+        raise TypeError(f"an int is wanted, not {shown(value)}")
     if not least <= value <= most:
-        raise ValueError(f"{least} to {most:,} is possible, not {value}")
-    return value
+        raise ValueError(f"{least} to {most:,} is possible, not {shown(value)}")
+    return int(value)
 
 
 def _expiry(value: object) -> dict[str, Any]:
@@ -188,9 +194,16 @@ def _expiry(value: object) -> dict[str, Any]:
     return {"expires_in": _some_length(value), "expires_at": None}
 
 
+def _on_conflict(value: object) -> dict[str, Any]:
+    if not isinstance(value, str) or value not in list(OnConflict):
+        choices = ", ".join(OnConflict)
+        raise ValueError(f"one of {choices} is wanted, not {shown(value)}")
+    return {"on_conflict": OnConflict(value)}
+
+
 def _retry(value: object) -> Retry:
     if not isinstance(value, Retry):
-        raise TypeError(f"a Retry is wanted, not {value!r}; max_attempts= says how often")
+        raise TypeError(f"a Retry is wanted, not {shown(value)}; max_attempts= says how often")
     return value
 
 
@@ -204,16 +217,25 @@ def _key(value: object) -> UniqueKey | None:
 
 def _text_headers(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
-        raise TypeError(f"a mapping of str to str is wanted, not {value!r}")
+        raise TypeError(f"a mapping of str to str is wanted, not {shown(value)}")
     size = 0
+    plain: dict[str, str] = {}
     for name, text in value.items():
         if not (isinstance(name, str) and isinstance(text, str)):
-            raise TypeError(f"a mapping of str to str is wanted; {name!r} is {text!r}")
-        (name + text).encode()  # a lone surrogate is no Unicode
+            raise TypeError(f"a mapping of str to str is wanted; {shown(name)} is {shown(text)}")
+        plain[_unicode(name)] = _unicode(text)
         size += len(name) + len(text)
     if size > MAX_HEADERS:
         raise ValueError(f"{size:,} characters are too many; at most {MAX_HEADERS:,} are kept")
-    return dict(value)
+    return plain
+
+
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{shown(text)} has a lone surrogate, which is no Unicode") from None
+    return str.__str__(text)
 
 
 def check_headers(value: object, source: str) -> dict[str, str]:
@@ -226,7 +248,7 @@ def check_headers(value: object, source: str) -> dict[str, str]:
 
 def _tag_names(value: object) -> tuple[str, ...]:
     if not isinstance(value, tuple | list):
-        raise TypeError(f"a list of str is wanted, not {value!r}")
+        raise TypeError(f"a list of str is wanted, not {shown(value)}")
     if len(value) > MAX_TAGS:
         raise ValueError(f"{len(value)} are too many; a job has at most {MAX_TAGS}")
     return tuple(name_text(tag) for tag in value)
@@ -243,7 +265,7 @@ _CHECKS: Final[Mapping[str, Callable[[object], dict[str, Any]]]] = {
     "retry": lambda v: {"retry": _retry(v)},
     "unique_key": lambda v: {"unique_key": _key(v)},
     "unique_for": lambda v: {"unique_for": length(v)},
-    "on_conflict": lambda v: {"on_conflict": OnConflict(str(v))},
+    "on_conflict": _on_conflict,
     "headers": lambda v: {"headers": _text_headers(v)},
     "tags": lambda v: {"tags": _tag_names(v)},
     "keep": lambda v: {"keep": length(v)},

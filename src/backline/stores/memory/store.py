@@ -45,6 +45,7 @@ from backline.stores.memory.leases import Leases, WorkerState
 from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
 from backline.stores.memory.watchers import Watchers
+from backline.stores.requests import check
 
 _CAPABILITIES: Final = Capabilities(
     product=f"memory {__version__}", between_processes=False, survives="nothing"
@@ -86,6 +87,7 @@ class MemoryStore:
         return 1
 
     async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        check(calls)
         with self._lock:
             now, tick = self._clock.now(), self._clock.tick()
             answers = [self._enqueue(call, now, tick) for call in calls]

@@ -75,6 +75,15 @@ class Connection:
         rows = self.rows(sql, params)
         return rows[0][0] if rows else None
 
+    def text(self, sql: str, params: Params = _NOTHING) -> str:
+        """The one cell that a statement answers, a blob of text; empty if it answers no row.
+
+        Bytes that are no Unicode are replaced. SQLite keeps them as text all the same, and as
+        such apsw could not hand over the row they are in, nor any other of the statement.
+        """
+        cell = self.value(sql, params)
+        return "" if cell is None else bytes(cell).decode(errors="replace")
+
     def rows(self, sql: str, params: Params = _NOTHING) -> list[Row]:
         """All rows that a statement answers."""
         try:

@@ -120,7 +120,7 @@ def ended(tx: Transaction, seqs: Sequence[int]) -> None:
         return
     over = set(seqs)
     params = {"seqs": dumps(seqs)}
-    for key in _successions.decode(tx.db.value(_SUCCESSIONS, params)):
+    for key in _successions.decode(tx.db.text(_SUCCESSIONS, params)):
         if key.seq in over:
             # The successor ended before its turn: the key is the predecessor's again.
             _succeed(tx, key.name, key.predecessor_id or key.holder)
@@ -141,7 +141,7 @@ def take_back(tx: Transaction, places: Sequence[JobPlace]) -> None:
     seqs = [place.seq for place in places if place.keyed]
     if not seqs:
         return
-    own = _keys_of.decode(tx.db.value(_KEYS_OF, {"seqs": dumps(seqs)}))
+    own = _keys_of.decode(tx.db.text(_KEYS_OF, {"seqs": dumps(seqs)}))
     rows = _read(tx, [name for _, name, _, _ in own])
     taking: dict[str, Taking] = {}
     for _, name, job_id, _ in own:
@@ -154,7 +154,7 @@ def take_back(tx: Transaction, places: Sequence[JobPlace]) -> None:
 
 def _read(tx: Transaction, names: Sequence[str]) -> dict[str, KeyRow]:
     params = {"names": dumps(names), "now": tx.now}
-    return {row.name: row for row in _key_rows.decode(tx.db.value(_KEYS, params))}
+    return {row.name: row for row in _key_rows.decode(tx.db.text(_KEYS, params))}
 
 
 def _succeed(tx: Transaction, name: str, holder: JobId) -> None:

@@ -100,7 +100,7 @@ def sweep(tx: Transaction, limit: int) -> int:
 
 def cancel(tx: Transaction, ids: Sequence[JobId]) -> list[Cancelling]:
     """Cancel jobs, or ask their workers to."""
-    places = tx.places(_PLACES, ids=dumps(ids))
+    places = tx.places(_PLACES, ids=dumps(rows.ids(ids)))
     waiting = _once(places, lambda place: place.state not in TERMINAL | {State.RUNNING})
     running = _once(places, lambda place: place.state is State.RUNNING)
     _end(tx, waiting, State.CANCELLED)
@@ -123,7 +123,7 @@ def cancel(tx: Transaction, ids: Sequence[JobId]) -> list[Cancelling]:
 
 def redrive(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
     """Start jobs that ended badly over; True for those this call did."""
-    places = tx.places(_PLACES, ids=dumps(ids))
+    places = tx.places(_PLACES, ids=dumps(rows.ids(ids)))
     dead = _once(places, lambda place: place.state in _REDRIVABLE)
     if dead:
         keys.take_back(tx, dead)
@@ -134,7 +134,7 @@ def redrive(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
 
 def purge(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
     """Take finished jobs out; True for those this call did."""
-    places = tx.places(_PLACES, ids=dumps(ids))
+    places = tx.places(_PLACES, ids=dumps(rows.ids(ids)))
     over = _once(places, lambda place: place.state in TERMINAL)
     _purge(tx, over)
     return _first_time(places, over)

@@ -1,6 +1,7 @@
 """What only reads: on a connection of its own, never in the writer's queue."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import msgspec
@@ -79,8 +80,8 @@ def peek(db: Connection, call: Call, now: Micros) -> Peeked:
 
 def get(db: Connection, ids: Sequence[JobId]) -> list[JobRecord | None]:
     """See `backline.store.Store`, as for everything here."""
-    text = dumps([rows.clean(job_id) for job_id in ids])
-    found = {row[0]: rows.record(row) for row in db.rows(_GET, {"ids": text})}
+    wanted = dumps(rows.ids(ids))
+    found = {record.id: record for record in map(rows.record, db.rows(_GET, {"ids": wanted}))}
     return [found.get(job_id) for job_id in ids]
 
 
@@ -96,8 +97,12 @@ def overdue(db: Connection, limit: int, tick: Micros) -> list[HeldLease]:
 
 
 def workers(db: Connection, tick: Micros) -> list[WorkerReport]:
-    """The reports that are not forgotten."""
-    return [_reports.decode(body) for (body,) in db.rows(_WORKERS, {"tick": tick})]
+    """The reports that are not forgotten, and can be read."""
+    found: list[WorkerReport] = []
+    for (body,) in db.rows(_WORKERS, {"tick": tick}):
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            found.append(_reports.decode(body))
+    return found
 
 
 def stats(db: Connection, tick: Micros) -> list[QueueStats]:
@@ -134,7 +139,7 @@ def _snapshot(
 
 def _tallies(db: Connection) -> list[_Tally]:
     return [
-        _Tally(queue, name, bool(paused), max_depth, _counts.decode(counts))
+        _Tally(queue, rows.text(name), bool(paused), max_depth, _counts.decode(rows.text(counts)))
         for queue, name, paused, max_depth, counts in db.rows(_TALLIES)
     ]
 
@@ -178,7 +183,7 @@ def _find_few(
     states = where.states or frozenset(State)
     params: dict[str, object] = {state: state in states for state in LIVE}
     params |= {"queues": dumps(list(queues)), "over": dumps(sorted(states & TERMINAL))}
-    found = _few.decode(db.value(_FIND_FEW, params))
+    found = _few.decode(db.text(_FIND_FEW, params))
     beyond = sorted(
         (
             (job_id, seq)
@@ -209,7 +214,7 @@ def _find_dead(
     jobs: list[JobRecord] = []
     start = after or (_FIRST if oldest_first else _LAST)
     for _ in range(MOST_STRETCHES):
-        found = _few.decode(db.value(_DEAD[oldest_first], {**params, "after": start}))
+        found = _few.decode(db.text(_DEAD[oldest_first], {**params, "after": start}))
         jobs += _records(db, found, where)
         if len(found) <= limit or len(jobs) > limit:
             return _page(jobs, limit)
@@ -246,12 +251,12 @@ def _find_by_id(
     start, end = (_FIRST, _LAST) if oldest_first else (_LAST, _FIRST)
     start = start if after is None else after
     for _ in range(MOST_STRETCHES):
-        bound = db.value(_BOUND[oldest_first], {"after": start, "stretch": STRETCH})
+        bound = db.text(_BOUND[oldest_first], {"after": start, "stretch": STRETCH})
         wanted = limit + 1 - len(jobs)
         stretch = {"after": start, "bound": bound or end, "limit": wanted}
         found = db.rows(_FIND[oldest_first], params | stretch)
         jobs += map(rows.record, found)
-        if bound is None or len(jobs) > limit:
+        if not bound or len(jobs) > limit:
             return _page(jobs, limit)
         start = bound
     return Page(jobs, start)

@@ -10,6 +10,7 @@ from msgspec import Raw
 from backline.job import (
     AttemptError,
     HeldLease,
+    JobId,
     JobRecord,
     Lane,
     LeasedJob,
@@ -27,23 +28,26 @@ _tags: Final = msgspec.json.Decoder(tuple[str, ...])
 _errors: Final = msgspec.json.Decoder(tuple[AttemptError, ...])
 _progress: Final = msgspec.json.Decoder(Progress | None)
 _any: Final = msgspec.json.Decoder()
-_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What decoders raise for what is no JSON, not the right one, or nested too deeply."""
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, TypeError)
+"""What decoders raise for what is no JSON, not the right one, nested too deeply, or no text."""
+_LANES: Final = frozenset(Lane)
+_STATES: Final = frozenset(State)
+_lease: Final = msgspec.json.Decoder(LeasedJob)
 
 
 def leased_job(cells: Sequence[Any]) -> LeasedJob:
-    """Raises ValueError or MsgspecError, saying which part cannot be read."""
+    """Raises ValueError, saying which part cannot be read."""
     (
         job_id, attempt, task, queue, lane, failures, losses, releases, terms,
         priority, enqueued_at, due, headers, tags, payload,
     ) = cells  # fmt: skip
     _strictly(_any, payload, "payload")
-    return LeasedJob(
-        job_id,
+    lease = LeasedJob(
+        _strict_text(job_id, "id"),
         attempt,
-        task.decode(),
-        queue,
-        Lane(lane),
+        _strict_text(task, "task"),
+        _strict_text(queue, "queue"),
+        lane,
         failures,
         losses,
         releases,
@@ -55,6 +59,10 @@ def leased_job(cells: Sequence[Any]) -> LeasedJob:
         _strictly(_tags, tags, "tags"),
         Raw(payload),
     )
+    try:
+        return _lease.decode(msgspec.json.encode(lease))
+    except _UNREADABLE as error:
+        raise ValueError(f"it cannot be read as a job: {error}") from error
 
 
 def held_lease(cells: Sequence[Any]) -> HeldLease:
@@ -64,16 +72,16 @@ def held_lease(cells: Sequence[Any]) -> HeldLease:
         worker, until, cancel,
     ) = cells  # fmt: skip
     return HeldLease(
-        job_id,
+        text(job_id),
         attempt,
-        _text(task),
-        queue,
-        Lane(lane),
+        text(task),
+        text(queue),
+        _lane(lane),
         failures,
         losses,
         releases,
         _leniently(_terms, terms, Terms()),
-        worker,
+        text(worker),
         until,
         bool(cancel),
     )
@@ -87,28 +95,28 @@ def record(cells: Sequence[Any]) -> JobRecord:
         unique_key, terms, headers, tags, payload, progress, errors, result, *_,
     ) = cells  # fmt: skip
     return JobRecord(
-        id=job_id,
-        task=_text(task),
-        queue=queue,
-        lane=Lane(lane),
-        state=State(state),
-        priority=priority,
+        id=text(job_id),
+        task=text(task),
+        queue=text(queue),
+        lane=_lane(lane),
+        state=_state(state),
+        priority=_number(priority),
         payload=_raw(payload),
-        due=due,
-        attempt=attempt,
-        failures=failures,
-        losses=losses,
-        releases=releases,
+        due=_number(due),
+        attempt=_number(attempt),
+        failures=_number(failures),
+        losses=_number(losses),
+        releases=_number(releases),
         terms=_leniently(_terms, terms, Terms()),
-        unique_key=unique_key,
+        unique_key=None if unique_key is None else text(unique_key),
         headers=_leniently(_headers, headers, {}),
         tags=_leniently(_tags, tags, ()),
-        enqueued_at=enqueued_at,
-        started_at=started_at,
-        finished_at=finished_at,
-        expires_at=expires_at,
-        purge_at=purge_at,
-        worker=worker,
+        enqueued_at=_number(enqueued_at),
+        started_at=_time(started_at),
+        finished_at=_time(finished_at),
+        expires_at=_time(expires_at),
+        purge_at=_time(purge_at),
+        worker=None if worker is None else text(worker),
         cancel=bool(cancel),
         result=None if result is None else _raw(result),
         errors=_leniently(_errors, errors, ()),
@@ -123,13 +131,25 @@ def dated(error: AttemptError, now: Micros) -> AttemptError:
     )
 
 
-def clean(text: str) -> str:
+def clean(said: str) -> str:
     """The text, any surrogate in it replaced."""
     try:
-        text.encode()
+        said.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text
+        return said.encode("utf-8", "replace").decode()
+    return said
+
+
+def ids(given: Sequence[JobId]) -> list[JobId | None]:
+    """Ids to look for; None for one with half a character, which no job can have."""
+    return [job_id if clean(job_id) == job_id else None for job_id in given]
+
+
+def text(cell: object) -> str:
+    """A cell of text, as far as it can be read."""
+    if isinstance(cell, bytes):
+        return cell.decode(errors="replace")
+    return "" if cell is None else str(cell)
 
 
 def _strictly(decoder: msgspec.json.Decoder[T], cell: bytes, part: str) -> T:
@@ -151,9 +171,33 @@ def _raw(cell: bytes) -> Raw:
     try:
         _any.decode(cell)
     except _UNREADABLE:
-        return Raw(msgspec.json.encode(_text(cell)))
+        return Raw(msgspec.json.encode(text(cell)))
     return Raw(cell)
 
 
-def _text(cell: bytes) -> str:
-    return cell.decode(errors="replace")
+def _strict_text(cell: object, part: str) -> str:
+    if not isinstance(cell, bytes):
+        raise ValueError(f"its {part} is no text")  # noqa: TRY004 - the row is wrong, not a type
+    try:
+        return cell.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"its {part} cannot be read: {error}") from error
+
+
+def _number(cell: object) -> int:
+    return cell if isinstance(cell, int) else 0
+
+
+def _time(cell: object) -> Micros | None:
+    return cell if isinstance(cell, int) else None
+
+
+def _lane(cell: object) -> Lane:
+    said = text(cell)
+    return Lane(said) if said in _LANES else Lane.MAIN
+
+
+def _state(cell: object) -> State:
+    """A state that there is not counts as dead: the job can be shown, retried and purged."""
+    said = text(cell)
+    return State(said) if said in _STATES else State.DEAD

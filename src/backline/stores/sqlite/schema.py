@@ -35,7 +35,7 @@ def prepare(db: Connection, url: str, clock: Clock) -> None:
         _transact(db, lambda: _migrate(db, url))
     if _version(db) != VERSION:
         raise SchemaMismatch(url, found=_version(db), wanted=VERSION)
-    if db.value(_BOOT) != clock.boot():
+    if db.text(_BOOT) != clock.boot():
         _transact(db, lambda: _reboot(db, clock))
 
 
@@ -56,14 +56,20 @@ def _migrate(db: Connection, url: str) -> None:
     found = _version(db)  # again: another process may have been first
     if found > VERSION:
         raise SchemaMismatch(url, found=found, wanted=VERSION)
-    for script in _MIGRATIONS[found:]:
-        db.script(script)
+    try:
+        for script in _MIGRATIONS[max(found, 0) :]:
+            db.script(script)
+    except ValueError as error:
+        raise StoreRefused(
+            f"{url} says its schema is {found}, and cannot be brought to {VERSION}: its tables "
+            f"are others. Restore a backup ({error})"
+        ) from error
     db.script(f"pragma application_id = {APPLICATION}; pragma user_version = {VERSION}")
 
 
 def _reboot(db: Connection, clock: Clock) -> None:
     boot = clock.boot()
-    if db.value(_BOOT) == boot:
+    if db.text(_BOOT) == boot:
         return  # another process was first
     for sql in _REBOOT:
         db.run(sql, {"boot": boot, "tick": clock.tick()})

@@ -39,6 +39,7 @@ from backline.store import (
     QueueStats,
     WorkerReport,
 )
+from backline.stores.requests import check
 from backline.stores.sqlite import driver, enqueue, exchange, moves, reads, schema
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.session import Session
@@ -123,6 +124,7 @@ class SqliteStore:
         return schema.VERSION
 
     async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        check(calls)
         return await self._write(partial(enqueue.enqueue, calls=calls))
 
     async def exchange(

@@ -68,12 +68,12 @@ class Transaction:
 
     def places(self, sql: str, **params: str | int) -> list[JobPlace]:
         """The places that a statement answers."""
-        return _places.decode(self.db.value(sql, params))
+        return _places.decode(self.db.text(sql, params))
 
     def queues(self, names: Collection[str], *, make: bool = False) -> dict[str, QueueRow]:
         """The queues of those names that there are, or all of them if they are to be made."""
         params = {"names": dumps(list(names))}
-        found = {row.name: row for row in _queue_rows.decode(self.db.value(_QUEUES, params))}
+        found = {row.name: row for row in _queue_rows.decode(self.db.text(_QUEUES, params))}
         if make and len(found) < len(set(names)):
             self.db.run(_ADD_QUEUES, params)
             return self.queues(names)
@@ -128,7 +128,7 @@ def seqs_of(places: Iterable[JobPlace]) -> str:
 
 def rate(ended: int, first: int, tick: Micros) -> float:
     """Jobs per second: `ended` within the minute, the first of them in second `first`."""
-    return ended / (tick // SECOND - first + 1)
+    return max(0.0, ended / max(1, tick // SECOND - first + 1))
 
 
 def rate_since(tick: Micros) -> int:

@@ -118,17 +118,19 @@ create table report (
     body text not null
 ) strict, without rowid;
 
--- For people with a SQLite shell, and for `get` and `find`: what might have been damaged is
--- bytes, so that it can always be read.
+-- For people with a SQLite shell, and for `get` and `find`: text is bytes, so that it can be
+-- read whatever somebody wrote there. Which job is meant is said by `seq`.
 create view record as
 select
-    job.id, job.state, queue.name as queue, job.lane, -job.rank as priority,
+    cast(job.id as blob) as id, cast(job.state as blob) as state,
+    cast(queue.name as blob) as queue, cast(job.lane as blob) as lane, -job.rank as priority,
     job.due, job.attempt, job.failures, job.losses, job.releases, job.cancel,
     job.enqueued_at, job.started_at, job.finished_at, job.expires_at, job.purge_at,
-    job.worker, cast(job.task as blob) as task, job.unique_key,
+    cast(job.worker as blob) as worker, cast(job.task as blob) as task,
+    cast(job.unique_key as blob) as unique_key,
     cast(job.terms as blob) as terms, cast(job.headers as blob) as headers,
     cast(job.tags as blob) as tags, cast(job.payload as blob) as payload,
     cast(job.progress as blob) as progress, cast(job.errors as blob) as errors,
     cast(job.result as blob) as result,
     job.seq, job.queue as queue_id
-from job join queue on queue.id = job.queue;
+from job left join queue on queue.id = job.queue;

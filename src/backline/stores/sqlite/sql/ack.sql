@@ -22,7 +22,7 @@ set state = ack.value ->> 1,
     ),
     errors = case
         when ack.value ->> 10 is null then errors
-        when not json_valid(errors) then json_array(json(ack.value -> 10))
+        when not json_valid(errors) or json_type(errors) <> 'array' then json_array(json(ack.value -> 10))
         when json_array_length(errors) < 10
             then json_insert(errors, '$[#]', json(ack.value -> 10))
         else json_insert(json_remove(errors, '$[0]'), '$[#]', json(ack.value -> 10))

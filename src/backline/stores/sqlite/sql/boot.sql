@@ -3,4 +3,4 @@
 --   out    its name, or no row
 --   locks  none
 --   index  the primary key of meta
-select value from meta where name = 'boot'
+select cast(value as blob) from meta where name = 'boot'

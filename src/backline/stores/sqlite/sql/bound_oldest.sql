@@ -3,4 +3,4 @@
 --   out    an id, or no row: there are fewer
 --   locks  none: a reader
 --   index  job_id alone, in its order
-select id from job where id > :after order by id asc limit 1 offset :stretch - 1
+select cast(id as blob) from job where id > :after order by id asc limit 1 offset :stretch - 1

@@ -4,7 +4,7 @@
 --   out    one JSON list: [id, seq]
 --   locks  none: a reader
 --   index  the index of each state
-select json_group_array(json_array(job.id, job.seq))
+select cast(json_group_array(json_array(job.id, job.seq)) as blob)
 from json_each(:queues) as wanted cross join job on job.seq in (
     select seq from job as a indexed by job_ready
     where :ready and a.state = 'ready' and a.queue = wanted.value

@@ -4,14 +4,13 @@
 --   out    a row a job: the columns of record
 --   locks  none: a reader
 --   index  job_id, in its order: no sort; the caller bounds how far it reads
-select record.* from record
-where record.id < :after and record.id >= :bound
-    and (:queue is null or queue_id = :queue)
-    and (:states is null or record.state in (select value from json_each(:states)))
-    and (:task is null or task = cast(:task as blob))
+select record.* from job as mine cross join record on record.seq = mine.seq
+where mine.id < :after and mine.id >= :bound
+    and (:queue is null or mine.queue = :queue)
+    and (:states is null or mine.state in (select value from json_each(:states)))
+    and (:task is null or mine.task = :task)
     and (:tag is null or :tag in (
-        select tag.value
-        from json_each(iif(json_valid(cast(tags as text)), cast(tags as text), '[]')) as tag
+        select tag.value from json_each(iif(json_valid(mine.tags), mine.tags, '[]')) as tag
     ))
-order by record.id desc
+order by mine.id desc
 limit :limit

@@ -3,8 +3,9 @@
 --   out    a row a lease: the cells of a `HeldLease`
 --   locks  none: a reader
 --   index  job_held
-select id, attempt, cast(task as blob),
-    (select name from queue where queue.id = job.queue), lane, failures, losses, releases,
-    cast(terms as blob), worker, until, cancel
+select cast(id as blob), attempt, cast(task as blob),
+    (select cast(name as blob) from queue where queue.id = job.queue), cast(lane as blob),
+    failures, losses, releases,
+    cast(terms as blob), cast(worker as blob), until, cancel
 from job indexed by job_held
 where state = 'running' and worker = :worker

@@ -3,8 +3,9 @@
 --   out    [seq, queue, keyed, cells of a LeasedJob in its order], the text ones as blobs
 --   locks  none
 --   index  job_held, in its order
-select seq, queue, unique_key is not null, id, attempt, cast(task as blob),
-    (select name from queue where queue.id = job.queue), lane, failures, losses, releases,
+select seq, queue, unique_key is not null, cast(id as blob), attempt,
+    cast(task as blob), (select cast(name as blob) from queue where queue.id = job.queue), lane,
+    failures, losses, releases,
     cast(terms as blob), -rank, enqueued_at, due,
     cast(headers as blob), cast(tags as blob), cast(payload as blob)
 from job indexed by job_held

@@ -3,9 +3,9 @@
 --   out    one JSON list of places: [seq, queue, lane, state, keyed]
 --   locks  the writer's turn
 --   index  job_expiry, in its order
-select json_group_array(json_array(
+select cast(json_group_array(json_array(
     seq, queue, lane, state, json(iif(unique_key is null, 'false', 'true'))
-))
+)) as blob)
 from (
     select * from job indexed by job_expiry
     where expires_at is not null and attempt = 0 and purge_at is null and expires_at <= :now

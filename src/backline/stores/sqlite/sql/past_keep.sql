@@ -3,9 +3,9 @@
 --   out    one JSON list of places: [seq, queue, lane, state, keyed]
 --   locks  the writer's turn
 --   index  job_over, at most :limit entries a queue and state
-select json_group_array(json_array(
+select cast(json_group_array(json_array(
     seq, queue, lane, state, json(iif(unique_key is null, 'false', 'true'))
-))
+)) as blob)
 from (
     select job.* from queue
     cross join json_each('["succeeded","dead","cancelled","expired"]') as ending

@@ -4,10 +4,10 @@
 --          predecessor's id]
 --   locks  the writer's turn
 --   index  the primary keys, job_id
-select json_group_array(json_array(
+select cast(json_group_array(json_array(
     key.name, key.holder, holder.seq, holder.queue, holder.lane, holder.due,
     key.predecessor, (select id from job where job.seq = key.predecessor)
-))
+)) as blob)
 from json_each(:seqs) as wanted
 cross join job as mine on mine.seq = wanted.value
 cross join unique_key as key on key.name = mine.unique_key

@@ -3,7 +3,8 @@
 --   out    a row a queue: id, name, paused, max_depth, JSON list of [kind, lane, n]
 --   locks  none: a reader
 --   index  the primary key of tally
-select id, name, paused, max_depth, (
-    select json_group_array(json_array(kind, lane, n)) from tally where tally.queue = queue.id
+select id, cast(name as blob), paused, max_depth, (
+    select cast(json_group_array(json_array(kind, lane, n)) as blob)
+    from tally where tally.queue = queue.id
 )
 from queue order by name
