@@ -3,7 +3,10 @@
 import os
 import random
 import re
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import wait
 from uuid import UUID
@@ -163,3 +166,18 @@ def test_system_exit_in_a_call_does_not_end_the_thread() -> None:
         leaving.result(PATIENCE)
     assert executor.submit(len, "four").result(PATIENCE) == 4
     executor.shutdown()
+
+
+def test_ticks_of_a_time_namespace_compare_with_those_outside() -> None:
+    """A container that was restored has one; the name of its boot is that of the machine."""
+    unshare = ["unshare", "--time", "--boottime", "86400", sys.executable, "-c"]
+    code = "from backline.clock import SYSTEM_CLOCK as c; print(c.boot(), c.tick())"
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare")
+    before = SYSTEM_CLOCK.tick()
+    done = subprocess.run([*unshare, code], check=False, capture_output=True, text=True)
+    if "unshare" in done.stderr:
+        pytest.skip(f"needs a time namespace of its own: {done.stderr.strip()}")
+    boot, tick = done.stdout.split()
+    assert boot == SYSTEM_CLOCK.boot()
+    assert before < int(tick) < SYSTEM_CLOCK.tick()

@@ -23,6 +23,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_SHIFTS: Final = Path("/proc/self/timens_offsets")
 
 
 class Clock(Protocol):
@@ -61,12 +62,13 @@ class SystemClock:
     def __init__(self) -> None:
         self.rng = random.Random()
         self._ids = IdMaker(self.now, self.rng)
+        self._shift = _shift()
 
     def now(self) -> Micros:
         return time.time_ns() // 1_000
 
     def tick(self) -> Micros:
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000 - self._shift
 
     def boot(self) -> str:
         return _BOOT_ID.read_text().strip()
@@ -81,6 +83,23 @@ class SystemClock:
         thread = threading.Thread(target=target, name=name, daemon=True)
         thread.start()
         return thread
+
+
+def _shift() -> Micros:
+    """What the time namespace of this process adds to the time since the boot.
+
+    Containers that were moved or restored have one. The boot has the same name inside and
+    outside, so its ticks must mean the same, or every lease looks over from the other side.
+    """
+    try:
+        shifts = [line.split() for line in _SHIFTS.read_text().splitlines()]
+    except OSError:  # an older kernel, without time namespaces
+        return 0
+    return sum(
+        int(seconds) * 1_000_000 + int(nanos) // 1_000
+        for clock, seconds, nanos in shifts
+        if clock == "boottime"
+    )
 
 
 _WorkItem: TypeAlias = Callable[[], None]
