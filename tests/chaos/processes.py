@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,6 +70,20 @@ class SupervisorProcess:
         """Wait for its end; the exit code."""
         async with asyncio.timeout(PATIENCE):
             return await self.process.wait()
+
+
+async def backline(*words: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Run a command; its exit code and all that it said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "backline", *words),
+        env=environment,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, said.decode()
 
 
 async def gone(pid: int, within: float = PATIENCE) -> None:

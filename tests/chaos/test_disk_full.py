@@ -1,17 +1,17 @@
 """A disk that fills up under load, and has room again: nothing is lost, nobody is needed."""
 
-import asyncio
 import contextlib
 import os
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.chaos.checker import check
+from tests.chaos.processes import backline
 from tests.chaos.testbed import Testbed
 
 from backline.errors import StoreFull
@@ -159,27 +159,14 @@ async def _goes_on(testbed: Testbed) -> None:
 
 async def _the_command_says_so(testbed: Testbed) -> None:
     store = ("--store", f"sqlite:///{testbed.database}")
-    code, text = await _backline(testbed, "enqueue", *store, "diner.cook", f'"{"x" * 100_000}"')
+    run = partial(backline, environment=testbed.environment)
+    code, text = await run("enqueue", *store, "diner.cook", f'"{"x" * 100_000}"')
     assert code == 3, text
     assert "is full" in text
     assert "make room" in text
-    code, text = await _backline(testbed, "doctor", *store)
+    code, text = await run("doctor", *store)
     assert code in {1, 3}, text
     assert ("disk" in text and "wrong" in text) or "is full" in text
-
-
-async def _backline(testbed: Testbed, *words: str) -> tuple[int, str]:
-    """Run a command; its exit code and all that it said."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "backline", *words),
-        env=testbed.environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, said.decode()
 
 
 @pytest.mark.processes
@@ -191,7 +178,6 @@ async def test_doctor_says_that_the_disk_is_full_when_nobody_has_the_file_open(
             await testbed.add("cook", 0.1)
             await testbed.store.close()
             Ballast(testbed, disk).fill()
-            code, text = await _backline(
-                testbed, "doctor", "--store", f"sqlite:///{testbed.database}"
-            )
+            url = f"sqlite:///{testbed.database}"
+            code, text = await backline("doctor", "--store", url, environment=testbed.environment)
             assert (code, "is full" in text, "make room" in text) == (3, True, True), text
