@@ -12,6 +12,7 @@ from tests.chaos.processes import Pulse, SupervisorProcess, gone
 from tests.chaos.testbed import Testbed
 
 from backline.job import SECOND, JobId, Lane, Micros
+from backline.states import State
 
 MEALS = (("cook", 0.3), ("bake", 0.3), ("roast", 0.3), ("spill_once", 0.1), ("burn", 0.1))
 SHORT_AND_LONG = [
@@ -76,14 +77,22 @@ async def _kill_a_busy_worker(testbed: Testbed, supervisor: SupervisorProcess) -
     await testbed.until(lambda: _again(testbed, hit))
 
 
-def _again(testbed: Testbed, cut: Sequence[Run]) -> bool:
-    """What was cut off runs again, unless somebody cancelled it."""
+async def _again(testbed: Testbed, cut: Sequence[Run]) -> bool:
+    """What was cut off runs again, unless somebody cancelled it or it died of its losses.
+
+    It may: a job that lost its process again and again ends dead, whoever killed them.
+    """
     newest: dict[JobId, int] = {}
     for run in testbed.history.runs():
         newest[run.start.job] = run.start.attempt
     cancelled = {cancel.job for cancel in testbed.intake.cancels}
-    waited_for = [run for run in cut if run.start.job not in cancelled]
-    return all(newest[run.start.job] > run.start.attempt for run in waited_for)
+    left = [
+        run.start.job
+        for run in cut
+        if run.start.job not in cancelled and newest[run.start.job] <= run.start.attempt
+    ]
+    records = await testbed.store.get(left)
+    return all(record is not None and record.state is State.DEAD for record in records)
 
 
 def _judge(
