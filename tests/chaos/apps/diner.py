@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import os
 import select
+import subprocess
 
 from recorder import note, recorded, take_effect
 
@@ -73,6 +74,16 @@ def burn(job: JobContext, seconds: float) -> None:
     with recorded(job):
         pass_time_in_thread(seconds)
         raise OSError("burnt")
+
+
+@app.task(retry=AT_ONCE)
+def leave_orphans(job: JobContext, count: int) -> str:
+    """Starts programs whose own parent ends before they do, and nobody waits for them."""
+    with recorded(job):
+        for _ in range(count):
+            subprocess.run(["sh", "-c", "sleep 0.2 &"], check=True)
+        take_effect(job)
+    return signed(job)
 
 
 @app.task(retry=AT_ONCE)
