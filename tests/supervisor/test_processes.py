@@ -237,7 +237,29 @@ async def test_what_a_cell_leaves_behind_dies_with_it(yard: Yard) -> None:
         await ended(pid)  # killed, and about to end
 
 
-async def test_a_worker_that_is_no_cell_may_leave_what_it_likes(yard: Yard) -> None:
+CUT_OFF = """
+subprocess.Popen(["sleep", "600"], start_new_session=True)
+os.fork() == 0 and signal.pause()
+board.start("job", 1, 0)
+hello()
+heard()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+async def test_what_a_job_started_that_was_cut_off_dies_with_its_worker(yard: Yard) -> None:
+    """The job runs again elsewhere: what it started must not work beside that run."""
+    child = yard.spawn(CUT_OFF)
+    await asyncio.wait_for(child.spoke.wait(), 30)
+    mark = f"{MARK}={child.name}"
+    assert len(linux.processes_with(mark)) == 3
+    child.stop(0)
+    assert (await end_of(child)).signal == signal.SIGKILL
+    for pid in linux.processes_with(mark):
+        await ended(pid)
+
+
+async def test_a_worker_that_ends_well_may_leave_what_it_likes(yard: Yard) -> None:
     child = yard.spawn("print(subprocess.Popen(['sleep', '600']).pid); hello()")
     await end_of(child)
     left = linux.processes_with(f"{MARK}={child.name}")

@@ -11,7 +11,6 @@ from backline.clock import Clock
 from backline.job import SECOND, Lane, Micros, WorkerName
 from backline.supervisor.messages import ChildSettings
 from backline.supervisor.processes import Child, Processes
-from backline.supervisor.recovery import CELL
 from backline.supervisor.restart import RestartHistory, after_death
 from backline.supervisor.rundir import Folder
 from backline.supervisor.settings import SupervisorSettings
@@ -19,6 +18,8 @@ from backline.supervisor.settings import SupervisorSettings
 log = logging.getLogger(__name__)
 
 _HOST_LENGTH: Final = 60
+_CELL: Final = "-cell-"
+"""In the name of every cell."""
 
 
 class Spawner:
@@ -34,7 +35,7 @@ class Spawner:
 
     def start(self, lane: Lane) -> Child:
         """Raises OSError if the system has no room for another process."""
-        worker = self._name(CELL if lane is Lane.CELL else "-")
+        worker = self._name(_CELL if lane is Lane.CELL else "-")
         settings = self._settings
         return self._processes.spawn(
             ChildSettings(

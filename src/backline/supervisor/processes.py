@@ -36,7 +36,7 @@ from backline.supervisor.messages import (
     send_now,
 )
 from backline.supervisor.settlement import Death, ProcessExit
-from backline.worker.board import Board, Token
+from backline.worker.board import Board, Phase, Token
 
 log = logging.getLogger(__name__)
 
@@ -143,15 +143,21 @@ class Child:
 
     def mourn(self) -> None:
         """It has ended and is not reaped yet, so its id is its own still: hear its last
-        words, and of a cell kill all that it left behind.
+        words, and kill what it left behind if it is a cell or was cut off in its jobs. Those
+        run again elsewhere, and what they had started must not work beside that.
         """
         self._read()
         self._hang_up()
         self.finished = 0 if self.board is None else self.board.finished
         if self.is_cell:
             linux.kill_group(self.pid)
+        if self.is_cell or self._was_cut_off():
             for pid in linux.processes_with(f"{MARK}={self.name}"):
                 linux.kill(pid)
+
+    def _was_cut_off(self) -> bool:
+        entries = () if self.board is None else self.board.entries()
+        return any(entry.phase is Phase.STARTED for entry in entries)
 
     def bury(self, how: ProcessExit) -> None:
         """It is reaped: tell those who wait for it."""

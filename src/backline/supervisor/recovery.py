@@ -9,6 +9,7 @@ from typing import Final
 from backline import policy
 from backline.clock import Clock
 from backline.errors import StoreError
+from backline.faults import fault
 from backline.job import SECOND, HeldLease, Micros, WorkerName
 from backline.outage import Outage
 from backline.policy import Lost, Outcome
@@ -21,8 +22,6 @@ from backline.worker.board import Board, Entry
 
 log = logging.getLogger(__name__)
 
-CELL: Final = "-cell-"
-"""In the name of every cell."""
 _GONE_YET: Final[Micros] = SECOND // 50
 _UNSEEN: Final = Death(ProcessExit())
 
@@ -59,7 +58,7 @@ class Recovery:
         try:
             for path in folder.boards():
                 worker = path.stem
-                await self._see_it_gone(worker, path)
+                await self._see_it_gone(worker)
                 await self.settle(worker, path, _UNSEEN)
         except BaseException:
             folder.close()
@@ -76,18 +75,19 @@ class Recovery:
         ended = outcomes(held, entries, death)
         acks = [policy.settle(lease, outcome, self._clock.rng) for lease, outcome in ended]
         self._calls += 1
+        fault("recovery.before_settle")
         await self._store.exchange(self._name, self._calls, acks, {}, self._ttl)
         _log(worker, ended)
 
-    async def _see_it_gone(self, worker: WorkerName, path: Path) -> None:
+    async def _see_it_gone(self, worker: WorkerName) -> None:
         """Kill what is left of a worker without a supervisor, and wait for its end.
 
-        The kernel kills it with its supervisor, but not in the same instant.
+        The kernel kills it with its supervisor, but not in the same instant, and not what
+        its jobs had started: they run again elsewhere.
         """
         mark = f"{MARK}={worker}"
-        pid = _pid(path)
         while True:
-            left = [each for each in linux.processes_with(mark) if each == pid or CELL in worker]
+            left = linux.processes_with(mark)
             if not left:
                 return
             for each in left:
@@ -108,17 +108,6 @@ def _read(path: Path) -> list[Entry]:
 
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
-
-
-def _pid(path: Path) -> int:
-    try:
-        board = Board.open(path)
-    except (OSError, ValueError):
-        return 0
-    try:
-        return board.pid
-    finally:
-        board.close()
 
 
 def _log(worker: WorkerName, ended: Sequence[tuple[HeldLease, Outcome]]) -> None:
