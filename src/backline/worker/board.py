@@ -77,12 +77,11 @@ _NAME_BYTES: Final = 128
 # The header, in words: who writes each stands behind it.
 _H_MAGIC: Final = 0  # the worker, once
 _H_SLOTS: Final = 1  # the worker, once
-_H_PID: Final = 2  # the worker, once
-_H_FINISHED: Final = 3  # the worker: jobs finished
-_H_BEAT: Final = 4  # the worker: the tick at which its loop last ran
-_H_REPLIES: Final = 5  # the supervisor: replies written
-_H_RENEWED: Final = 6  # the supervisor: leases last until this tick
-_H_NAME: Final = 8  # the worker, once
+_H_FINISHED: Final = 2  # the worker: jobs finished
+_H_BEAT: Final = 3  # the worker: the tick at which its loop last ran
+_H_REPLIES: Final = 4  # the supervisor: replies written
+_H_RENEWED: Final = 5  # the supervisor: leases last until this tick
+_H_NAME: Final = 6  # the worker, once
 _HEADER_WORDS: Final = _H_NAME + _NAME_BYTES // _WORD
 
 # A slot, in words; the body is generation, attempt, deadline, id.
@@ -250,11 +249,6 @@ class Board:
         """How many jobs the worker finished since it started, however they ended."""
         return self._words[_H_FINISHED]
 
-    @property
-    def pid(self) -> int:
-        """The process that made the board."""
-        return self._words[_H_PID]
-
     def entries(self) -> list[Entry]:
         """The jobs on the board, by slot."""
         return [entry for slot in self._taken() if (entry := self._read(slot)) is not None]
@@ -322,7 +316,7 @@ def _lay_out(memory: mmap.mmap, slots: int, worker: WorkerName) -> mmap.mmap:
     if slots < 1 or len(name) > _NAME_BYTES:
         raise ValueError(f"no board for {slots} slots of a worker named {worker!r}")
     memory[_H_NAME * _WORD : _H_NAME * _WORD + len(name)] = name
-    struct.pack_into("=qqq", memory, 0, _MAGIC, slots, os.getpid())
+    struct.pack_into("=qq", memory, 0, _MAGIC, slots)
     return memory
 
 
