@@ -25,8 +25,11 @@ def micros(length: Duration) -> int:
     """A duration in microseconds.
 
     Raises ValueError for text that is no duration, for a negative one, for NaN, and for
-    more than a hundred years.
+    more than a hundred years; TypeError for anything else.
     """
+    if isinstance(length, bool) or not isinstance(length, int | float | timedelta | str):
+        kind = type(length).__qualname__
+        raise TypeError(f'seconds, a timedelta or a text such as "5m" is wanted, not a {kind}')
     if isinstance(length, timedelta):
         count = length / timedelta(microseconds=1)
     elif isinstance(length, str):

@@ -21,6 +21,7 @@ FARTHEST: Final = 2**62
 """Times and lengths further from zero are damage: the sum of two still fits in 64 bits."""
 MAX_ID: Final = 40
 Micros: TypeAlias = Annotated[int, Meta(ge=-FARTHEST, le=FARTHEST)]
+Rank: TypeAlias = Annotated[int, Meta(ge=-FARTHEST, le=FARTHEST)]
 JobId: TypeAlias = Annotated[str, Meta(max_length=MAX_ID)]
 """A UUIDv7 (RFC 9562) in canonical form. Ids of one process sort by the time they were made.
 
@@ -95,7 +96,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """JSON: [[positional arguments], {keyword arguments}]."""
     queue: str = DEFAULT_QUEUE
     lane: Lane = Lane.MAIN
-    priority: int = 0
+    priority: Rank = 0
     """-100 to 100; higher runs sooner."""
     delay: Micros = 0
     run_at: Micros | None = None

@@ -175,8 +175,9 @@ class Producing:
             await self._immediate.after(queue.store, [answer.id for answer in answers])
         return answers
 
-    def _named(self, name: str) -> AnyTask:
-        return self.registry.get(name) or remote_task(name, self, self._transacting)
+    def _named(self, name: object) -> AnyTask:
+        known = self.registry.get(name) if isinstance(name, str) else None
+        return known or remote_task(name, self, self._transacting)
 
     def _dropped(self, request: JobRequest) -> Job[Any]:
         return Job(request.id, request.task, self, accepted=False, added=False)

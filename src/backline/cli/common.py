@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from backline.clock import SYSTEM_CLOCK, Clock
-from backline.display import safe
+from backline.display import ELLIPSIS, safe
 from backline.errors import (
     BacklineError,
     ConfigError,
@@ -24,6 +24,8 @@ from backline.errors import (
 )
 from backline.store import Store
 from backline.stores import open_store
+
+_LONGEST = 2_000
 
 
 class ExitCode(IntEnum):
@@ -161,10 +163,18 @@ def _explained(error: click.ClickException) -> tuple[str, str, int]:
 
 
 def _fail(message: str, fix: str, code: int) -> int:
-    lines = [safe(line) for line in message.splitlines() if line.strip()] or ["failed"]
+    lines = [_fitting(safe(line)) for line in message.splitlines() if line.strip()] or ["failed"]
     click.echo(f"{click.style('error:', fg='red')} {lines[0]}", err=True)
     for line in lines[1:]:
         click.echo(f"  {line}", err=True)
     if fix:
-        click.echo(f"  {click.style('try:', bold=True)} {safe(fix)}", err=True)
+        click.echo(f"  {click.style('try:', bold=True)} {_fitting(safe(fix))}", err=True)
     return code
+
+
+def _fitting(line: str) -> str:
+    """A line that repeats something long, without its middle: the ends say what is wrong."""
+    if len(line) <= _LONGEST:
+        return line
+    half = _LONGEST // 2
+    return f"{line[:half]}{ELLIPSIS}{line[-half:]}"

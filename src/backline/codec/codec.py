@@ -24,6 +24,7 @@ from backline.errors import ConfigError, InvalidArguments, InvalidResult, Payloa
 from backline.job import MAX_PAYLOAD
 
 _SPLIT: Final = json.Decoder(tuple[list[Raw], dict[str, Raw]])
+_SKIP: Final = json.Decoder(Raw)
 _Kind = inspect.Parameter
 _BY_POSITION: Final = (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)
 
@@ -101,6 +102,7 @@ class TaskCodec:
         try:
             encoded = ENCODER.encode(value)
             arrived = self._result.decode(encoded) if self._result_typed else value
+            _SKIP.decode(encoded)  # a Raw in it, or a model's own text, might be no JSON
         except Exception as error:
             raise InvalidResult(f"the result of {self.name}: {_complaint(error)}") from error
         if len(encoded) > MAX_PAYLOAD:

@@ -14,11 +14,11 @@ from msgspec import Raw, json
 
 from backline.display import safe, shown
 from backline.errors import EnqueueError
-from backline.job import JobId, JobRequest, Lane, Micros, OnConflict, Terms
+from backline.job import JobId, JobRequest, Lane, Micros, OnConflict, Rank, Terms
 from backline.store import Call
 
 _Facts: TypeAlias = tuple[
-    JobId, str, str, Lane, Micros, Micros, Micros | None, Micros | None, Micros | None,
+    JobId, str, str, Lane, Rank, Micros, Micros | None, Micros | None, Micros | None,
     str | None, Micros, OnConflict, dict[str, str], tuple[str, ...],
 ]  # fmt: skip
 """All of a job but its payload and its terms, which many jobs share."""
@@ -47,6 +47,7 @@ def check(calls: Sequence[Call]) -> None:
         if complaint := _complaint(job):
             name = shown(getattr(job, "task", None))
             raise EnqueueError(f"a job of {name} cannot be stored: {complaint}")
+    # What is left differs and means the same: a list of tags, say.
 
 
 def _are_fine(jobs: Sequence[JobRequest]) -> bool:
@@ -60,9 +61,12 @@ def _are_fine(jobs: Sequence[JobRequest]) -> bool:
         )
         for job in jobs
     ]  # fmt: skip
-    _many(_encode(facts))
-    _terms(_encode(list({id(job.terms): job.terms for job in jobs}.values())))
-    return all(job.id.isascii() and type(job.payload) is Raw for job in jobs)
+    terms = list({id(job.terms): job.terms for job in jobs}.values())
+    return (
+        _many(_encode(facts)) == facts
+        and _terms(_encode(terms)) == terms
+        and all(job.id.isascii() and type(job.payload) is Raw for job in jobs)
+    )
 
 
 def _complaint(job: JobRequest) -> str:
@@ -74,9 +78,15 @@ def _complaint(job: JobRequest) -> str:
     except _WRONG as error:
         return f"its payload is no JSON: {_words(error)}"
     try:
-        _one(_encode(job))
+        back = _one(_encode(job))
     except _WRONG as error:
         return _words(error)
+    for field in JobRequest.__struct_fields__:
+        given = getattr(job, field)
+        if field != "payload" and getattr(back, field) != (
+            tuple(given) if field == "tags" else given
+        ):
+            return f"its {field} is {shown(given)}"
     return "" if job.id.isascii() else f"its id is {shown(job.id)}, which is not ASCII"
 
 

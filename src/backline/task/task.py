@@ -254,17 +254,18 @@ def make_task(
 
 
 def remote_task(
-    name: str, producer: Producer, transactions: Transactions | None = None
+    name: object, producer: Producer, transactions: Transactions | None = None
 ) -> SyncTask[..., Any]:
     """A task whose code is elsewhere: it takes any arguments that JSON itself can carry."""
-    if _given_name(name) is None:
-        raise ConfigError("a task whose code is elsewhere is known by its name")
+    checked = _given_name(name)
+    if checked is None:
+        raise ConfigError("name= of a task: one whose code is elsewhere is known by its name")
 
     def elsewhere(*args: Any, **kwargs: Any) -> Any:
         del args, kwargs
-        raise ConfigError(f"the code of {name} is not in this process")
+        raise ConfigError(f"the code of {checked} is not in this process")
 
-    return SyncTask(elsewhere, name, Executor.THREAD, producer, transactions)
+    return SyncTask(elsewhere, checked, Executor.THREAD, producer, transactions)
 
 
 def _given_name(name: object) -> str | None:

@@ -103,6 +103,14 @@ class Row:
                 fields[name] = getattr(self.request, name)
         self.request = JobRequest(**fields)
 
+    @property
+    def window_end(self) -> Micros:
+        """Until when its unique key stays taken even if it ends; 0: its end frees the key,
+        wherever the wall clock stands by then.
+        """
+        window = self.request.unique_for
+        return self.enqueued_at + window if window else 0
+
     def leased(self) -> LeasedJob:
         """The job as its worker gets it.
 
@@ -199,7 +207,7 @@ class Key:
     def __init__(self, name: str, holder: Row) -> None:
         self.name = name
         self.holder = holder
-        self.until: Micros = holder.enqueued_at + holder.request.unique_for
+        self.until: Micros = holder.window_end
         self.predecessor: Row | None = None
         self.mark = 0
 

@@ -122,7 +122,7 @@ class Table:
             elif key.holder is row or key.free(now):
                 self._keep_key(key)
                 key.holder, row.key = row, key
-                key.until = row.enqueued_at + row.request.unique_for
+                key.until = row.window_end
         self.move(row, State.READY, now, tick)
 
     def promote(self, limit: int, now: Micros, tick: Micros) -> int:
@@ -273,7 +273,7 @@ class Table:
             holder.key = None
             self.move(holder, State.CANCELLED, now, tick, holder.request.terms.keep)
         key.holder, row.key = row, key
-        key.until = row.enqueued_at + row.request.unique_for
+        key.until = row.window_end
         if key.predecessor is not None:
             row.state = State.WAITING
 

@@ -94,7 +94,8 @@ def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
                 replaced.append(JobPlace(row.seq, row.queue, row.lane, row.state, keyed=True))
         if predecessor:
             placed.waiting.add(job.id)
-        until = tx.now + job.unique_for
+        # Without a window the end frees the key, wherever the clock stands by then.
+        until = tx.now + job.unique_for if job.unique_for else 0
         placed.taking.append(Taking(job.unique_key, job.id, until, predecessor or None))
     if replaced:
         end(tx, replaced, State.CANCELLED)
@@ -147,7 +148,7 @@ def take_back(tx: Transaction, places: Sequence[JobPlace]) -> None:
     for _, name, job_id, _ in own:
         row = rows.get(name)
         if name not in taking and (row is None or not row.taken or row.holder == job_id):
-            until = row.until if row is not None and row.holder == job_id else tx.now
+            until = row.until if row is not None and row.holder == job_id else 0
             taking[name] = Taking(name, job_id, until, None)
     take(tx, list(taking.values()))
 

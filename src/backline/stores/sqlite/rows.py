@@ -27,7 +27,7 @@ _headers: Final = msgspec.json.Decoder(Mapping[str, str])
 _tags: Final = msgspec.json.Decoder(tuple[str, ...])
 _errors: Final = msgspec.json.Decoder(tuple[AttemptError, ...])
 _progress: Final = msgspec.json.Decoder(Progress | None)
-_any: Final = msgspec.json.Decoder()
+_skip: Final = msgspec.json.Decoder(Raw)
 _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, TypeError)
 """What decoders raise for what is no JSON, not the right one, nested too deeply, or no text."""
 _LANES: Final = frozenset(Lane)
@@ -41,7 +41,7 @@ def leased_job(cells: Sequence[Any]) -> LeasedJob:
         job_id, attempt, task, queue, lane, failures, losses, releases, terms,
         priority, enqueued_at, due, headers, tags, payload,
     ) = cells  # fmt: skip
-    _strictly(_any, payload, "payload")
+    _strictly(_skip, payload, "payload")
     lease = LeasedJob(
         _strict_text(job_id, "id"),
         attempt,
@@ -169,8 +169,9 @@ def _leniently(decoder: msgspec.json.Decoder[T], cell: bytes, default: T) -> T:
 def _raw(cell: bytes) -> Raw:
     """JSON as it is; what is none, as a JSON string of it."""
     try:
-        _any.decode(cell)
-    except _UNREADABLE:
+        cell.decode()
+        _skip.decode(cell)
+    except (*_UNREADABLE, AttributeError):
         return Raw(msgspec.json.encode(text(cell)))
     return Raw(cell)
 
