@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import wait
+from typing import NoReturn
 from uuid import UUID
 
 import pytest
@@ -140,6 +142,42 @@ def test_an_executor_starts_no_thread_while_one_is_idle() -> None:
     executor.submit(len, "").result(PATIENCE)
     executor.shutdown()
     assert names == {"pool-0"}
+
+
+@pytest.fixture
+def no_room(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From then on the system has no room for another thread."""
+
+    def refuse(thread: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    return lambda: monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+def test_without_room_for_another_thread_those_there_are_do_it(
+    no_room: Callable[[], None],
+) -> None:
+    executor = DaemonExecutor("pool", 8)
+    gate = threading.Event()
+    held = executor.submit(gate.wait, PATIENCE)
+    no_room()
+    more = [executor.submit(threading.current_thread) for _ in range(3)]
+    gate.set()
+    assert held.result(PATIENCE)
+    assert {future.result(PATIENCE).name for future in more} == {"pool-0"}
+    executor.shutdown()
+
+
+def test_without_room_for_a_first_thread_nothing_is_called_and_the_next_call_tries_again(
+    no_room: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = DaemonExecutor("pool", 8)
+    no_room()
+    with pytest.raises(RuntimeError, match="new thread"):
+        executor.submit(pytest.fail, "it was called")
+    monkeypatch.undo()
+    assert executor.submit(len, "four").result(PATIENCE) == 4
+    executor.shutdown()
 
 
 def test_an_executor_hands_errors_and_cancels_to_the_caller() -> None:

@@ -108,6 +108,9 @@ _WorkItem: TypeAlias = Callable[[], None]
 class DaemonExecutor(Executor):
     """A pool of daemon threads, started one by one as calls find none idle.
 
+    Where the system has no room for another thread, the call waits for one of those that
+    there are; if there is none yet, `submit` raises RuntimeError and nothing is called.
+
     The standard pool joins its threads when the interpreter exits, so a job that never
     returns would keep the process alive for ever.
     """
@@ -155,9 +158,14 @@ class DaemonExecutor(Executor):
     def _start(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
         thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no memory, or no more threads allowed
+            if not self._threads:
+                raise
+            return
         self._threads.append(thread)
         self._free += 1
-        thread.start()
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:

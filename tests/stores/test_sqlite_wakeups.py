@@ -1,6 +1,7 @@
 """Hints of a SQLite store on a real event loop: heard at once, and never too often."""
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -143,3 +144,22 @@ def test_a_hint_of_use_costs_nothing(hints: Wakeups) -> None:
         watcher.hint()
         hints.paid()
     assert len(wakes) == 100
+
+
+def test_side_files_that_cannot_all_be_opened_leave_none_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has no more files tries again and again, and must not lose one each time."""
+    real, handed_out = wakeups._open, list[int]()
+
+    def one_is_left(file: Path) -> int:
+        if handed_out:
+            raise OSError(errno.EMFILE, "Too many open files")
+        handed_out.append(real(file))
+        return handed_out[0]
+
+    monkeypatch.setattr(wakeups, "_open", one_is_left)
+    with pytest.raises(OSError, match="Too many"):
+        Wakeups(tmp_path / "jobs.db", OURS)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handed_out[0])

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 
@@ -46,6 +46,42 @@ async def test_who_comes_during_a_batch_joins_the_next() -> None:
     assert await first == "A"
     assert await asyncio.gather(rest[0], rest[2]) == ["B", "D"]
     assert gate.batches == [["a"], ["b", "d"]]
+
+
+async def test_without_a_thread_to_write_each_call_is_told_and_the_next_one_tries_again() -> None:
+    gate = Gate()
+    gate.opened.set()
+    executor = SYSTEM_CLOCK.executor("test writer")
+    requests = Writer[str](executor, gate, lambda: None)
+    submit = executor.submit
+
+    def no_room(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    executor.submit = no_room  # type: ignore[assignment, method-assign]
+    for item in "ab":
+        with pytest.raises(StoreUnavailable, match="can't start new thread"):
+            await requests.submit(item)
+    executor.submit = submit  # type: ignore[method-assign]
+    assert await asyncio.wait_for(requests.submit("c"), 10) == "C"
+    assert gate.batches == [["c"]]
+
+
+async def test_without_a_thread_the_store_is_away_for_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+
+    def no_room(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", no_room)
+        with pytest.raises(StoreUnavailable, match="can't start new thread"):
+            await store.open()
+    await store.open()
+    assert await store.stats() == []
+    await store.close()
 
 
 async def test_who_gets_no_turn_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

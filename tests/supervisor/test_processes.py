@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -265,6 +266,22 @@ async def test_a_worker_that_ends_well_may_leave_what_it_likes(yard: Yard) -> No
     left = linux.processes_with(f"{MARK}={child.name}")
     assert len(left) == 1
     linux.kill(left[0])
+
+
+async def test_a_cell_is_buried_though_no_file_can_be_opened(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it left behind cannot be looked for then."""
+
+    def no_files(assignment: str) -> list[int]:
+        raise OSError(errno.EMFILE, "Too many open files", "/proc")
+
+    cell = yard.spawn("hello(); signal.pause()", Lane.CELL)
+    await asyncio.wait_for(cell.spoke.wait(), 30)
+    monkeypatch.setattr(linux, "processes_with", no_files)
+    cell.kill()
+    assert (await end_of(cell)).signal == signal.SIGKILL
+    assert yard.stack.all == []
 
 
 async def test_orphans_are_reaped(yard: Yard) -> None:

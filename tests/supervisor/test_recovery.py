@@ -1,6 +1,7 @@
 """Settling what dead workers left, on virtual time over the memory store and real boards."""
 
 import asyncio
+import errno
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -169,3 +170,26 @@ def test_an_adoption_cut_short_leaves_the_folder_to_the_next(tmp_path: Path) -> 
     again = Folder.make(tmp_path / "run", "next")
     assert folder.path.exists()
     again.remove()
+
+
+def test_a_board_that_cannot_be_opened_for_now_is_waited_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken for empty, it would let the culprit go, and do again what was done."""
+    real, refusals = Board.open, iter([OSError(errno.EMFILE, "Too many open files")] * 2)
+
+    def open_(path: Path) -> Board:
+        for refusal in refusals:
+            raise refusal
+        return real(path)
+
+    async def main() -> None:
+        ids = await scene.die()
+        monkeypatch.setattr(Board, "open", open_)
+        await scene.recovery.settle(WORKER, scene.path, CRASH)
+        states = settled(await scene.records(ids))
+        assert [state for state, _, _ in states].count(State.SUCCEEDED) == 1
+        assert sum(losses for _, losses, _ in states) == 1
+        assert not scene.path.exists()
+
+    scene.run(main)

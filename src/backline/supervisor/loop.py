@@ -242,6 +242,9 @@ class Supervisor:
 
     async def _look(self) -> Micros:
         self._enforcer.look(self._processes.all)
+        if self._upkeep is not None:
+            for child in self._processes.all:
+                self._upkeep.keep(child)
         return LOOK
 
     async def _announce(self) -> None:

@@ -152,8 +152,16 @@ class Child:
         if self.is_cell:
             linux.kill_group(self.pid)
         if self.is_cell or self._was_cut_off():
-            for pid in linux.processes_with(f"{MARK}={self.name}"):
-                linux.kill(pid)
+            self._kill_what_is_left()
+
+    def _kill_what_is_left(self) -> None:
+        try:
+            left = linux.processes_with(f"{MARK}={self.name}")
+        except OSError as error:  # no file can be opened; it must be reaped all the same
+            log.warning("cannot look for what worker %s left behind: %s", self.name, error)
+            return
+        for pid in left:
+            linux.kill(pid)
 
     def _was_cut_off(self) -> bool:
         entries = () if self.board is None else self.board.entries()

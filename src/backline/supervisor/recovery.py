@@ -40,15 +40,15 @@ class Recovery:
         """Settle the leases of a worker whose process has ended, then remove its board.
 
         Goes on until the store has taken it. Cancelled, it leaves the board to whoever
-        adopts it. A board that cannot be read says that nothing was started.
+        adopts it. A board that is not there or is none says that nothing was started; one
+        that cannot be opened for now is waited for.
         """
-        entries = _read(board)
         outage = Outage(f"settling the jobs of worker {worker}", self._clock)
         while True:
             try:
-                await self._settle_once(worker, entries, death)
+                await self._settle_once(worker, _read(board), death)
                 break
-            except StoreError as error:
+            except (StoreError, OSError) as error:
                 await outage.wait(error)
         _remove(board)
 
@@ -98,7 +98,7 @@ class Recovery:
 def _read(path: Path) -> list[Entry]:
     try:
         board = Board.open(path)
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return []
     try:
         return board.entries()

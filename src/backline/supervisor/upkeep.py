@@ -50,17 +50,24 @@ class Upkeep:
         self._heartbeat = Heartbeat(store, clock, settings.lease)
         self._reaper = Reaper(store, clock, name, settings.lease)
         self._recovery = Recovery(store, clock, name, settings.lease)
+        self._kept: set[WorkerName] = set()
         self._reported: dict[WorkerName, WorkerReport] = {}
         self._hint = asyncio.Event()
 
     def keep(self, child: Child) -> None:
-        """Keep the leases of a worker that said hello."""
-        if child.alive and child.board is not None:
+        """Keep the leases of a worker that said hello. Repeated: nothing.
+
+        If its board cannot be opened for now (no more files), the next call tries again.
+        """
+        known = child.name in self._kept or child.hello is None
+        if not known and child.alive and child.board is not None:
+            self._kept.add(child.name)
             self._heartbeat.add(child.board, lambda: _wake(child))
 
     async def settle(self, child: Child) -> None:
         """Settle what a worker left that has ended."""
         self._heartbeat.remove(child.name)
+        self._kept.discard(child.name)
         await self._recovery.settle(child.name, Path(child.settings.board), child.death)
         await self._withdraw(child)
         child.close()

@@ -193,8 +193,13 @@ class ThreadRunners:
     def feed(self, runs: Sequence[Run]) -> None:
         """Put runs in line."""
         self._line.extend(runs)
-        for _ in runs:
-            self._threads.submit(self._serve_next)
+        try:
+            for _ in runs:
+                self._threads.submit(self._serve_next)
+        except RuntimeError as error:
+            # Nobody serves the line: its runs are handed back as if a long job were before
+            # them, and the next ones try again to start a thread.
+            log.warning("no thread for %d jobs: %s", len(self._line), error)
 
     def waiting(self) -> int:
         """How many runs are in line, not started."""

@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
 from backline.clock import Clock
 from backline.errors import StoreError, StoreFull, StoreUnavailable
@@ -18,6 +19,7 @@ from backline.stores.sqlite.turns import Turns
 from backline.stores.sqlite.wakeups import Wakeups
 from backline.stores.sqlite.writer import PATIENCE, Request, Writer
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Transaction], Any]
 
@@ -69,7 +71,7 @@ class Session:
 
         After the file went, let go of it and do the same with what has its name now.
         """
-        await asyncio.wrap_future(self._write_executor.submit(self._open))
+        await asyncio.wrap_future(_submit(self._write_executor, self._open))
 
     async def close(self) -> None:
         """Finish what is under way, then disconnect.
@@ -111,7 +113,7 @@ class Session:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Have `work` done on the reading connection."""
-        future = self._read_executor.submit(self._read, work)
+        future = _submit(self._read_executor, self._read, work)
         return future.result() if future.done() else await asyncio.wrap_future(future)
 
     def _open(self) -> None:
@@ -121,7 +123,7 @@ class Session:
         if self._db is not None and not again:
             return
         if again:  # in its own thread: it may be reading
-            self._read_executor.submit(self._close_reader).result()
+            _submit(self._read_executor, self._close_reader).result()
         place.check(self._path)
         turns = self._open_side_files()
         try:
@@ -294,3 +296,12 @@ class Session:
         except (StoreError, ValueError) as error:
             _log.warning("the write-ahead log could not be copied into the file: %s", error)
         self._log_pages = 0
+
+
+def _submit(
+    executor: Executor, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> Future[T]:
+    try:
+        return executor.submit(call, *args, **kwargs)
+    except RuntimeError as error:  # closed, or the system has no room for a thread
+        raise StoreUnavailable(f"no call can be made: {error}") from error

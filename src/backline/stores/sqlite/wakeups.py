@@ -49,7 +49,7 @@ class Wakeups:
         self._token = token
         _tokens.add(token)
         self._files = {hint: Path(f"{path}-{hint}") for hint in Hint}
-        self._descriptors = {hint: _open(file) for hint, file in self._files.items()}
+        self._descriptors = _open_all(self._files)
         self._key = os.path.realpath(path)
         self._mine: WeakSet[_Watcher] = WeakSet()
         self._told = 0
@@ -85,7 +85,7 @@ class Wakeups:
     def reopen(self) -> None:
         """Go on with the files that have the names now; watchers follow. Raises OSError."""
         self.close()
-        self._descriptors = {hint: _open(file) for hint, file in self._files.items()}
+        self._descriptors = _open_all(self._files)
         for watcher in _watchers(self._key):
             watcher.follow()
 
@@ -318,6 +318,19 @@ def _changed(file: Path) -> int:
         return file.stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def _open_all(files: Mapping[Hint, Path]) -> dict[Hint, int]:
+    """Open all of them, or none: whoever cannot open the store tries again and again."""
+    descriptors: dict[Hint, int] = {}
+    try:
+        for hint, file in files.items():
+            descriptors[hint] = _open(file)
+    except OSError:
+        for descriptor in descriptors.values():
+            os.close(descriptor)
+        raise
+    return descriptors
 
 
 def _open(file: Path) -> int:

@@ -68,14 +68,15 @@ class Writer(Generic[T]):
     async def submit(self, item: T) -> Any:
         """Have `item` applied; returns after its commit.
 
-        Raises StoreUnavailable if its turn does not come within `PATIENCE`.
+        Raises StoreUnavailable if its turn does not come within `PATIENCE`, or if there is
+        no thread to do it.
         """
         request = Request(item)
         with self._lock:
             self._waiting.append(request)
             drive, self._driving = not self._driving, True
         if drive:
-            self._executor.submit(self._drive)
+            self._begin()
         future = request.future
         if future.done():
             return future.result()
@@ -84,6 +85,17 @@ class Writer(Generic[T]):
             return await future
         finally:
             timer.cancel()
+
+    def _begin(self) -> None:
+        try:
+            self._executor.submit(self._drive)
+        except RuntimeError as error:  # closed, or the system has no room for a thread
+            with self._lock:
+                refused, self._driving = list(self._waiting), False
+                self._waiting.clear()
+            for request in refused:
+                request.error = StoreUnavailable(f"nothing can be written: {error}")
+            _deliver(refused)
 
     def _drive(self) -> None:
         while batch := self._next():
