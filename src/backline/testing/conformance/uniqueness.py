@@ -43,6 +43,16 @@ class Uniqueness(Harness):
         assert answers == [Enqueued(holder.id, added=False, conflict=True), Enqueued(rest.id)]
         assert await state_of(store, late.id, rest.id) == [None, State.READY]
 
+    async def test_without_a_window_the_end_frees_a_key_also_when_the_clock_was_set_back(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await add(store, make_job(clock, unique_key="k"))
+        clock.step_wall(-3600)
+        [lease] = await worker.lease()
+        await worker.settle(done(lease))
+        later_one = make_job(clock, unique_key="k")
+        assert await add(store, later_one) == [Enqueued(later_one.id)]
+
     async def test_a_key_is_held_through_every_state_of_a_live_job(
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:
