@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from backline import policy
 from backline.clock import Clock
 from backline.duty import Duty
+from backline.faults import fault
 from backline.job import SECOND, Ack, Acked, AttemptError, HeldLease, Micros, WorkerName
 from backline.policy import Lost
 from backline.store import Store
@@ -85,6 +86,7 @@ class Reaper:
             return 0
         self._calls += 1
         acks = [self._ack(lease) for lease in overdue]
+        fault("reaper.before_settle")
         answer = await self._store.exchange(self.name, self._calls, acks, {}, self._ttl)
         self._log(overdue, answer.acks)
         return len(overdue)

@@ -10,6 +10,7 @@ from typing import Final
 
 from backline.clock import Clock
 from backline.duty import Duty
+from backline.faults import fault
 from backline.job import SECOND, Backoff, HeldLease, Micros, WorkerName
 from backline.store import Store
 from backline.worker.board import Board, Phase, Reply, Token
@@ -102,6 +103,7 @@ class Heartbeat:
     async def _extend(self, members: Sequence[_Member]) -> None:
         before = self._clock.tick()
         leases = [(member, lease) for member in members for lease in member.held]
+        fault("heartbeat.before_extend")
         kept = await self._store.extend([lease for _, lease in leases], self._ttl)
         for member in members:
             if member.board.worker not in self._members:

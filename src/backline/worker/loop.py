@@ -15,6 +15,7 @@ from typing import Final, TypeAlias
 from backline import policy
 from backline.clock import Clock
 from backline.errors import StoreError
+from backline.faults import fault
 from backline.job import SECOND, Ack, Acked, Backoff, Lane, LeasedJob, Micros
 from backline.outage import Outage
 from backline.states import State
@@ -230,6 +231,7 @@ class Worker:
         outage = Outage("handing in outcomes and asking for jobs", self._clock, _RETRIES)
         while True:
             try:
+                fault("worker.before_exchange")
                 reply = await self._store.exchange(
                     self.settings.name, self._calls, acks, demand, self.settings.lease
                 )
