@@ -36,6 +36,7 @@ class Story:
     def enqueue(self, job: str, **options: object) -> None:
         request = JobRequest(id=job, task="t", terms=Terms(max_attempts=2), **options)  # type: ignore[arg-type]
         self.requests[job] = request
+        self.tell(What.ASKED, "producer", job)
         self.tell(What.ADDED, "store", job)
         self.tell(What.ENQUEUED, "producer", job, holder=None)
 
@@ -217,6 +218,47 @@ def was_refused_and_ran(story: Story) -> None:
     story.tell(What.REFUSED, "producer", "a")
 
 
+def told_of_a_job_that_is_not_there(story: Story) -> None:
+    story.requests["a"] = JobRequest(id="a", task="t")
+    story.tell(What.ENQUEUED, "producer", "a", holder=None)
+    story.tell(What.ADDED, "store", "a")
+    story.lease("a")
+    story.run("a")
+    story.ack("a")
+    story.end("a")
+
+
+def purged_while_it_ran(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a")
+    story.tell(What.PURGED, "store", "a", by="sweep")
+    story.run("a")
+    story.ack("a")
+
+
+def within_the_window(story: Story) -> None:
+    story.well("a", unique_key="k", unique_for=60 * SECOND)
+    story.well("b", unique_key="k")
+
+
+def asked_by_nobody(story: Story) -> None:
+    story.requests["a"] = JobRequest(id="a", task="t")
+    story.tell(What.ADDED, "store", "a")
+    story.lease("a")
+    story.run("a")
+    story.ack("a")
+    story.end("a")
+
+
+def answered_otherwise_than_the_model(story: Story) -> None:
+    story.tell(What.DIFFERS, "store", call="promote", answer="1", expected="0")
+
+
+def leased_from_a_paused_queue(story: Story) -> None:
+    story.tell(What.SET, "store", queue="default", paused=True)
+    story.well("a")
+
+
 def stopped_and_kept(story: Story) -> None:
     story.enqueue("a")
     story.lease("a", ttl=60 * SECOND)
@@ -246,6 +288,12 @@ BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (killed_and_not_charged, "c5_attempts"),
     (shared_a_key, "c8_unique"),
     (ran_beside_its_predecessor, "c8_unique"),
+    (purged_while_it_ran, "c1_no_loss"),
+    (asked_by_nobody, "c2_no_invention"),
+    (within_the_window, "c8_unique"),
+    (told_of_a_job_that_is_not_there, "answers_true"),
+    (answered_otherwise_than_the_model, "as_the_model"),
+    (leased_from_a_paused_queue, "pauses_hold"),
     (counted_wrong, "c11_sums"),
     (began_early, "c13_not_early"),
     (settled_late, "c14_recovery"),

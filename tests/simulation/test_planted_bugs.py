@@ -36,10 +36,10 @@ from backline.store import Call, Cancelling, Demand, Exchange, QueueSettings, Qu
 from backline.stores.memory import MemoryStore
 from backline.supervisor import settlement
 from backline.testing.simulation import simulate, world
-from backline.testing.simulation.host import HostClock
 from backline.testing.simulation.observed import ObservedStore
 from backline.testing.simulation.plan import HOSTS, SMALL, Act, Blow, Plan
 from backline.testing.simulation.run import OpenStore, as_drawn, in_memory
+from backline.testing.simulation.setting import MachineClock
 from backline.testing.wrapper import StoreWrapper
 from backline.worker.board import Board, Phase
 from backline.worker.heartbeat import Heartbeat
@@ -179,21 +179,23 @@ class DropsAJob(StoreWrapper):
         return await self._store.enqueue(calls)
 
 
-class WallTicks(HostClock):
-    """Leases are counted on the wall clock."""
+class WallTicks(MachineClock):
+    """Leases are counted on the wall clock, which somebody sets forward."""
 
     def __init__(self, base: Any) -> None:
         super().__init__(base, "wall ticks", 0, 0)
+        self._latest = 0
 
     def tick(self) -> Micros:
-        return self.now()
+        self._latest = max(self._latest, self.now())
+        return self._latest
 
 
 def leases_by_the_wall(clock: Clock, folder: Path) -> Store:
     return MemoryStore(clock=WallTicks(clock))
 
 
-class Hasty(HostClock):
+class Hasty(MachineClock):
     """A clock that `PromotesEarly` sets forward."""
 
     lead: Micros = 0

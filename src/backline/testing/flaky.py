@@ -76,6 +76,7 @@ class FlakyStore(StoreWrapper):
 
     async def _pass(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
         """One call: there, done, and back."""
+        await self._stand()
         await self._travel()
         if self._strikes("late", self.faults.late):
             self._commit_later(name, call)
@@ -100,6 +101,10 @@ class FlakyStore(StoreWrapper):
 
     async def _reach(self, point: str) -> None:
         fault(point)
+        await self._stand()
+
+    async def _stand(self) -> None:
+        """Be as dead, or as still, as a fault point has just made this process."""
         process = current_process()
         if process is not None and not process.alive:
             await asyncio.get_running_loop().create_future()  # the dead do not go on
@@ -131,6 +136,8 @@ class FlakyStore(StoreWrapper):
         return self.cut
 
     def _strikes(self, name: str, rate: float) -> bool:
+        if not rate:
+            return False
         strikes = self._rng.random() < rate
         self.struck[name] += strikes
         return strikes

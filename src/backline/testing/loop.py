@@ -19,15 +19,28 @@ import asyncio
 import heapq
 import random
 import sys
-import warnings
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextvars import Context, copy_context
-from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
-from weakref import WeakKeyDictionary, WeakSet
+from functools import partial
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Protocol,
+    TypeVar,
+    TypeVarTuple,
+    Unpack,
+    runtime_checkable,
+)
+from weakref import WeakKeyDictionary
 
 from backline.job import SECOND, Micros
 from backline.testing.clock import VirtualClock
 from backline.testing.process import AnyTask, Entry, Process, process_of_context
+from backline.testing.unwinding import drive, unwind, where
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -42,6 +55,15 @@ class Deadlock(RuntimeError):
 
 class Livelock(RuntimeError):
     """Callback after callback ran, and time never moved."""
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """Something that tells when there is something to read."""
+
+    def watch(self, callback: Callable[[], object]) -> None: ...
+
+    def unwatch(self) -> bool: ...
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -65,7 +87,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._numbers: WeakKeyDictionary[AnyTask, int] = WeakKeyDictionary()
         self._tasks_made = 0
         self._processes: list[Process] = []
-        self._generators: WeakSet[AsyncGenerator[Any, Any]] = WeakSet()
+        self._generators: WeakKeyDictionary[AsyncGenerator[Any, Any], Process | None] = (
+            WeakKeyDictionary()
+        )
         self._halt = False
         self._at: Process | None = None
 
@@ -92,6 +116,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return handle
 
     call_soon_threadsafe = call_soon
+
+    def add_reader(
+        self, fd: "FileDescriptorLike", callback: Callable[[Unpack[Ts]], object], *args: *Ts
+    ) -> None:
+        """Only for an `fd` that can be watched: a channel between simulated processes."""
+        if not isinstance(fd, Watchable):
+            raise NotImplementedError("there is no I/O on virtual time")
+        fd.watch(partial(callback, *args))
+
+    def remove_reader(self, fd: "FileDescriptorLike") -> bool:
+        """Whether it was watched."""
+        return isinstance(fd, Watchable) and fd.unwatch()
 
     def call_later(
         self,
@@ -215,7 +251,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         hooks = sys.get_asyncgen_hooks()
         self._active = True
         asyncio._set_running_loop(self)  # noqa: SLF001 - made for those who write loops
-        sys.set_asyncgen_hooks(firstiter=self._generators.add, finalizer=self._finalize)
+        sys.set_asyncgen_hooks(firstiter=self._begin, finalizer=self._finalize)
         try:
             while not self._halt:
                 self._turn()
@@ -283,7 +319,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _pending(self) -> str:
         left = sorted(asyncio.all_tasks(self), key=self._order)
-        lines = [f"  {task.get_name()} at {_where(task)}" for task in left]
+        lines = [f"  {task.get_name()} at {where(task)}" for task in left]
         return "\n".join(lines) or "  no task"
 
     # Endings
@@ -295,14 +331,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
         error = context.get("exception") or RuntimeError(f"{context.get('message')} {whose}")
         self.unhandled.append(error)
 
+    def _begin(self, generator: AsyncGenerator[Any, Any]) -> None:
+        self._generators[generator] = process_of_context.get()
+
     def _finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
-        self._generators.discard(generator)
-        if not self.is_closed():
+        process = self._generators.pop(generator, None)
+        if self.is_closed() or (process is not None and not process.alive):
+            drive(generator.aclose())
+        else:
             self.create_task(generator.aclose())
 
     async def shutdown_asyncgens(self) -> None:
-        for generator in list(self._generators):
-            if not getattr(generator, "ag_running", False):  # or it waits in a process that is dead
+        for generator, process in list(self._generators.items()):
+            if process is None or process.alive:  # the dead do not go on
                 await generator.aclose()
 
     def close(self) -> None:
@@ -315,7 +356,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers.clear()
         super().close()
         for task in sorted(left, key=self._order):
-            _unwind(task)
+            unwind(task)
+        for generator in list(self._generators):
+            drive(generator.aclose())
         self._processes.clear()
 
 
@@ -326,29 +369,3 @@ def run(main: Coroutine[Any, Any, T], *, clock: VirtualClock | None = None, seed
         return loop.run(main)
     finally:
         loop.close()
-
-
-def _where(task: AnyTask) -> str:
-    """The innermost line at which a pending task waits."""
-    waiter: Any = task.get_coro()
-    frame = None
-    while (inner := getattr(waiter, "cr_frame", None)) is not None:
-        frame, waiter = inner, waiter.cr_await
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "its end"
-
-
-def _unwind(task: AnyTask) -> None:
-    """End a task that is pending on a closed loop, and let nobody hear of it.
-
-    Left to the garbage collector, the same would happen at any time, with warnings.
-    """
-    task._log_destroy_pending = False  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: SLF001
-    coroutine: Any = task.get_coro()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for _ in range(100):  # a `finally` that awaits stops the unwinding each time
-            try:
-                coroutine.close()
-            except BaseException:  # noqa: BLE001, S112 - it is over, whatever its code thinks
-                continue
-            return

@@ -5,7 +5,7 @@ Calls take and answer what the store's do, short of what is only looked at. A jo
 moves `now` and `tick`. Ids are known for ever here: do not repeat an enqueue a day after.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from backline.job import (
@@ -79,9 +79,17 @@ class Model:
         return [self._refusal(call) or [self._add(job) for job in call] for call in calls]
 
     def exchange(
-        self, worker: str, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
+        self,
+        worker: str,
+        call: int,
+        acks: Sequence[Ack],
+        demand: Demand,
+        ttl: Micros,
+        expired: Collection[JobId] = (),
     ) -> tuple[list[Acked], list[tuple[JobId, int]], Micros | None]:
+        """`expired`: the jobs past their `expires_at` that this store moved on meeting them."""
         acked = [self._ack(worker, ack) for ack in acks]
+        self.expire(expired)
         last, granted = self.calls.get(worker, (-1, []))
         if worker in self.retired or call < last:
             granted = []
@@ -110,8 +118,10 @@ class Model:
             State.READY, [j for j in self._in(State.SCHEDULED) if j.due <= self.now]
         )
 
-    def expire(self) -> int:
-        late = [job for job in self._in(*QUEUED) if self._expired(job)]
+    def expire(self, only: Collection[JobId] | None = None) -> int:
+        late = [job for job in self._in(*QUEUED) if self.is_late(job)]
+        if only is not None:
+            late = [job for job in late if job.request.id in only]
         return self._move_all(State.EXPIRED, late)
 
     def sweep(self) -> None:
@@ -155,7 +165,8 @@ class Model:
         job = self._present(job_id)
         return job is not None and job.state is State.RUNNING and job.attempt == attempt
 
-    def _expired(self, job: Kept) -> bool:
+    def is_late(self, job: Kept) -> bool:
+        """It was not started before it was to expire."""
         return job.expires_at is not None and job.expires_at <= self.now and not job.attempt
 
     def _refusal(self, call: Call) -> Refused | None:
@@ -191,7 +202,8 @@ class Model:
         return Enqueued(request.id)
 
     def _take_key(self, key: str, held: Holding | None, job: Kept) -> None:
-        until = self.now + job.request.unique_for
+        window = job.request.unique_for
+        until = self.now + window if window else 0  # no window: free when it ends, by any clock
         self.keys[key] = mine = Holding(job, until=until)
         if held is None:
             return
@@ -247,7 +259,8 @@ class Model:
         for (queue, lane), count in demand.items():
             if queue in self.paused:
                 continue
-            mine = [j for j in self._in(State.READY) if (j.request.queue, j.lane) == (queue, lane)]
+            ready = [job for job in self._in(State.READY) if not self.is_late(job)]
+            mine = [job for job in ready if (job.request.queue, job.lane) == (queue, lane)]
             leased += sorted(mine, key=lambda job: job.order)[:count]
         for job in leased:
             job.state, job.worker, job.started_at = State.RUNNING, worker, self.now
@@ -275,6 +288,7 @@ class Model:
             held = self.keys.get(key)
             free = held is None or (held.holder.state in TERMINAL and held.until <= self.now)
             if free or (held is not None and held.holder is job):
-                self.keys[key] = Holding(job, until=job.enqueued_at + job.request.unique_for)
+                window = job.request.unique_for
+                self.keys[key] = Holding(job, until=job.enqueued_at + window if window else 0)
         job.state = State.READY
         return True

@@ -10,6 +10,12 @@ from typing import Final, TypeAlias
 
 from backline.job import SECOND, Charge
 from backline.states import TERMINAL, State
+from backline.testing.simulation.answers import (
+    answers_true,
+    c8_unique,
+    c18_backpressure,
+    is_stored,
+)
 from backline.testing.simulation.history import Event, What
 from backline.testing.simulation.plan import How
 from backline.testing.simulation.timing import (
@@ -19,7 +25,7 @@ from backline.testing.simulation.timing import (
     clean_stop,
     time_limit,
 )
-from backline.testing.simulation.trace import Attempt, Life, Trace, number, replaces
+from backline.testing.simulation.trace import Attempt, Life, Trace, number
 
 Invariant: TypeAlias = Callable[[Trace], Iterator[str]]
 
@@ -30,9 +36,12 @@ def c1_no_loss(trace: Trace) -> Iterator[str]:
         record = trace.final.get(life.id)
         if record is not None and record.state not in TERMINAL:
             yield f"{life.id} is still {record.state} after the quiet period"
-        if record is None and any(_is_stored(answer) for answer in life.answers):
+        if life.purged is not None:
+            if not life.ended_before(life.purged.seq):
+                yield f"{life.id} was purged before it had ended"
+        elif record is None and any(is_stored(answer) for answer in life.answers):
             yield f"{life.id} is lost: its producer was told it is stored"
-        if record is None and life.added is not None:
+        elif record is None and life.added is not None:
             yield f"{life.id} is lost: the store had added it"
 
 
@@ -40,8 +49,11 @@ def c2_no_invention(trace: Trace) -> Iterator[str]:
     """Every job was enqueued, with this payload; every run was leased, to this worker."""
     for job, record in trace.final.items():
         request = trace.requests.get(job)
-        if request is None or trace.lives[job].added is None:
+        added = None if request is None else trace.lives[job].added
+        if request is None or added is None:
             yield f"{job} was never enqueued"
+        elif not any(asked.seq < added.seq for asked in trace.lives[job].asked):
+            yield f"{job} was added before anybody had asked for it"
         elif bytes(record.payload) != bytes(request.payload) or record.task != request.task:
             yield f"{job} is not what was enqueued"
     for life in trace.lives.values():
@@ -142,10 +154,9 @@ def c5_attempts(trace: Trace) -> Iterator[str]:
 
 def _charges(trace: Trace, life: Life) -> Iterator[str]:
     """A run that was cut off by a kill is a loss (alone in a cell: a failure)."""
-    killed = {window.who: window.begin for window in trace.windows if window.what is What.KILLED}
     for attempt in life.attempts:
         ack = attempt.settled
-        if ack is None or not attempt.runs or attempt.ends or attempt.worker not in killed:
+        if ack is None or not attempt.runs or attempt.ends or attempt.worker not in trace.killed:
             continue
         if ack.note["charge"] not in (Charge.LOSS, Charge.FAILURE):
             yield (
@@ -185,44 +196,6 @@ def _ran_out(life: Life) -> Iterator[str]:
             yield f"{life.id} died after {failures} failures"
         if event.note["charge"] == Charge.FAILURE and spent and not dead:
             yield f"{life.id} lives on after {failures} failures"
-
-
-def c8_unique(trace: Trace) -> Iterator[str]:
-    """One live job per unique key, but for a successor that waits."""
-    keyed: dict[str, list[Life]] = {}
-    for life in trace.lives.values():
-        key = life.request.unique_key
-        if key is not None and life.added is not None and not life.redrives:
-            keyed.setdefault(key, []).append(life)
-    for key, lives in keyed.items():
-        for life in lives:
-            for other in lives:
-                if other is not life:
-                    yield from _shares(trace, key, life, other)
-
-
-def _shares(trace: Trace, key: str, life: Life, earlier: Life) -> Iterator[str]:
-    """`life` was added, or ran, while `earlier` lived."""
-    assert life.added is not None
-    assert earlier.added is not None
-    if earlier.added.seq > life.added.seq:
-        return
-    end = min((event.seq for event in earlier.ends()), default=len(trace.events))
-    record = trace.final.get(earlier.id)
-    silent = record is not None and record.state in (State.EXPIRED, State.CANCELLED)
-    if end < life.added.seq or (silent and not _runs_at(earlier, life.added.seq)):
-        return  # it had ended, or it ended without a trace in the history: it did not run
-    if not replaces(life):
-        yield f"{life.id} was added under {key!r}, which {earlier.id} held"
-    elif life.attempts and life.attempts[0].leased.seq < end:
-        yield f"{life.id} ran before {earlier.id} gave {key!r} back"
-
-
-def _runs_at(life: Life, seq: int) -> bool:
-    return any(
-        attempt.leased.seq < seq and (attempt.settled is None or attempt.settled.seq > seq)
-        for attempt in life.attempts
-    )
 
 
 def c11_sums(trace: Trace) -> Iterator[str]:
@@ -296,21 +269,23 @@ def _told(trace: Trace, life: Life, cancel: Event) -> Iterator[str]:
         yield f"{life.id} ran on for {took / SECOND:.1f} s after it was cancelled"
 
 
-def c18_backpressure(trace: Trace) -> Iterator[str]:
-    """No enqueue takes a queue above its limit, and what was refused is not there."""
-    for index, event in enumerate(trace.events):
-        if event.what is What.ADDED:
-            after = _counts_after(trace, index, trace.requests[event.job].queue)
-            limit = None if after is None else after.note["max_depth"]
-            if after is not None and isinstance(limit, int) and number(after, "depth") > limit:
-                yield f"{event.job} took its queue to {after.note['depth']} of {limit}"
-        fits = number(event, "depth") + number(event, "jobs") <= number(event, "max_depth")
-        if event.what is What.FULL and fits:
-            yield f"a call was refused at {event.note['depth']} of {event.note['max_depth']}"
-    for life in trace.lives.values():
-        refused = any(answer.what is What.REFUSED for answer in life.answers)
-        if refused and life.added is not None:
-            yield f"{life.id} was refused, and is there all the same"
+def as_the_model(trace: Trace) -> Iterator[str]:
+    """The store answered every call, and ended, as the reference model."""
+    for event in trace.events:
+        if event.what is What.DIFFERS:
+            note = event.note
+            yield f"{note['call']}: {note['answer']}, not {note['expected']} (event {event.seq})"
+
+
+def pauses_hold(trace: Trace) -> Iterator[str]:
+    """Nothing is leased from a paused queue."""
+    paused: set[str] = set()
+    for event in trace.events:
+        if event.what is What.SET:
+            queue = str(event.note["queue"])
+            (paused.add if event.note["paused"] else paused.discard)(queue)
+        elif event.what is What.LEASED and trace.requests[event.job].queue in paused:
+            yield f"{event.job} was leased while its queue was paused"
 
 
 INVARIANTS: Final[tuple[Invariant, ...]] = (
@@ -327,6 +302,9 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     c15_explained,
     c17_cancel,
     c18_backpressure,
+    answers_true,
+    as_the_model,
+    pauses_hold,
     clean_stop,
     time_limit,
 )
@@ -337,19 +315,5 @@ def check(trace: Trace) -> list[str]:
     return [f"{each.__name__}: {text}" for each in INVARIANTS for text in each(trace)]
 
 
-def _is_stored(answer: Event) -> bool:
-    return answer.what is What.ENQUEUED and answer.note.get("holder") is None
-
-
 def _attempts_before(life: Life, seq: int) -> list[Attempt]:
     return [attempt for attempt in life.attempts if attempt.leased.seq < seq]
-
-
-def _counts_after(trace: Trace, index: int, queue: str) -> Event | None:
-    """The snapshot that was taken right after an enqueue."""
-    for event in trace.events[index + 1 :]:
-        if event.what is What.COUNTS and event.note["queue"] == queue:
-            return event
-        if event.what not in (What.ADDED, What.TAKEN, What.FULL, What.COUNTS):
-            return None
-    return None

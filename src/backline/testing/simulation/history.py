@@ -16,16 +16,26 @@ Note: TypeAlias = dict[str, str | int | bool | None]
 class What(StrEnum):
     """The kinds of event."""
 
-    # What a producer was told.
+    # What a producer did, and what it was told.
+    ASKED = "asked"
+    """`enqueue` was called, for the first time or again; note: call."""
     ENQUEUED = "enqueued"
     """`enqueue` returned: `job` is stored, or (note `holder`) stands behind another."""
     REFUSED = "refused"
     """The queue was full, `enqueue` says, and did not store `job`."""
+    SHED = "shed"
+    """The queue was full, and `job` was dropped."""
+    CONFLICT = "conflict"
+    """`enqueue` raised UniqueConflict; note: holder, and whether that is of the same call."""
     UNKNOWN = "unknown"
-    """`enqueue` failed with StoreUnavailable: it may be stored or not."""
+    """No answer came, or StoreUnavailable: it may be stored or not."""
 
     # What the store committed, in the order of its commits.
+    BATCH = "batch"
+    """One commit of enqueues; note: calls."""
     ADDED = "added"
+    AGAIN = "again"
+    """The repeat of an enqueue that had added it."""
     TAKEN = "taken"
     """A unique key was taken; note: holder, conflict."""
     FULL = "full"
@@ -40,6 +50,15 @@ class What(StrEnum):
     """Note: answer."""
     REDRIVEN = "redriven"
     """Note: done."""
+    REPLACED = "replaced"
+    """Cancelled by a job that takes its unique key."""
+    EXPIRED = "expired"
+    PURGED = "purged"
+    """Note: by (`sweep` or `operator`)."""
+    SET = "set"
+    """A setting of a queue; note: queue, paused."""
+    DIFFERS = "differs"
+    """The store answered otherwise than the reference model; note: call, answer, expected."""
     COUNTS = "counts"
     """A queue in one snapshot; note: queue, depth, max_depth, purged and every state."""
 

@@ -1,218 +1,259 @@
-"""A simulated machine: a supervisor that keeps workers, on a way of its own to the store."""
+"""A simulated host: the real supervisor, its real workers, on a way of their own to the store."""
 
 import asyncio
-import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from backline.clock import Clock
 from backline.job import SECOND, Lane, Micros, WorkerName
-from backline.reaper import Reaper
 from backline.store import Store
+from backline.supervisor.loop import NoStoreError, Supervisor
 from backline.supervisor.recovery import Recovery
-from backline.supervisor.settlement import Death, ProcessExit
+from backline.supervisor.rundir import Folder
+from backline.supervisor.settings import EXIT_APP, SupervisorSettings
+from backline.supervisor.settlement import ProcessExit
+from backline.supervisor.upkeep import Upkeep
 from backline.task import Registry
-from backline.testing.clock import VirtualClock
-from backline.testing.flaky import FlakyStore, StoreFaults
-from backline.testing.loop import VirtualLoop
 from backline.testing.process import Process
-from backline.testing.simulation.history import History, What
-from backline.testing.simulation.plan import QUEUES
-from backline.worker.board import Board
-from backline.worker.heartbeat import Heartbeat
-from backline.worker.loop import Worker
-from backline.worker.settings import WorkerSettings
+from backline.testing.simulation.history import What
+from backline.testing.simulation.machine import (
+    SIGKILL,
+    SimulatedChild,
+    SimulatedProcesses,
+    WorkerLife,
+    live_as_worker,
+)
+from backline.testing.simulation.setting import Setting, Way
 
-KILLED: Final = Death(ProcessExit(signal=9))
 CONCURRENCY: Final = 3
-PREFETCH: Final = 8
 GRACE: Final[Micros] = 2 * SECOND
-RESTART: Final[Micros] = SECOND // 4
+CELLS: Final = 2
+CELL_IDLE: Final[Micros] = 5 * SECOND
+_GONE_YET_S: Final = 0.02
+_LAST_BREATH_S: Final = 0.1
+"""A worker may live this much longer than its supervisor."""
 
 
-class HostClock(VirtualClock):
-    """The clock of one machine: its wall and its ticks are off those of the store."""
+class Machine:
+    """Some hosts share a run directory: each may adopt what another left."""
 
-    def __init__(self, base: VirtualClock, seed: str, wall: float, ticks: float) -> None:
-        self._base = base
-        self._wall_off = round(wall * SECOND)
-        self._ticks_off = round(ticks * SECOND)
-        super().__init__()
-        self.rng = random.Random(seed)
-
-    def now(self) -> Micros:
-        return self._base.now() + self._wall_off
-
-    def tick(self) -> Micros:
-        return self._base.tick() + self._ticks_off
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir: Final = run_dir
+        self.workers: dict[WorkerName, Process] = {}
+        """Every worker process there ever was."""
 
 
-@dataclass(eq=False)
-class Setting:
-    """What all hosts of a simulation share."""
+class SimulatedRecovery(Recovery):
+    """Settles for the dead, on a machine whose processes are simulated."""
 
-    loop: VirtualLoop
-    history: History
-    store: Store
-    lease: Micros
-    folder: Path
-    rng: random.Random
-    faults: StoreFaults
-    down: bool = False
-    """The store is, for everybody."""
-    ways: list["Way"] = field(default_factory=list)
+    def __init__(
+        self, store: Store, clock: Clock, name: WorkerName, ttl: Micros, machine: Machine
+    ) -> None:
+        super().__init__(store, clock, name, ttl)
+        self._machine = machine
+
+    async def _see_it_gone(self, worker: WorkerName) -> None:
+        while self._machine.workers[worker].alive:  # noqa: ASYNC110 - as the real one looks
+            await asyncio.sleep(_GONE_YET_S)
 
 
-class Way(FlakyStore):
-    """A process's way to the store, which its host's partition and an outage cut."""
+class SimulatedUpkeep(Upkeep):
+    """Upkeep with the simulated machine's recovery."""
 
-    def __init__(self, setting: Setting, host: "Host | None") -> None:
-        super().__init__(setting.store, setting.faults, random.Random(setting.rng.getrandbits(64)))
-        self.host = host
-        self.follow(setting)
-        setting.ways.append(self)
-
-    def follow(self, setting: Setting) -> None:
-        """Take up what happened to the host and to the store."""
-        self.faults = setting.faults
-        self.cut = setting.down or (self.host is not None and self.host.cut)
+    def use(self, recovery: Recovery) -> None:
+        """Settle by this one."""
+        self._recovery = recovery
 
 
-@dataclass(eq=False)
-class Life:
-    """One worker process, from its start to its end."""
-
-    name: WorkerName
-    process: Process
-    worker: Worker
-    board: Path
-    ended: asyncio.Future[Death]
-
-
-class Seat:
-    """A place for one worker: when it ends it is settled, and another is started."""
-
-    def __init__(self, host: "Host", lane: Lane) -> None:
-        self.lane = lane
-        self.life: Life | None = None
-        self._host = host
-
-    async def keep(self, heartbeat: Heartbeat, recovery: Recovery) -> None:
-        """What a supervisor does for one worker, for ever."""
-        while True:
-            self.life = life = self._start(heartbeat)
-            death = await life.ended
-            heartbeat.remove(life.name)
-            await recovery.settle(life.name, life.board, death)
-            await asyncio.sleep(RESTART / SECOND)
-
-    def kill(self) -> None:
-        """End the worker as SIGKILL does; its supervisor sees it."""
-        life = self.life
-        if life is not None and life.process.alive:
-            self._host.setting.history.record(What.KILLED, life.name)
-            life.process.kill()
-            if not life.ended.done():
-                life.ended.set_result(KILLED)
-
-    def stop(self, *, at_once: bool) -> None:
-        """Tell the worker to stop, as SIGTERM does (twice: at once)."""
-        life = self.life
-        if life is not None:
-            life.process.call(life.worker.quit if at_once else life.worker.stop)
-
-    def _start(self, heartbeat: Heartbeat) -> Life:
-        host, setting = self._host, self._host.setting
-        name = host.name(self.lane.value)
-        process = setting.loop.process(name)
-        settings = WorkerSettings(
-            name=name,
-            queues=dict.fromkeys(QUEUES, 1),
-            lane=self.lane,
-            concurrency=1 if self.lane is Lane.CELL else CONCURRENCY,
-            max_prefetch=0 if self.lane is Lane.CELL else PREFETCH,
-            lease=setting.lease,
-            grace=GRACE,
-        )
-        path = setting.folder / f"{name}.board"
-        board = Board.create(path, settings.most_held, name)
-        way = Way(setting, host)
-        worker = Worker(way, host.registry, settings, clock=host.clock, board=board)
-        life = Life(name, process, worker, path, setting.loop.create_future())
-        heartbeat.add(Board.open(path), lambda: process.call(worker.wake))
-        setting.history.record(What.STARTED, name, host=host.index, lane=self.lane.value)
-        process.start(self._work(life))
-        return life
-
-    async def _work(self, life: Life) -> None:
-        await life.worker.run()
-        self._host.setting.history.record(What.STOPPED, life.name)
-        life.ended.set_result(Death(ProcessExit(code=0), ours=True))
-
-
-class Host:
-    """One machine. `boot` starts its supervisor, which starts its workers."""
+class SimulatedSupervisor(Supervisor):
+    """The real one, but for signals, processes and how it comes to its store."""
 
     def __init__(
         self,
-        index: int,
-        setting: Setting,
+        settings: SupervisorSettings,
         clock: Clock,
-        registry: Registry,
-        lanes: tuple[Lane, ...],
+        name: WorkerName,
+        store: Way,
+        machine: Machine,
     ) -> None:
-        self.index = index
-        self.setting = setting
-        self.clock = clock
-        self.registry = registry
+        super().__init__(settings, clock=clock)
+        self._name = name
+        self._store = store
+        self._machine = machine
+        self.folder: Folder | None = None
+
+    async def work(self, processes: SimulatedProcesses) -> int:
+        """As `run`, for a process that has no signals."""
+        self._first_word = asyncio.get_running_loop().create_future()
+        self.folder = folder = Folder.make(self._run_dir, self._name)
+        self._processes = processes
+        self._staff(folder)
+        try:
+            return await self._live(folder)
+        finally:
+            self._leave(folder)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        (self._quitting if self._stopping.is_set() else self._stopping).set()
+
+    def recycle(self) -> None:
+        """SIGHUP."""
+        self._asked_to_recycle()
+
+    async def _find_store(self, folder: Folder) -> Store:
+        assert self._first_word is not None, "a supervisor that does not run"
+        hello = await self._first_word
+        if hello is None:
+            raise NoStoreError(EXIT_APP)
+        folder.belongs_to(hello.url)
+        settings, name = self._settings, self._name
+        upkeep = SimulatedUpkeep(self._store, hello, settings, self._clock, name)
+        upkeep.use(SimulatedRecovery(self._store, self._clock, name, settings.lease, self._machine))
+        self._upkeep = upkeep
+        return self._store
+
+
+@dataclass(eq=False)
+class SupervisorLife:
+    """One supervisor process, from its start to its end."""
+
+    process: Process
+    supervisor: SimulatedSupervisor
+    processes: SimulatedProcesses
+    stopping: bool = False
+
+
+class Host:
+    """Runs a supervisor, which keeps its workers; a few of them side by side for a while."""
+
+    def __init__(
+        self, index: int, setting: Setting, clock: Clock, registry: Registry, machine: Machine
+    ) -> None:
+        self.index: Final = index
         self.cut = False
-        self.seats: list[Seat] = []
-        self._lanes = lanes
+        self._setting = setting
+        self._clock = clock
+        self._registry = registry
+        self._machine = machine
         self._starts = 0
-        self.supervisor: Process | None = None
+        self._lives: list[SupervisorLife] = []
 
-    def name(self, role: str) -> str:
-        """A name for a process, never used before."""
-        self._starts += 1
-        return f"h{self.index}-{role}-{self._starts}"
+    @property
+    def lives(self) -> list[SupervisorLife]:
+        """The supervisors that live, oldest first."""
+        self._lives = [life for life in self._lives if life.process.alive]
+        return self._lives
 
-    def boot(self, *, adopt: bool = False) -> None:
-        """Start the supervisor; with `adopt`, it settles what its predecessor left first."""
-        setting = self.setting
-        name = self.name("supervisor")
-        process = self.supervisor = setting.loop.process(name)
-        way = Way(setting, self)
-        heartbeat = Heartbeat(way, self.clock, setting.lease)
-        recovery = Recovery(way, self.clock, name, setting.lease)
-        reaper = Reaper(way, self.clock, f"{name}-reaper", setting.lease)
-        left = [seat.life for seat in self.seats if seat.life is not None] if adopt else []
-        self.seats = [Seat(self, lane) for lane in self._lanes]
-        setting.history.record(What.STARTED, name, host=self.index)
-        process.start(heartbeat.run())
-        process.start(reaper.run())
-        for life in left:
-            process.start(recovery.settle(life.name, life.board, Death(ProcessExit())))
-        for seat in self.seats:
-            process.start(seat.keep(heartbeat, recovery))
+    @property
+    def staffed(self) -> bool:
+        """There is a supervisor that was not told to stop."""
+        return any(not life.stopping for life in self.lives)
+
+    def terminate(self) -> None:
+        """SIGTERM to the supervisors that have not had it."""
+        for life in self.lives:
+            if not life.stopping:
+                life.stopping = True
+                life.process.call(life.supervisor.terminate)
+
+    def quit(self) -> None:
+        """A second SIGTERM to those that are stopping."""
+        for life in self.lives:
+            if life.stopping:
+                life.process.call(life.supervisor.terminate)
+
+    def boot(self) -> None:
+        """Start a supervisor."""
+        setting = self._setting
+        name = self._next_name("supervisor")
+        settings = SupervisorSettings(
+            target="simulated:app",
+            concurrency=CONCURRENCY,
+            cells=CELLS,
+            cell_idle=CELL_IDLE,
+            grace=GRACE,
+            lease=setting.lease,
+            max_jobs=setting.max_jobs,
+            run_dir=self._machine.run_dir,
+        )
+        process = setting.loop.process(name)
+        processes = SimulatedProcesses(
+            setting, self._clock, process, self._next_name, self._live_as_worker
+        )
+        supervisor = SimulatedSupervisor(
+            settings, self._clock, name, Way(setting, self), self._machine
+        )
+        life = SupervisorLife(process, supervisor, processes)
+        self._lives.append(life)
+        setting.history.record(What.STARTED, name, host=str(self.index))
+        process.start(self._supervise(life))
+
+    def worker(self, lane: Lane = Lane.MAIN) -> SimulatedChild | None:
+        """The oldest worker of the lane that lives."""
+        everybody = (child for life in self.lives for child in life.processes.workers)
+        return next(
+            (c for c in everybody if c.settings.lane is lane and c.life.process.alive), None
+        )
+
+    def kill_worker(self, child: SimulatedChild | None) -> None:
+        """End a worker as SIGKILL does; its supervisor sees it."""
+        if child is not None:
+            for life in self.lives:
+                if child in life.processes.workers:
+                    life.processes.end(child, SIGKILL)
+
+    def crash(self, process: Process, how: ProcessExit) -> None:
+        """A worker process ends by itself, by a signal, if it is one of this host."""
+        for life in self.lives:
+            child = life.processes.of(process)
+            if child is not None:
+                life.processes.end(child, how)
+
+    def stop_worker(self) -> None:
+        """SIGTERM to a worker, not by its supervisor."""
+        child = self.worker()
+        if child is not None and child.life.worker is not None:
+            child.life.process.call(child.life.worker.stop)
 
     def kill(self) -> None:
-        """End every process of the machine; nobody here sees it."""
-        for process in self._processes():
-            if process.alive:
-                self.setting.history.record(What.KILLED, process.name)
-                process.kill()
+        """End the supervisors, and every worker a moment later: they die with their parent."""
+        for life in self.lives:
+            self._kill_supervisor(life)
+            for child in life.processes.workers:
+                wait = self._setting.rng.uniform(0, _LAST_BREATH_S)
+                self._setting.loop.call_later(wait, self._kill_orphan, child.life)
 
-    def seat(self, lane: Lane) -> Seat:
-        """The first place for a worker of the lane, else the first one."""
-        return next((seat for seat in self.seats if seat.lane is lane), self.seats[0])
+    def power_off(self) -> None:
+        """End every process at once, and what they had in memory."""
+        for life in self.lives:
+            self._kill_supervisor(life)
+            for child in life.processes.workers:
+                self._kill_orphan(child.life)
+            if life.supervisor.folder is not None:
+                life.supervisor.folder.remove()
+
+    def processes(self, *, whole: bool) -> list[Process]:
+        """The worker, or every process of the host."""
+        if not whole:
+            child = self.worker()
+            return [] if child is None else [child.life.process]
+        lives = self.lives
+        workers = [child.life.process for life in lives for child in life.processes.workers]
+        return [*(life.process for life in lives), *workers]
 
     def pause(self, *, whole: bool) -> list[Process]:
         """Pause the worker, or every process; returns those that were paused now."""
-        victims = self._processes() if whole else self._workers(Lane.MAIN)
+        return self.stand_still(self.processes(whole=whole), whole=whole)
+
+    def stand_still(self, victims: list[Process], *, whole: bool) -> list[Process]:
+        """Pause these processes; returns those that were paused now."""
         paused = [each for each in victims if each.alive and not each.paused]
         for process in paused:
-            self.setting.history.record(What.PAUSED, process.name, host=self.index, whole=whole)
+            self._setting.history.record(
+                What.PAUSED, process.name, host=str(self.index), whole=whole
+            )
             process.pause()
         return paused
 
@@ -220,14 +261,34 @@ class Host:
         """Let paused processes go on, as far as they live."""
         for process in processes:
             if process.alive and process.paused:
-                self.setting.history.record(What.RESUMED, process.name, host=self.index)
+                self._setting.history.record(What.RESUMED, process.name, host=str(self.index))
                 process.resume()
 
-    def _workers(self, lane: Lane) -> list[Process]:
-        return [
-            seat.life.process for seat in self.seats if seat.life is not None and seat.lane is lane
-        ]
+    def _next_name(self, role: str) -> str:
+        """A name for a process, never used before."""
+        self._starts += 1
+        return f"h{self.index}-{role}-{self._starts}"
 
-    def _processes(self) -> list[Process]:
-        own = [] if self.supervisor is None else [self.supervisor]
-        return [*own, *self._workers(Lane.MAIN), *self._workers(Lane.CELL)]
+    async def _supervise(self, life: SupervisorLife) -> None:
+        await life.supervisor.work(life.processes)
+        self._setting.history.record(What.STOPPED, life.process.name)
+        life.process.kill()
+
+    async def _live_as_worker(self, life: WorkerLife) -> None:
+        setting = self._setting
+        self._machine.workers[life.settings.worker] = life.process
+        way = Way(setting, self)
+        if not await live_as_worker(life, setting, way, self._registry, self._clock):
+            self.crash(life.process, ProcessExit(code=1))
+
+    def _kill_supervisor(self, life: SupervisorLife) -> None:
+        self._setting.history.record(What.KILLED, life.process.name)
+        life.process.kill()
+        if life.supervisor.folder is not None:
+            life.supervisor.folder.close()  # the kernel gives the lock back
+
+    def _kill_orphan(self, life: WorkerLife) -> None:
+        if life.process.alive:
+            self._setting.history.record(What.KILLED, life.process.name)
+            life.process.kill()
+            life.end.close()

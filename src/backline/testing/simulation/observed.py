@@ -3,14 +3,31 @@
 from collections.abc import Sequence
 
 from backline.clock import Clock
-from backline.job import Ack, Acked, Enqueued, JobId, Lease, Micros, Refused, WorkerName
-from backline.store import Call, Cancelling, Demand, Exchange, QueueStats, Store
+from backline.job import (
+    Ack,
+    Acked,
+    Enqueued,
+    HeldLease,
+    JobId,
+    JobRequest,
+    Lease,
+    Micros,
+    OnConflict,
+    Refused,
+    WorkerName,
+)
+from backline.states import TERMINAL, State
+from backline.store import Call, Cancelling, Demand, Exchange, QueueSettings, QueueStats, Store
 from backline.testing.simulation.history import History, Note, What
+from backline.testing.simulation.mirror import Mirror
 from backline.testing.wrapper import StoreWrapper
 
 
 class ObservedStore(StoreWrapper):
     """Writes every commit that changes a job to `history`, and every snapshot of counts.
+
+    A move of which the answer says nothing (a job that expired, was replaced or purged) it
+    finds by reading. Each answer is held against a `Mirror`.
 
     Only for a store whose calls do not overlap: then the order of its returns is the order
     of its commits. Stands right before the store; whatever loses replies stands before it.
@@ -18,13 +35,22 @@ class ObservedStore(StoreWrapper):
 
     def __init__(self, store: Store, history: History, clock: Clock) -> None:
         super().__init__(store)
+        self.mirror = Mirror(history, clock)
         self._history = history
         self._clock = clock
-        self._seen: dict[JobId, bool] = {}
+        self._added: set[JobId] = set()
+        self._known: dict[JobId, JobRequest] = {}
+        """Those that are not known to have been purged."""
+        self._open: dict[JobId, JobRequest] = {}
+        """Those that are not known to have ended."""
+        self._cancelling: set[JobId] = set()
         self._leased: dict[tuple[JobId, int], WorkerName] = {}
+        self._snapshot: list[QueueStats] = []
+        self._counts: dict[str, Note] = {}
 
     async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
         answers = await self._store.enqueue(calls)
+        self._history.record(What.BATCH, "store", calls=len(calls))
         for call, answer in zip(calls, answers, strict=True):
             if isinstance(answer, Refused):
                 self._history.record(
@@ -37,8 +63,10 @@ class ObservedStore(StoreWrapper):
                 )
                 continue
             for job, one in zip(call, answer, strict=True):
-                self._enqueued(job.id, one)
+                self._enqueued(job, one)
+        self.mirror.enqueue(calls, answers)
         await self.stats()
+        await self._find_replaced([job for call in calls for job in call])
         return answers
 
     async def exchange(
@@ -52,6 +80,7 @@ class ObservedStore(StoreWrapper):
         reply = await self._store.exchange(worker, call, acks, demand, ttl)
         for ack, answer in zip(acks, reply.acks, strict=True):
             self._acked(worker, ack, answer)
+        expired = await self._find_ended(self.mirror.late(), What.EXPIRED)
         until = self._clock.tick() + ttl
         for lease in reply.jobs:
             token = (lease.id, lease.attempt)
@@ -60,7 +89,22 @@ class ObservedStore(StoreWrapper):
                 self._history.record(
                     What.LEASED, worker, *token, until=until, lane=lease.lane.value
                 )
+        self.mirror.exchange((worker, call, acks, demand, ttl), reply, expired)
         return reply
+
+    async def retire(self, worker: WorkerName) -> None:
+        await self._store.retire(worker)
+        self.mirror.retire(worker)
+
+    async def held(self, worker: WorkerName) -> list[HeldLease]:
+        answer = await self._store.held(worker)
+        self.mirror.held(worker, answer)
+        return answer
+
+    async def overdue(self, limit: int) -> list[HeldLease]:
+        answer = await self._store.overdue(limit)
+        self.mirror.overdue(answer)
+        return answer
 
     async def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
         answers = await self._store.extend(leases, ttl)
@@ -69,22 +113,72 @@ class ObservedStore(StoreWrapper):
             self._history.record(
                 What.EXTENDED, "store", lease.id, lease.attempt, ok=ok, until=until if ok else None
             )
+        self.mirror.extend(leases, ttl, answers)
         return answers
+
+    async def promote(self, limit: int) -> int:
+        count = await self._store.promote(limit)
+        self.mirror.promote(count)
+        return count
+
+    async def expire(self, limit: int) -> int:
+        count = await self._store.expire(limit)
+        self.mirror.expire(count)
+        if count:
+            await self._find_ended(list(self._open), What.EXPIRED)
+        return count
+
+    async def sweep(self, limit: int) -> int:
+        count = await self._store.sweep(limit)
+        self.mirror.sweep()
+        if count:
+            ids = list(self._known)
+            for job, record in zip(ids, await self._store.get(ids), strict=True):
+                if record is None:
+                    self._purged(job, by="sweep")
+        return count
 
     async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         answers = await self._store.cancel(ids)
         for job, answer in zip(ids, answers, strict=True):
             self._history.record(What.CANCEL, "store", job, answer=answer.value)
+            if answer is Cancelling.CANCELLED:
+                self._open.pop(job, None)
+            elif answer is Cancelling.REQUESTED:
+                self._cancelling.add(job)
+        self.mirror.cancel(ids, answers)
         return answers
 
     async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
         answers = await self._store.redrive(ids)
         for job, done in zip(ids, answers, strict=True):
             self._history.record(What.REDRIVEN, "store", job, done=done)
+            if done:
+                self._open[job] = self._known[job]
+                self._cancelling.discard(job)
+        self.mirror.redrive(ids, answers)
         return answers
+
+    async def purge(self, ids: Sequence[JobId]) -> list[bool]:
+        answers = await self._store.purge(ids)
+        for job, done in zip(ids, answers, strict=True):
+            if done:
+                self._purged(job, by="operator")
+        self.mirror.purge(ids, answers)
+        return answers
+
+    async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
+        await self._store.configure(settings, declared=declared)
+        self.mirror.configure(settings)
+        for each in settings:
+            if isinstance(each.paused, bool):
+                self._history.record(What.SET, "store", queue=each.queue, paused=each.paused)
 
     async def stats(self) -> list[QueueStats]:
         snapshot = await self._store.stats()
+        if snapshot == self._snapshot:
+            return snapshot
+        self._snapshot = snapshot
         for queue in snapshot:
             note: Note = {
                 "queue": queue.queue,
@@ -93,16 +187,23 @@ class ObservedStore(StoreWrapper):
                 "purged": queue.purged,
             }
             note.update((state.value, count) for state, count in queue.counts.items())
-            self._history.note(What.COUNTS, "store", note)
+            if self._counts.get(queue.queue) != note:
+                self._counts[queue.queue] = note
+                self._history.note(What.COUNTS, "store", note)
+        self.mirror.stats(snapshot)
         return snapshot
 
-    def _enqueued(self, job: JobId, answer: Enqueued) -> None:
+    def _enqueued(self, request: JobRequest, answer: Enqueued) -> None:
+        job = request.id
         if answer.id != job or not answer.added:
             self._history.record(
                 What.TAKEN, "store", job, holder=answer.id, conflict=answer.conflict
             )
-        elif job not in self._seen:  # or it is the answer to a repeated call
-            self._seen[job] = True
+        elif job in self._added:
+            self._history.record(What.AGAIN, "store", job)
+        else:
+            self._added.add(job)
+            self._known[job] = self._open[job] = request
             self._history.record(What.ADDED, "store", job)
 
     def _acked(self, worker: WorkerName, ack: Ack, answer: Acked) -> None:
@@ -118,3 +219,27 @@ class ObservedStore(StoreWrapper):
             kind=None if ack.error is None else ack.error.kind,
             if_overdue=ack.if_overdue,
         )
+        if answer is Acked.APPLIED and (ack.state in TERMINAL or ack.id in self._cancelling):
+            self._open.pop(ack.id, None)
+
+    async def _find_replaced(self, added: Sequence[JobRequest]) -> None:
+        keys = {job.unique_key for job in added if job.on_conflict is OnConflict.REPLACE}
+        holders = [job for job, held in self._open.items() if held.unique_key in keys - {None}]
+        await self._find_ended(holders, What.REPLACED)
+
+    async def _find_ended(self, ids: Sequence[JobId], what: What) -> list[JobId]:
+        """Of these, the jobs that ended without a word."""
+        state = State.EXPIRED if what is What.EXPIRED else State.CANCELLED
+        ended: list[JobId] = []
+        if ids:
+            for job, record in zip(ids, await self._store.get(ids), strict=True):
+                if record is not None and record.state is state and job in self._open:
+                    del self._open[job]
+                    self._history.record(what, "store", job)
+                    ended.append(job)
+        return ended
+
+    def _purged(self, job: JobId, by: str) -> None:
+        self._history.record(What.PURGED, "store", job, by=by)
+        del self._known[job]
+        self._open.pop(job, None)

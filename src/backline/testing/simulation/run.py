@@ -1,8 +1,10 @@
 """Runs the simulation of one seed and checks it."""
 
+import logging
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -15,7 +17,8 @@ from backline.testing.clock import VirtualClock
 from backline.testing.loop import VirtualLoop
 from backline.testing.simulation.checker import check
 from backline.testing.simulation.history import History, What
-from backline.testing.simulation.plan import SMALL, Plan, Size, make_plan
+from backline.testing.simulation.plan import SMALL, Plan, Size
+from backline.testing.simulation.planner import make_plan
 from backline.testing.simulation.trace import Trace
 from backline.testing.simulation.world import World
 
@@ -23,7 +26,7 @@ OpenStore: TypeAlias = Callable[[Clock, Path], Store]
 """Makes the store of a simulation, on its clock; files go to the folder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What came of a seed."""
 
@@ -35,6 +38,11 @@ class Report:
     """Of the history: equal for two runs that went the same way."""
     seconds: float
     """Virtual ones."""
+    plan: Plan
+    reached: Counter[str]
+    """How often each fault point was reached."""
+    struck: Counter[str]
+    """How often each fault of the ways to the store struck."""
 
     @property
     def counts(self) -> Counter[What]:
@@ -79,13 +87,13 @@ def simulate(
     clock = VirtualClock(seed)
     plan = shape(make_plan(seed, clock.new_id, size))
     loop = VirtualLoop(clock, seed)
-    try:
-        with tempfile.TemporaryDirectory(prefix="backline-simulation-") as name:
+    with _silence(), tempfile.TemporaryDirectory(prefix="backline-simulation-") as name:
+        try:
             folder = Path(name)
             world = World(plan, clock, loop, open_store(clock, folder), folder)
             ending = loop.run(world.run())
-    finally:
-        loop.close()
+        finally:
+            loop.close()
     trace = Trace(
         requests=plan.requests,
         events=world.history.events,
@@ -93,7 +101,29 @@ def simulate(
         queues=ending.queues,
         lease=plan.lease,
         calm=plan.calm,
+        stopped=ending.stopped,
         slowest=2 * plan.faults.longest_delay if plan.faults.delayed else 0,
     )
     digest = world.history.digest()
-    return Report(seed, check(trace), world.history, trace, digest, loop.time())
+    return Report(
+        seed=seed,
+        violations=check(trace),
+        history=world.history,
+        trace=trace,
+        digest=digest,
+        seconds=loop.time(),
+        plan=plan,
+        reached=world.nemesis.reached,
+        struck=world.struck(),
+    )
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """What goes wrong is all on purpose: nothing of it is worth a line in the log."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)

@@ -46,7 +46,8 @@ def _wait_after(life: Life, ack: Event) -> tuple[Micros, Micros]:
     before = [a for a in life.applied if a.seq < ack.seq]
     redriven = max((e.seq for e in life.redrives if e.seq < ack.seq), default=-1)
     attempt = life.attempt(ack.attempt)
-    end = attempt.ends[-1] if attempt is not None and attempt.ends else None
+    own = attempt is not None and attempt.ends and ack.who == attempt.worker
+    end = attempt.ends[-1] if attempt is not None and own else None
     if ack.note["charge"] == Charge.RELEASE:
         count = sum(a.note["charge"] == Charge.RELEASE for a in before)
         wait = PUT_BACK[min(count, len(PUT_BACK) - 1)] * SECOND
@@ -82,6 +83,8 @@ def c14_recovery(trace: Trace) -> Iterator[str]:
 
 def clean_stop(trace: Trace) -> Iterator[str]:
     """A worker that stopped by itself gave back whatever it held, if the store was there."""
+    if not trace.stopped:
+        yield "a supervisor did not stop when it was told to"
     stops = {event.who: event for event in trace.events if event.what is What.STOPPED}
     for life in trace.lives.values():
         for attempt in life.attempts:

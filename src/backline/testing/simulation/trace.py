@@ -11,6 +11,20 @@ from backline.store import QueueStats
 from backline.testing.simulation.history import Event, What
 
 _NEVER: Final = 1 << 62
+_LISTS: Final = {
+    What.ASKED: "asked",
+    What.ENQUEUED: "answers",
+    What.REFUSED: "answers",
+    What.SHED: "answers",
+    What.CONFLICT: "answers",
+    What.UNKNOWN: "answers",
+    What.EXPIRED: "silent",
+    What.REPLACED: "silent",
+    What.TAKEN: "taken",
+    What.CANCEL: "cancels",
+    What.ACKED: "acks",
+}
+"""Where in a `Life` each kind of event goes."""
 _BEGINS: Final = {What.PAUSED: What.RESUMED, What.CUT: What.HEALED, What.DOWN: What.UP}
 
 
@@ -60,6 +74,11 @@ class Life:
     cancels: list[Event] = field(default_factory=list)
     redrives: list[Event] = field(default_factory=list)
     """Those that were done."""
+    silent: list[Event] = field(default_factory=list)
+    """How it expired or was replaced."""
+    purged: Event | None = None
+    asked: list[Event] = field(default_factory=list)
+    """Each time its producer sent it."""
     strays: list[Event] = field(default_factory=list)
     """Runs and extensions of attempts that were never leased."""
 
@@ -88,10 +107,16 @@ class Life:
             return State.CANCELLED
         return state
 
+    def ended_before(self, seq: int) -> bool:
+        """It had ended by then, and no redrive had begun it anew."""
+        since = max((e.seq for e in self.redrives if e.seq < seq), default=-1)
+        return any(since < end.seq < seq for end in self.ends())
+
     def ends(self) -> list[Event]:
         """The commits that ended it, as far as the history shows them."""
         acked = [ack for ack in self.applied if self.lands_in(ack) in TERMINAL]
-        return acked + [e for e in self.cancels if e.note["answer"] == "cancelled"]
+        cancelled = [e for e in self.cancels if e.note["answer"] == "cancelled"]
+        return [*acked, *cancelled, *self.silent]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +142,8 @@ class Trace:
     lease: Micros
     calm: bool
     """Nothing was done to the system."""
+    stopped: bool = True
+    """Every supervisor ended when it was told to."""
     slowest: Micros = 0
     """The longest that a call of the store may take, faults aside."""
 
@@ -140,6 +167,12 @@ class Trace:
     def windows(self) -> list[Window]:
         """Every kill (of no length), pause, partition and outage."""
         return list(self._windows())
+
+    @cached_property
+    def killed(self) -> set[str]:
+        """The processes that were killed, but for those that their own supervisor killed."""
+        kills = (event for event in self.events if event.what is What.KILLED)
+        return {event.who for event in kills if not event.note.get("ours")}
 
     @cached_property
     def quiet(self) -> Micros:
@@ -234,23 +267,19 @@ def _window(event: Event, end: Micros) -> Window:
 def _enter(life: Life, event: Event) -> None:
     """Put an event where it belongs in the life of its job."""
     attempt = life.attempt(event.attempt)
+    if event.what in _LISTS:
+        getattr(life, _LISTS[event.what]).append(event)
     match event.what:
         case What.ADDED:
             life.added = life.added or event
-        case What.ENQUEUED | What.REFUSED | What.UNKNOWN:
-            life.answers.append(event)
-        case What.TAKEN:
-            life.taken.append(event)
+        case What.PURGED:
+            life.purged = event
         case What.LEASED:
             life.attempts.append(Attempt(event))
-        case What.CANCEL:
-            life.cancels.append(event)
         case What.REDRIVEN if event.note["done"]:
             life.redrives.append(event)
-        case What.ACKED:
-            life.acks.append(event)
-            if attempt is not None and event.note["answer"] == "applied":
-                attempt.settled = attempt.settled or event
+        case What.ACKED if attempt is not None and event.note["answer"] == "applied":
+            attempt.settled = attempt.settled or event
         case What.EXTENDED | What.RUN | What.ENDED:
             _enter_of_attempt(life, attempt, event)
         case _:

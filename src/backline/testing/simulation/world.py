@@ -1,58 +1,54 @@
 """One simulated system: hosts, producers, an operator and a nemesis around one store."""
 
 import asyncio
-import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from backline.context import JobContext
-from backline.errors import Cancel, RetryLater, Snooze, StoreError
+from backline.errors import StoreError
 from backline.faults import hooked
-from backline.job import SECOND, JobId, JobRecord, JobRequest, Lane, Micros, Refused
+from backline.job import SECOND, JobId, JobRecord, Micros
 from backline.states import TERMINAL
 from backline.store import Filter, QueueSettings, QueueStats, Store
-from backline.task import Registry, Retry, make_task
-from backline.task.handle import Job
 from backline.testing.clock import VirtualClock
 from backline.testing.flaky import NO_FAULTS
 from backline.testing.loop import VirtualLoop
-from backline.testing.process import Process, current_process
 from backline.testing.simulation.history import History, What
-from backline.testing.simulation.host import Host, HostClock, Setting, Way
+from backline.testing.simulation.host import Host, Machine
+from backline.testing.simulation.nemesis import Nemesis
 from backline.testing.simulation.observed import ObservedStore
 from backline.testing.simulation.plan import (
     BOUNDED,
     HOSTS,
     MAIN,
+    PRODUCERS,
+    QUEUES,
     SYNC,
     UNKNOWN,
-    Act,
-    Behaviour,
-    Blow,
-    How,
+    Order,
     Plan,
     PlannedCall,
+    PlannedOrder,
 )
+from backline.testing.simulation.producer import Producer
 from backline.testing.simulation.serial import SerialStore
-
-T = TypeVar("T")
+from backline.testing.simulation.setting import MachineClock, Setting, Way
+from backline.testing.simulation.tasks import Tasks
 
 TRIES: Final = 6
-"""How often a producer sends a call."""
+"""How often the operator repeats an order that got no answer."""
 DRAIN: Final = 900
 """Seconds in which everything must have ended once nothing more is done to the system."""
 SNAPSHOT: Final = 5
-
-
-class FatalError(Exception):
-    """An error that no retry helps."""
+LAST_STOP: Final = 60
+"""Seconds in which every supervisor must have stopped when told to."""
+MACHINES: Final = (0, 0, 1)
+"""Which machine each host is on: those of one machine adopt each other's boards."""
 
 
 @dataclass(frozen=True)
@@ -61,67 +57,12 @@ class Ending:
 
     jobs: dict[JobId, JobRecord]
     queues: list[QueueStats]
-
-
-class Tasks:
-    """The user's code: every run does what its job's behaviour says."""
-
-    def __init__(self, behaviours: Mapping[JobId, Behaviour], history: History) -> None:
-        self._behaviours = behaviours
-        self._history = history
-        self._snoozed: Counter[JobId] = Counter()
-
-    def registry(self, *names: str) -> Registry:
-        """Tasks of these names, and what they are called by."""
-
-        async def work(job: JobContext, own: str) -> str:
-            behaviour = self._begin(job, own)
-            try:
-                if behaviour.reports:
-                    job.progress(0, 1)
-                await asyncio.sleep(behaviour.takes / SECOND)
-            except asyncio.CancelledError:
-                self._end(job, How.STOPPED)
-                raise
-            return self._finish(job, behaviour)
-
-        def quick(job: JobContext, own: str) -> str:
-            return self._finish(job, self._begin(job, own))
-
-        registry = Registry()
-        producer = _NoProducer()
-        for name in names:
-            settings = {"name": name, "retry": Retry(not_on=FatalError)}
-            registry.add(make_task(quick if name == SYNC else work, settings, producer))
-        return registry
-
-    def _begin(self, job: JobContext, own: str) -> Behaviour:
-        self._history.record(What.RUN, _who(), job.id, job.attempt, own=own == job.id)
-        return self._behaviours[job.id]
-
-    def _finish(self, job: JobContext, behaviour: Behaviour) -> str:
-        """Return or raise what the behaviour says, and write down which."""
-        if self._snoozed[job.id] < behaviour.snoozes:
-            self._snoozed[job.id] += 1
-            self._end(job, How.SNOOZE, behaviour.wait)
-            raise Snooze(behaviour.wait / SECOND)
-        if job.failures < behaviour.fails:
-            self._end(job, behaviour.fails_as, behaviour.wait)
-            if behaviour.fails_as is How.LATER:
-                raise RetryLater(behaviour.wait / SECOND)
-            raise FatalError if behaviour.fails_as is How.FATAL else ValueError("planned")
-        if behaviour.cancels:
-            self._end(job, How.CANCEL)
-            raise Cancel
-        self._end(job, How.OK)
-        return f"done {job.id}"
-
-    def _end(self, job: JobContext, how: How, wait: Micros = 0) -> None:
-        self._history.record(What.ENDED, _who(), job.id, job.attempt, how=how.value, wait=wait)
+    stopped: bool
+    """Every supervisor ended when it was told to."""
 
 
 class World:
-    """Runs one plan. `plant` may put something (a bug) between the store and its recorder."""
+    """Runs one plan."""
 
     def __init__(
         self,
@@ -132,77 +73,88 @@ class World:
         folder: Path,
     ) -> None:
         self.plan = plan
-        self.clock = clock
         self.history = History(clock)
         self._loop = loop
         self._store = store
-        recorded = ObservedStore(store, self.history, clock)
+        self._recorded = ObservedStore(store, self.history, clock)
         at_once = not store.capabilities.between_processes  # its calls never wait
         self._setting = Setting(
             loop=loop,
             history=self.history,
-            store=recorded if at_once else SerialStore(recorded),
+            store=self._recorded if at_once else SerialStore(self._recorded),
             lease=plan.lease,
             folder=folder,
             rng=random.Random(f"world {plan.seed}"),
             faults=plan.faults,
+            crashes=plan.crashes,
+            max_jobs=plan.max_jobs,
         )
         self._rng = random.Random(f"people {plan.seed}")
-        self._armed: list[tuple[Host, Blow]] = []
-        tasks = Tasks(plan.behaviours, self.history)
-        old, new = tasks.registry(MAIN, SYNC), tasks.registry(MAIN, SYNC, UNKNOWN)
-        self._hosts = [
-            Host(
-                index,
-                self._setting,
-                HostClock(clock, f"host {index} {plan.seed}", *plan.skews[index]),
-                old if index == HOSTS - 1 else new,
-                (Lane.MAIN, Lane.CELL) if index == 0 else (Lane.MAIN,),
-            )
-            for index in range(HOSTS)
-        ]
         self._doings: set[asyncio.Task[None]] = set()
+        self._producers = [
+            Producer(index, self._setting, clock, plan.on_full, plan.patience)
+            for index in range(PRODUCERS)
+        ]
+        self._hosts: list[Host] = []
+        self.nemesis = Nemesis(self._setting, clock, self._hosts, self._producers, self._do)
+        tasks = Tasks(plan.behaviours, self.history, self.nemesis.crash, self.nemesis.block)
+        old, new = tasks.registry(MAIN, SYNC), tasks.registry(MAIN, SYNC, UNKNOWN)
+        machines = [Machine(folder / f"run-{index}") for index in sorted(set(MACHINES))]
+        for index in range(HOSTS):
+            machine_clock = MachineClock(clock, f"host {index} {plan.seed}", *plan.skews[index])
+            registry = old if index == HOSTS - 1 else new
+            machine = machines[MACHINES[index]]
+            self._hosts.append(Host(index, self._setting, machine_clock, registry, machine))
 
     async def run(self) -> Ending:
         """Play the plan, let everything drain, and read what the store then holds."""
         await self._store.open()
-        await self._store.configure([QueueSettings(queue=BOUNDED, max_depth=self.plan.max_depth)])
-        with _silence(), hooked(self._reach):
+        bounded = QueueSettings(queue=BOUNDED, max_depth=self.plan.max_depth)
+        await self._recorded.configure([bounded])
+        with hooked(self.nemesis.reach):
             for host in self._hosts:
                 host.boot()
             await self._play()
             await self._drain()
-            await self._stop_workers()
-        final = await self._read()
+            stopped = await self._stop()
+        final = await self._read(stopped=stopped)
+        self._recorded.mirror.final(final.jobs)
         self.history.close()
         for host in self._hosts:
             host.kill()
         await self._store.close()
         return final
 
+    def struck(self) -> Counter[str]:
+        """How often each fault of the ways to the store struck."""
+        total: Counter[str] = Counter()
+        for way in self._setting.ways:
+            total.update(+way.struck)
+        return total
+
     async def _play(self) -> None:
-        way = Way(self._setting, None)
         for call in self.plan.calls:
-            self._do(call.at, self._produce(way, call))
-        for at, job in self.plan.cancels:
-            self._do(at, self._insist(partial(way.cancel, [job])))
-        for at, job in self.plan.redrives:
-            self._do(at, self._insist(partial(way.redrive, [job])))
+            self._do(call.at, partial(self._send, call))
+        for order in self.plan.orders:
+            self._do(order.at, partial(self._insist, order))
         for blow in self.plan.blows:
-            self._do(blow.at, self._strike(blow))
+            self._do(blow.at, partial(self.nemesis.strike, blow))
         for at in range(SNAPSHOT, self.plan.active // SECOND, SNAPSHOT):
-            self._do(at * SECOND, self._snapshot())
+            self._do(at * SECOND, self._snapshot)
         while self._doings:
             await asyncio.wait(self._doings)
-        self._armed.clear()
-        self._setting.faults = NO_FAULTS
-        self._change()
+        self.nemesis.relent()
+        setting = self._setting
+        setting.faults, setting.crashes = NO_FAULTS, 0.0
+        setting.change()
+        settings = [QueueSettings(queue=queue, paused=False) for queue in QUEUES]
+        await setting.store.configure(settings)
         self.history.record(What.QUIET, "nemesis")
 
-    def _do(self, at: Micros, what: Coroutine[Any, Any, None]) -> None:
+    def _do(self, at: Micros, what: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def do() -> None:
             await asyncio.sleep(at / SECOND)
-            await what
+            await what()
 
         # In a context of no process: it may be one that asks, and is about to be paused.
         task = self._loop.create_task(do(), context=Context())
@@ -211,31 +163,26 @@ class World:
 
     # Producers and the operator.
 
-    async def _produce(self, way: Way, call: PlannedCall) -> None:
-        """Send a call until it is answered, with the same ids each time, as a client does."""
-        doubt = False
+    async def _send(self, call: PlannedCall) -> None:
+        self._producers[call.producer].send(call)
+
+    async def _obey(self, order: PlannedOrder) -> None:
+        way, jobs = Way(self._setting, None), order.jobs
+        match order.order:
+            case Order.CANCEL:
+                await way.cancel(jobs)
+            case Order.REDRIVE:
+                await way.redrive(jobs)
+            case Order.PURGE:
+                await way.purge(jobs)
+            case Order.PAUSE | Order.RESUME:
+                paused = order.order is Order.PAUSE
+                await way.configure([QueueSettings(queue=order.queue, paused=paused)])
+
+    async def _insist(self, order: PlannedOrder) -> None:
         for _ in range(TRIES):
             try:
-                [answer] = await way.enqueue([call.jobs])
-            except StoreError:
-                doubt = True
-            else:
-                if not isinstance(answer, Refused):
-                    for job, one in zip(call.jobs, answer, strict=True):
-                        added = one.added and one.id == job.id
-                        self._tell(What.ENQUEUED, job, holder=None if added else one.id)
-                    return
-            await asyncio.sleep(self._rng.uniform(0.1, 1.5))
-        for job in call.jobs:
-            self._tell(What.UNKNOWN if doubt else What.REFUSED, job)
-
-    def _tell(self, what: What, job: JobRequest, **note: str | None) -> None:
-        self.history.record(what, "producer", job.id, 0, **note)
-
-    async def _insist(self, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        for _ in range(TRIES):
-            try:
-                await call()
+                await self._obey(order)
             except StoreError:
                 await asyncio.sleep(self._rng.uniform(0.1, 1.5))
             else:
@@ -244,96 +191,29 @@ class World:
     async def _snapshot(self) -> None:
         await self._setting.store.stats()
 
-    # The nemesis.
-
-    async def _strike(self, blow: Blow) -> None:
-        host = self._hosts[blow.host]
-        match blow.act:
-            case Act.KILL_WORKER:
-                host.seat(Lane.MAIN).kill()
-            case Act.KILL_CELL:
-                self._hosts[0].seat(Lane.CELL).kill()
-            case Act.KILL_AT | Act.PAUSE_AT:
-                self._armed.append((host, blow))
-            case Act.KILL_HOST:
-                host.kill()
-                await asyncio.sleep(blow.lasts / SECOND)
-                host.kill()  # another blow may have booted it meanwhile
-                host.boot(adopt=self._rng.random() < 0.5)
-            case Act.STOP_WORKER:
-                host.seat(Lane.MAIN).stop(at_once=False)
-                await asyncio.sleep(blow.lasts / SECOND)
-                host.seat(Lane.MAIN).stop(at_once=self._rng.random() < 0.5)
-            case Act.PAUSE_WORKER | Act.PAUSE_HOST:
-                paused = host.pause(whole=blow.act is Act.PAUSE_HOST)
-                await asyncio.sleep(blow.lasts / SECOND)
-                host.resume(paused)
-            case Act.CUT | Act.DOWN:
-                await self._cut(host, blow)
-            case Act.STEP:
-                self.clock.step_wall(blow.by)
-                self.history.record(What.STEPPED, "nemesis", by=round(blow.by * SECOND))
-
-    async def _cut(self, host: Host, blow: Blow) -> None:
-        if blow.act is Act.DOWN:
-            begin, end, where = What.DOWN, What.UP, "*"
-        else:
-            begin, end, where = What.CUT, What.HEALED, str(host.index)
-        for cut, what in ((True, begin), (False, end)):
-            if blow.act is Act.DOWN:
-                self._setting.down = cut
-            else:
-                host.cut = cut
-            self._change()
-            self.history.record(what, "nemesis", host=where)
-            if cut:
-                await asyncio.sleep(blow.lasts / SECOND)
-
-    def _change(self) -> None:
-        for way in self._setting.ways:
-            way.follow(self._setting)
-
-    async def _resume(self, host: Host, paused: list[Process]) -> None:
-        host.resume(paused)
-
-    def _reach(self, point: str) -> None:
-        """A fault point: strike who was to be struck here."""
-        process = current_process()
-        for armed in self._armed:
-            host, blow = armed
-            seat = host.seat(Lane.MAIN)
-            worker = None if seat.life is None else seat.life.process
-            victim = worker if blow.act is Act.KILL_AT else host.supervisor
-            if blow.point == point and process is not None and process is victim:
-                self._armed.remove(armed)
-                if blow.act is Act.KILL_AT:
-                    seat.kill()
-                else:
-                    self._do(blow.lasts, self._resume(host, host.pause(whole=True)))
-                return
-
     # The end.
 
     async def _drain(self) -> None:
-        """Wait until every job has ended, or until there is no hope."""
+        """Wait until every call was answered and every job has ended, or there is no hope."""
         for _ in range(DRAIN):
             counts = [queue.counts for queue in await self._store.stats()]
-            if all(
-                not count
-                for each in counts
-                for state, count in each.items()
-                if state not in TERMINAL
-            ):
+            left = any(
+                count for each in counts for state, count in each.items() if state not in TERMINAL
+            )
+            if not left and not any(producer.busy for producer in self._producers):
                 return
             await asyncio.sleep(1)
 
-    async def _stop_workers(self) -> None:
+    async def _stop(self) -> bool:
         for host in self._hosts:
-            for seat in host.seats:
-                seat.stop(at_once=False)
-        await asyncio.sleep(2)
+            host.terminate()
+        for _ in range(LAST_STOP):
+            if not any(host.lives for host in self._hosts):
+                return True
+            await asyncio.sleep(1)
+        return False
 
-    async def _read(self) -> Ending:
+    async def _read(self, *, stopped: bool) -> Ending:
         jobs: dict[JobId, JobRecord] = {}
         after: JobId | None = None
         while True:
@@ -341,36 +221,4 @@ class World:
             jobs.update((job.id, job) for job in page.jobs)
             after = page.after
             if after is None:
-                return Ending(jobs, await self._store.stats())
-
-
-class _NoProducer:
-    """A task's app in a simulation: the plan makes the jobs."""
-
-    def new_id(self) -> JobId:
-        raise NotImplementedError
-
-    def headers_now(self) -> Mapping[str, str]:
-        return {}
-
-    async def send(self, request: JobRequest) -> Job[Any]:
-        raise NotImplementedError
-
-    def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
-        raise NotImplementedError
-
-
-def _who() -> str:
-    process = current_process()
-    return "nobody" if process is None else process.name
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """What goes wrong is all on purpose: nothing of it is worth a line in the log."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(disabled)
+                return Ending(jobs, await self._store.stats(), stopped)

@@ -1,0 +1,108 @@
+"""The invariants of enqueueing: keys, limits, and what producers were told."""
+
+from collections.abc import Iterator
+
+from backline.testing.simulation.history import Event, What
+from backline.testing.simulation.trace import Life, Trace, number, replaces
+
+
+def c8_unique(trace: Trace) -> Iterator[str]:
+    """One live job per unique key and window, but for a successor that waits."""
+    keyed: dict[str, list[Life]] = {}
+    for life in trace.lives.values():
+        key = life.request.unique_key
+        if key is not None and life.added is not None:
+            keyed.setdefault(key, []).append(life)
+    for key, lives in keyed.items():
+        if any(life.redrives for life in lives):
+            continue  # a redrive takes the key back, or does without: see the model
+        lives.sort(key=_added_at)
+        for index, life in enumerate(lives):
+            for earlier in lives[:index]:
+                yield from _shares(key, life, earlier)
+            if index:
+                yield from _within_window(key, life, lives[index - 1])
+
+
+def _shares(key: str, life: Life, earlier: Life) -> Iterator[str]:
+    """`life` was added, or ran, while `earlier` lived."""
+    end = min((event.seq for event in earlier.ends()), default=1 << 62)
+    if end < _added_at(life):
+        return
+    if not replaces(life):
+        yield f"{life.id} was added under {key!r}, which {earlier.id} held"
+    elif life.attempts and life.attempts[0].leased.seq < end:
+        yield f"{life.id} ran before {earlier.id} gave {key!r} back"
+
+
+def _within_window(key: str, life: Life, holder: Life) -> Iterator[str]:
+    """`life` was added while the key stayed taken by `holder`, though that had ended."""
+    assert life.added is not None
+    assert holder.added is not None
+    until = holder.added.wall + holder.request.unique_for
+    if holder.request.unique_for and life.added.wall < until and not replaces(life):
+        yield f"{life.id} was added under {key!r}, within the window of {holder.id}"
+
+
+def _added_at(life: Life) -> int:
+    assert life.added is not None
+    return life.added.seq
+
+
+def c18_backpressure(trace: Trace) -> Iterator[str]:
+    """No enqueue takes a queue above its limit, and what was refused is not there."""
+    for index, event in enumerate(trace.events):
+        if event.what is What.ADDED:
+            after = _counts_after(trace, index, trace.requests[event.job].queue)
+            limit = None if after is None else after.note["max_depth"]
+            if after is not None and isinstance(limit, int) and number(after, "depth") > limit:
+                yield f"{event.job} took its queue to {after.note['depth']} of {limit}"
+        fits = number(event, "depth") + number(event, "jobs") <= number(event, "max_depth")
+        if event.what is What.FULL and fits:
+            yield f"a call was refused at {event.note['depth']} of {event.note['max_depth']}"
+    for life in trace.lives.values():
+        for answer in life.answers:
+            refused = answer.what in (What.REFUSED, What.SHED)
+            if refused and life.added is not None and life.added.seq < answer.seq:
+                yield f"{life.id} was {answer.what.value}, and is there all the same"
+
+
+def _counts_after(trace: Trace, index: int, queue: str) -> Event | None:
+    """The snapshot that was taken right after an enqueue."""
+    for event in trace.events[index + 1 :]:
+        if event.what is What.COUNTS and event.note["queue"] == queue:
+            return event
+        if event.what not in (What.ADDED, What.AGAIN, What.TAKEN, What.FULL, What.COUNTS):
+            return None
+    return None
+
+
+def answers_true(trace: Trace) -> Iterator[str]:
+    """What a producer was told of a job is what the store had done by then."""
+    for life in trace.lives.values():
+        for answer in life.answers:
+            added = life.added is not None and life.added.seq < answer.seq
+            if is_stored(answer) and not added:
+                yield f"{life.id} is stored, its producer was told, and it was not"
+            if answer.what is What.ENQUEUED and not is_stored(answer):
+                yield from _stands_behind(trace, life, answer)
+            if answer.what is What.CONFLICT and answer.note["inner"] and added:
+                yield f"{life.id} was added by a call that was in conflict with itself"
+        if life.answers and life.answers[-1].what is What.ENQUEUED and not life.asked:
+            yield f"{life.id} was answered and never asked for"
+
+
+def _stands_behind(trace: Trace, life: Life, answer: Event) -> Iterator[str]:
+    """Its key was taken: by a job of the same call, or the store had said so."""
+    holder = str(answer.note["holder"])
+    other = trace.lives.get(holder)
+    if other is None or other.added is None or other.added.seq > answer.seq:
+        if not (holder == life.id and life.taken):  # a lost reply: its holder is not known
+            yield f"{life.id} stands behind {holder}, its producer was told, which was not there"
+    elif other.request.unique_key != life.request.unique_key:
+        yield f"{life.id} stands behind {holder}, which has another key"
+
+
+def is_stored(answer: Event) -> bool:
+    """Its producer was told that the job itself was added."""
+    return answer.what is What.ENQUEUED and answer.note.get("holder") is None

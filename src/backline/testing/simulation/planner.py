@@ -1,0 +1,225 @@
+"""Draws the plan of a seed."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgspec import Raw
+
+from backline.job import DAY, SECOND, Backoff, JobId, JobRequest, Lane, Micros, OnConflict, Terms
+from backline.queue import OnFull
+from backline.testing.clock import START
+from backline.testing.flaky import NO_FAULTS, StoreFaults
+from backline.testing.simulation.plan import (
+    HOSTS,
+    MAIN,
+    PRODUCERS,
+    QUEUES,
+    SMALL,
+    SUPERVISOR_POINTS,
+    SYNC,
+    UNKNOWN,
+    WORKER_POINTS,
+    Act,
+    Behaviour,
+    Blow,
+    How,
+    Order,
+    Plan,
+    PlannedCall,
+    PlannedOrder,
+    Size,
+)
+
+
+def make_plan(seed: int, new_id: Callable[[], JobId], size: Size = SMALL) -> Plan:
+    """The plan of a seed: a random subset of the faults, at random rates."""
+    return _Planner(random.Random(f"plan {seed}"), new_id, size).plan(seed)
+
+
+@dataclass
+class _Planner:
+    rng: random.Random
+    new_id: Callable[[], JobId]
+    size: Size
+    behaviours: dict[JobId, Behaviour] = field(default_factory=dict)
+    keep: Micros = 7 * DAY
+    harm: bool = False
+    """Some jobs harm the process that runs them."""
+    windows: tuple[Micros, ...] = (0,)
+    """What `unique_for` is drawn from."""
+
+    def plan(self, seed: int) -> Plan:
+        rng = self.rng
+        blows = self._blows()
+        self.harm = bool(blows) and rng.random() < 0.5
+        self.keep = rng.choice((7 * DAY, 7 * DAY, rng.randrange(20 * SECOND), 0))
+        if all(blow.by >= 0 for blow in blows if blow.act is Act.STEP):
+            # What a step back does to a key that was free already is the store's affair.
+            self.windows = (0, 0, rng.randrange(30 * SECOND))
+        calls = self._calls()
+        skews = [
+            (rng.choice((0.0, 0.0, rng.uniform(-3600, 3600))), rng.uniform(0, 10_000))
+            for _ in range(HOSTS)
+        ]
+        return Plan(
+            seed=seed,
+            lease=rng.choice((2, 3, 5)) * SECOND,
+            active=self.size.active,
+            calls=calls,
+            behaviours=self.behaviours,
+            orders=self._orders(list(self.behaviours)),
+            blows=blows,
+            faults=self._faults(),
+            max_depth=rng.choice((None, 4, 8)),
+            on_full=rng.choice(tuple(OnFull)),
+            patience=rng.choice((0, SECOND, 5 * SECOND)),
+            max_jobs=rng.choice((None, None, None, 5)) if blows else None,
+            crashes=rng.choice((0.0, 0.0, 0.0, 0.3)) if blows else 0.0,
+            skews=tuple(skews),
+        )
+
+    def _orders(self, ids: list[JobId]) -> tuple[PlannedOrder, ...]:
+        rng, active = self.rng, self.size.active
+        rates = ((Order.CANCEL, 0.1), (Order.REDRIVE, 0.05), (Order.PURGE, 0.05))
+        orders = [
+            PlannedOrder(at=rng.randrange(active), order=order, jobs=(job,))
+            for order, rate in rates
+            for job in ids
+            if rng.random() < rate
+        ]
+        for order, _ in rates:
+            if rng.random() < 0.2:  # one for many
+                some = tuple(rng.sample(ids, len(ids) // 4))
+                orders.append(PlannedOrder(at=rng.randrange(active), order=order, jobs=some))
+        if rng.random() < 0.3:
+            queue, at = rng.choice(QUEUES), rng.randrange(active)
+            orders.append(PlannedOrder(at=at, order=Order.PAUSE, queue=queue))
+            at += rng.randrange(15 * SECOND)
+            orders.append(PlannedOrder(at=at, order=Order.RESUME, queue=queue))
+        return tuple(sorted(orders, key=lambda order: order.at))
+
+    def _calls(self) -> tuple[PlannedCall, ...]:
+        rng = self.rng
+        keys = [f"key-{number}" for number in range(rng.randint(2, 6))]
+        end = self.size.active * 3 // 4
+        bursts = [rng.randrange(end) for _ in range(3)]
+        calls: list[PlannedCall] = []
+        left = self.size.jobs
+        while left > 0:
+            count = min(left, rng.choice((1, 1, 1, 2, 5)))
+            left -= count
+            queue = rng.choice(QUEUES)
+            own_keys = keys if rng.random() < 0.5 else []
+            jobs = [self._job(queue, own_keys) for _ in range(count)]
+            if rng.random() < 0.05:
+                jobs.append(jobs[0])  # the same job twice in one call
+            calls.append(
+                PlannedCall(
+                    at=rng.choice((rng.randrange(end), rng.choice(bursts))),
+                    jobs=tuple(jobs),
+                    producer=rng.randrange(PRODUCERS),
+                    again=rng.random() < 0.15,
+                    patience=rng.choice((None, None, None, rng.randrange(2 * SECOND))),
+                )
+            )
+        return tuple(sorted(calls, key=lambda call: call.at))
+
+    def _job(self, queue: str, keys: list[str]) -> JobRequest:
+        rng = self.rng
+        job_id = self.new_id()
+        task = rng.choices((MAIN, SYNC, UNKNOWN), (20, 3, 1))[0]
+        behaviour = self.behaviours[job_id] = self._behaviour(task)
+        key = rng.choice(keys) if keys and rng.random() < 0.3 else None
+        timeout = 120 * SECOND
+        if behaviour.takes and rng.random() < 0.08:
+            timeout = behaviour.takes // 3 + 1  # it will never make it
+        later = START + rng.randrange(self.size.active)
+        return JobRequest(
+            id=job_id,
+            task=task,
+            payload=Raw(f'[["{job_id}"],{{}}]'.encode()),
+            queue=queue,
+            lane=rng.choices((Lane.MAIN, Lane.CELL), (20, 1))[0],
+            priority=rng.choice((-5, 0, 0, 0, 5)),
+            delay=rng.choice((0, 0, 0, rng.randrange(15 * SECOND))),
+            run_at=later if rng.random() < 0.1 else None,
+            expires_in=rng.choice((None, None, None, rng.randrange(1, 60 * SECOND))),
+            terms=Terms(
+                max_attempts=rng.choice((1, 2, 3, 5)),
+                timeout=timeout,
+                backoff=self._backoff(),
+                keep=self.keep,
+                keep_dead=2 * self.keep,
+            ),
+            unique_key=key,
+            unique_for=0 if key is None else rng.choice(self.windows),
+            on_conflict=rng.choice(tuple(OnConflict)),
+        )
+
+    def _behaviour(self, task: str) -> Behaviour:
+        rng = self.rng
+        takes = kills = blocks = 0
+        if task == MAIN and self.harm:
+            kills = rng.choices((0, 1, 2, 99), (60, 1, 1, 1))[0]
+            blocks = rng.choices((0, rng.randrange(12 * SECOND)), (40, 1))[0]
+        if task != SYNC:
+            shortest, longest = rng.choice(((0, 100), (10, 500), (500, 3_000), (3_000, 10_000)))
+            takes = rng.randint(shortest, longest) * 1_000
+        return Behaviour(
+            takes=takes,
+            fails=rng.choices((0, 1, 2, 99), (14, 3, 2, 1))[0],
+            fails_as=rng.choices((How.ERROR, How.LATER, How.FATAL), (6, 2, 1))[0],
+            snoozes=rng.choices((0, 1, 2), (10, 1, 1))[0],
+            wait=rng.randrange(3 * SECOND),
+            cancels=rng.random() < 0.04,
+            reports=rng.random() < 0.2,
+            kills=kills,
+            blocks=blocks,
+        )
+
+    def _backoff(self) -> Backoff:
+        rng = self.rng
+        if rng.random() < 0.3:
+            return Backoff(delays=(rng.randrange(SECOND), rng.randrange(3 * SECOND)))
+        base, cap = rng.randrange(1, SECOND), rng.randrange(SECOND, 4 * SECOND)
+        return Backoff(base=base, cap=cap, jitter=rng.random() < 0.3)
+
+    def _blows(self) -> tuple[Blow, ...]:
+        rng = self.rng
+        if rng.random() < 0.1:
+            return ()
+        allowed = [act for act in Act if rng.random() < 0.4] or [Act.KILL_WORKER]
+        blows = [self._blow(rng.choice(allowed)) for _ in range(rng.randint(1, self.size.blows))]
+        return tuple(sorted(blows, key=lambda blow: blow.at))
+
+    def _blow(self, act: Act) -> Blow:
+        rng = self.rng
+        step = rng.choice((rng.uniform(-10, 10), rng.uniform(-10, 10), rng.uniform(0, 3600)))
+        point = rng.choice(WORKER_POINTS if act is Act.KILL_AT else SUPERVISOR_POINTS)
+        return Blow(
+            at=rng.randrange(self.size.active),
+            act=act,
+            host=rng.randrange(HOSTS),
+            lasts=rng.choice((rng.randrange(SECOND), rng.randrange(12 * SECOND))),
+            by=round(step, 3),
+            point=point,
+        )
+
+    def _faults(self) -> StoreFaults:
+        rng = self.rng
+        if rng.random() < 0.3:
+            return NO_FAULTS
+
+        def rate(most: float) -> float:
+            return rng.uniform(0, most) if rng.random() < 0.4 else 0.0
+
+        return StoreFaults(
+            refused=rate(0.05),
+            lost=rate(0.05),
+            late=rate(0.03),
+            repeated=rate(0.1),
+            full=rate(0.1),
+            delayed=rate(0.3),
+            longest_delay=rng.choice((SECOND // 100, SECOND // 10)),
+        )

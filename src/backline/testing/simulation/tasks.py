@@ -1,0 +1,121 @@
+"""The user's code in a simulation: every run does what its job's behaviour says."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from backline.context import JobContext
+from backline.errors import Cancel, RetryLater, Snooze
+from backline.job import SECOND, JobId, JobRequest, Micros
+from backline.task import Registry, Retry, make_task
+from backline.task.handle import Job
+from backline.testing.process import Process, current_process
+from backline.testing.simulation.history import History, What
+from backline.testing.simulation.plan import SYNC, Behaviour, How
+
+T = TypeVar("T")
+
+
+class FatalError(Exception):
+    """An error that no retry helps."""
+
+
+class Tasks:
+    """Makes the tasks. `crash` ends the process it is given, `block` pauses it for a while."""
+
+    def __init__(
+        self,
+        behaviours: Mapping[JobId, Behaviour],
+        history: History,
+        crash: Callable[[Process], None],
+        block: Callable[[Process, Micros], None],
+    ) -> None:
+        self._behaviours = behaviours
+        self._history = history
+        self._crash = crash
+        self._block = block
+        self._snoozed: Counter[JobId] = Counter()
+        self._killed: Counter[JobId] = Counter()
+
+    def registry(self, *names: str) -> Registry:
+        """Tasks of these names, and what they are called by."""
+
+        async def work(job: JobContext, own: str) -> str:
+            behaviour = self._begin(job, own)
+            try:
+                await self._harm(job, behaviour)
+                if behaviour.reports:
+                    job.progress(0, 1)
+                await asyncio.sleep(behaviour.takes / SECOND)
+            except asyncio.CancelledError:
+                self._end(job, How.STOPPED)
+                raise
+            return self._finish(job, behaviour)
+
+        def quick(job: JobContext, own: str) -> str:
+            return self._finish(job, self._begin(job, own))
+
+        registry = Registry()
+        producer = _NoProducer()
+        for name in names:
+            settings = {"name": name, "retry": Retry(not_on=FatalError)}
+            registry.add(make_task(quick if name == SYNC else work, settings, producer))
+        return registry
+
+    def _begin(self, job: JobContext, own: str) -> Behaviour:
+        self._history.record(What.RUN, _who(), job.id, job.attempt, own=own == job.id)
+        return self._behaviours[job.id]
+
+    async def _harm(self, job: JobContext, behaviour: Behaviour) -> None:
+        """Be what no task should be."""
+        process = current_process()
+        assert process is not None, "a job runs in a process"
+        if self._killed[job.id] < behaviour.kills:
+            self._killed[job.id] += 1
+            self._crash(process)
+            await asyncio.get_running_loop().create_future()  # the dead do not go on
+        if behaviour.blocks:
+            self._block(process, behaviour.blocks)
+            await asyncio.sleep(0)
+
+    def _finish(self, job: JobContext, behaviour: Behaviour) -> str:
+        """Return or raise what the behaviour says, and write down which."""
+        if self._snoozed[job.id] < behaviour.snoozes:
+            self._snoozed[job.id] += 1
+            self._end(job, How.SNOOZE, behaviour.wait)
+            raise Snooze(behaviour.wait / SECOND)
+        if job.failures < behaviour.fails:
+            self._end(job, behaviour.fails_as, behaviour.wait)
+            if behaviour.fails_as is How.LATER:
+                raise RetryLater(behaviour.wait / SECOND)
+            raise FatalError if behaviour.fails_as is How.FATAL else ValueError("planned")
+        if behaviour.cancels:
+            self._end(job, How.CANCEL)
+            raise Cancel
+        self._end(job, How.OK)
+        return f"done {job.id}"
+
+    def _end(self, job: JobContext, how: How, wait: Micros = 0) -> None:
+        self._history.record(What.ENDED, _who(), job.id, job.attempt, how=how.value, wait=wait)
+
+
+class _NoProducer:
+    """A task's app in a simulation: the plan makes the jobs."""
+
+    def new_id(self) -> JobId:
+        raise NotImplementedError
+
+    def headers_now(self) -> Mapping[str, str]:
+        return {}
+
+    async def send(self, request: JobRequest) -> Job[Any]:
+        raise NotImplementedError
+
+    def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
+        raise NotImplementedError
+
+
+def _who() -> str:
+    process = current_process()
+    return "nobody" if process is None else process.name
