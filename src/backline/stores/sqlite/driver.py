@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import apsw
 
 from backline.errors import StoreError, StoreFull, StoreRefused, StoreUnavailable
+from backline.faults import fault
 from backline.job import Micros
 
 Params: TypeAlias = Mapping[str, object]
@@ -68,6 +69,7 @@ class Connection:
             connection.execute(sql, params).fetchall()
         except apsw.Error as error:
             raise self._translate(error) from error
+        fault("sqlite.statement")
         return connection.changes()
 
     def value(self, sql: str, params: Params = _NOTHING) -> Any:
@@ -87,9 +89,11 @@ class Connection:
     def rows(self, sql: str, params: Params = _NOTHING) -> list[Row]:
         """All rows that a statement answers."""
         try:
-            return self._open().execute(sql, params).fetchall()
+            found = self._open().execute(sql, params).fetchall()
         except apsw.Error as error:
             raise self._translate(error) from error
+        fault("sqlite.statement")
+        return found
 
     def script(self, sql: str) -> None:
         """Run statements separated by semicolons; what they answer is dropped."""
