@@ -284,6 +284,23 @@ async def test_a_cell_is_buried_though_no_file_can_be_opened(
     assert yard.stack.all == []
 
 
+@pytest.mark.parametrize("lane", [Lane.MAIN, Lane.CELL])
+async def test_a_worker_that_somebody_else_has_reaped_is_buried_too(yard: Yard, lane: Lane) -> None:
+    child = yard.spawn("hello(); signal.pause()", lane)
+    await asyncio.wait_for(child.spoke.wait(), 30)
+    child.kill()
+    os.waitpid(child.pid, 0)  # noqa: ASYNC222 - it was killed
+    yard.stack.reap()
+    assert await end_of(child) == ProcessExit()
+    assert yard.stack.all == []
+
+
+def test_a_workers_end_is_known_though_no_file_can_be_opened() -> None:
+    """`os.wait4` imports a module when it is first called, and after it has waited."""
+    code = "import sys, backline.supervisor.processes; sys.exit('resource' not in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
 async def test_orphans_are_reaped(yard: Yard) -> None:
     """As PID 1 must: the child's child ends after it, and nobody else waits for it."""
     child = yard.spawn("os.fork() == 0 and signal.pause(); hello()")

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource  # noqa: F401 - `wait4` imports it, and loses the child's end if it cannot
 import signal
 import socket
 import sys
@@ -68,6 +69,8 @@ class Child:
         self.stopping_since: Micros | None = None
         """Since when it knows that it is to end."""
         self.stop_asked = False
+        self.reaped = False
+        """Somebody else has reaped it: its id may be another's by now."""
         self.hung_up_at: Micros | None = None
         """Since when its end of the channel is closed: it ends, or a job has closed it."""
         self._tick = tick
@@ -142,14 +145,14 @@ class Child:
         linux.kill(self.pid)
 
     def mourn(self) -> None:
-        """It has ended and is not reaped yet, so its id is its own still: hear its last
-        words, and kill what it left behind if it is a cell or was cut off in its jobs. Those
-        run again elsewhere, and what they had started must not work beside that.
+        """It has ended and, if all is well, is not reaped yet, so its id is its own still: hear
+        its last words, and kill what it left behind if it is a cell or was cut off in its jobs.
+        Those run again elsewhere, and what they had started must not work beside that.
         """
         self._read()
         self._hang_up()
         self.finished = 0 if self.board is None else self.board.finished
-        if self.is_cell:
+        if self.is_cell and not self.reaped:
             linux.kill_group(self.pid)
         if self.is_cell or self._was_cut_off():
             self._kill_what_is_left()
@@ -284,12 +287,18 @@ class Processes:
     def reap(self) -> None:
         """Bury the children that have ended."""
         for child in self.all:
-            with contextlib.suppress(ChildProcessError):
-                if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                    child.mourn()
-                    _, status, usage = os.wait4(child.pid, 0)
-                    del self._children[child.pid]
-                    child.bury(_how(status, usage.ru_maxrss))
+            try:
+                if not os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                    continue
+                child.mourn()
+                _, status, usage = os.wait4(child.pid, 0)
+                how = _how(status, usage.ru_maxrss)
+            except ChildProcessError:  # somebody else has reaped it, and kept how it ended
+                child.reaped = True
+                child.mourn()
+                how = ProcessExit()
+            del self._children[child.pid]
+            child.bury(how)
         with contextlib.suppress(ChildProcessError):
             while True:  # what is left are orphans of theirs
                 found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
