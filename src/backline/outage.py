@@ -19,8 +19,9 @@ everything starts again, and drawn at random, for it must not start all at once.
 class Outage:
     """The failures in a row of one thing that is tried until it works.
 
-    The first is logged, with its traceback if it is no StoreError, and so is the end; what is
-    between is at level DEBUG, so that a store that is away for a night fills no log.
+    The first is logged, with its traceback if it is neither a StoreError nor an OSError, which
+    say all there is to say, and so is the end; what is between is at level DEBUG, so that a
+    store that is away for a night fills no log.
     """
 
     def __init__(self, what: str, clock: Clock, rule: Backoff = SHORT) -> None:
@@ -36,14 +37,14 @@ class Outage:
     def failed(self, error: Exception) -> Micros:
         """Note a failure; returns how long to wait before the next try."""
         self.failures += 1
-        ours = isinstance(error, StoreError)
-        level = logging.WARNING if ours else logging.ERROR
+        foreseen = isinstance(error, StoreError | OSError)
+        level = logging.WARNING if foreseen else logging.ERROR
         log.log(
             level if self.failures == 1 else logging.DEBUG,
             "%s: %s; it is tried again until it works",
             self._what,
             error if str(error) else type(error).__name__,
-            exc_info=None if ours else error,
+            exc_info=None if foreseen else error,
         )
         return policy.backoff(self._rule, self.failures, self._clock.rng)
 
