@@ -1,11 +1,14 @@
 """The board against a dict, from another process, and torn by hand."""
 
+import errno
 import json
+import os
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import strategies as st
@@ -253,3 +256,22 @@ class BoardAgainstDict(RuleBasedStateMachine):
 
 
 TestBoardAgainstDict = BoardAgainstDict.TestCase
+
+
+def test_a_board_has_all_its_room_from_the_start(tmp_path: Path) -> None:
+    """A worker that wrote into a hole of it when the disk is full would be killed for that."""
+    path = tmp_path / "w.board"
+    board = Board.create(path, 1_000, "w")
+    found = path.stat()
+    assert found.st_blocks * 512 >= found.st_size > 500_000
+    board.close()
+
+
+def test_a_board_without_room_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*w\.board"):
+        Board.create(tmp_path / "w.board", 8, "w")
+    assert list(tmp_path.iterdir()) == []

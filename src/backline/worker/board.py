@@ -117,10 +117,12 @@ class Board:
 
     @classmethod
     def create(cls, path: Path, slots: int, worker: WorkerName) -> Self:
-        """Make the board file of a worker. Raises FileExistsError."""
+        """Make the board file of a worker. Raises FileExistsError, and OSError if there is no
+        room for it.
+        """
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.ftruncate(handle, _size(slots))
+            _reserve(handle, _size(slots), path)
             memory = mmap.mmap(handle, _size(slots))
         finally:
             os.close(handle)
@@ -305,6 +307,15 @@ class Board:
             return None
         at = (base + _S_RESULT) * _WORD
         return self._memory[at : at + min(size, MAX_RESULT)]
+
+
+def _reserve(handle: int, size: int, path: Path) -> None:
+    """Take all the room now: to write into a mapped hole of a full disk is death by SIGBUS."""
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        path.unlink()
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
 
 
 def _size(slots: int) -> int:
