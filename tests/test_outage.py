@@ -33,6 +33,13 @@ def test_a_long_outage_says_so_once_and_says_when_it_is_over(
     assert caplog.records[0].exc_info is None
 
 
+def test_what_the_system_refuses_is_an_outage_too(caplog: pytest.LogCaptureFixture) -> None:
+    Outage("adopting", VirtualClock()).failed(OSError(24, "Too many open files", "/run/x"))
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    assert "Too many open files: '/run/x'; it is tried again" in record.getMessage()
+
+
 def test_an_error_that_is_no_outage_shows_where_it_came_from(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
