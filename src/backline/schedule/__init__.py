@@ -1,0 +1,34 @@
+"""When schedules run: pure rules over instants, for every scheduler and every store.
+
+A rule names *slots*, the instants at which a job is due. Any scheduler on any machine finds
+the same ones, so a store can see to it that each is used once: nothing here counts from when
+a process started or from when it looked.
+
+`cron` and `every` check what people write and make a `Rule`, which is plain data; `next_slot`
+finds its next slot, `due_slots` what to do about those that have come, `in_words` says it to
+people. No slot lies before 1970 or after the year 9900.
+
+All schedulers of a store need the same time zone files: where governments change their clocks
+at short notice, two versions of the files have different slots.
+"""
+
+from backline.schedule.declare import cron, every
+from backline.schedule.due import GRACE, SLOTS_AT_ONCE, Due, Missed, due_slots
+from backline.schedule.rule import Cron, Every, Rule
+from backline.schedule.slots import next_slot
+from backline.schedule.words import in_words
+
+__all__ = [
+    "GRACE",
+    "SLOTS_AT_ONCE",
+    "Cron",
+    "Due",
+    "Every",
+    "Missed",
+    "Rule",
+    "cron",
+    "due_slots",
+    "every",
+    "in_words",
+    "next_slot",
+]
