@@ -12,7 +12,7 @@ from tests.chaos.checker import check
 from tests.chaos.processes import SupervisorProcess, gone
 from tests.chaos.testbed import Testbed
 
-from backline.job import Lane
+from backline.job import SECOND, Lane
 from backline.states import State
 
 OPTIONS = ("--processes", "2", "--concurrency", "6", "--cells", "1")
@@ -103,6 +103,11 @@ class PidsGroup:
         self._limit = path / "pids.max"
         self.within = ("sh", "-c", f'echo $$ > {path}/cgroup.procs && exec "$@"', "sh")
 
+    def allow(self, more: int) -> None:
+        """So many beyond those that are there."""
+        there = int(self._limit.with_name("pids.current").read_text())
+        self._limit.write_text(str(there + more))
+
     @contextlib.contextmanager
     def no_more(self) -> Iterator[None]:
         """Those that are there may stay, and none may come, while inside."""
@@ -150,11 +155,38 @@ async def test_who_may_start_no_more_threads_says_so_and_goes_on_when_it_may(
             await testbed.ended(await testbed.add("cook", 0.1, count=4))
         for record in await testbed.ended(baked):
             assert (record.state, record.failures) == (State.SUCCEEDED, 0), record
+            assert record.attempt < 15, "it was handed back without a pause"
         tell(f"{number} of {times} times without threads")
     story = await testbed.quiet()
     assert check(story) == []
     await testbed.until(lambda: len(mains(supervisor)) > 1)
     assert "Resource temporarily unavailable" in log.read_text()
     assert "Traceback" not in log.read_text()
+    await testbed.leave()
+    assert supervisor.process.returncode == 0
+
+
+@pytest.mark.processes
+async def test_a_fork_bomb_takes_all_processes_until_its_time_is_up(
+    testbed: Testbed, pids_group: PidsGroup
+) -> None:
+    supervisor = await testbed.supervise(*OPTIONS, app="poison:app", within=pids_group.within)
+    await testbed.until(lambda: len(mains(supervisor)) > 1)
+    await testbed.ended(await testbed.add("cook", 0.05, count=4))
+    pids_group.allow(60)
+    [bomb] = await testbed.add(
+        "fork_bomb_in_cell", module="poison", lane=Lane.CELL, max_attempts=1, timeout=SECOND
+    )
+    async with testbed.load(("cook", 0.2), ("bake", 0.2), most=12):
+        await testbed.until(lambda: len(testbed.leftovers()) > 40)
+        done = len(testbed.history.of("end"))
+        await testbed.until(lambda: len(testbed.history.of("end")) > done + 10)
+        record = await testbed.job(bomb)
+        assert (record.state, record.losses, record.failures) == (State.DEAD, 0, 1), record
+        assert record.errors[0].kind == "timeout"
+        await testbed.until(lambda: len(testbed.leftovers()) < 10)
+    story = await testbed.quiet()
+    assert [found for found in check(story) if bomb not in found] == []
+    assert {r.state for job, r in story.records.items() if job != bomb} == {State.SUCCEEDED}
     await testbed.leave()
     assert supervisor.process.returncode == 0

@@ -80,7 +80,10 @@ async def test_without_a_thread_the_store_is_away_for_now(
         with pytest.raises(StoreUnavailable, match="can't start new thread"):
             await store.open()
     await store.open()
-    assert await store.stats() == []
+    with monkeypatch.context() as patch:  # from now on it has all the threads that it needs
+        patch.setattr(Thread, "start", no_room)
+        assert await store.stats() == []
+        await store.configure([QueueSettings(queue="q", max_depth=3)])
     await store.close()
 
 

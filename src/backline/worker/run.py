@@ -37,6 +37,7 @@ class Run(msgspec.Struct, eq=False, gc=False):
     until: Micros
     """The lease is ours until this tick, unless it was renewed."""
     leased_at: Micros
+    """Since when it waits; ahead of now: it is to wait a little longer."""
     send: Report
     slot: int = -1
     """Where it is on the board; -1: it has not begun."""

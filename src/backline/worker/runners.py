@@ -18,7 +18,7 @@ from msgspec import Raw
 from backline import policy
 from backline.clock import Clock
 from backline.context import Running, current_run
-from backline.job import Ack, Micros
+from backline.job import SECOND, Ack, Micros
 from backline.worker.board import Board
 from backline.worker.execute import Heeded, Middleware, raised, through
 from backline.worker.run import Run
@@ -29,6 +29,8 @@ Finished: TypeAlias = Callable[[Run, Ack], None]
 Admit: TypeAlias = Callable[[Run], bool]
 """Called, in the thread that will run it, before a run begins; False: give it back instead."""
 
+STARVED: Final[Micros] = SECOND
+"""Jobs that found no thread wait this long before they are handed back."""
 TURN: Final[Micros] = 400
 """A runner lets the rest of the loop go on after this long of jobs that never waited."""
 
@@ -198,8 +200,11 @@ class ThreadRunners:
                 self._threads.submit(self._serve_next)
         except RuntimeError as error:
             # Nobody serves the line: its runs are handed back as if a long job were before
-            # them, and the next ones try again to start a thread.
+            # them, but not at once, for they may come here again.
             log.warning("no thread for %d jobs: %s", len(self._line), error)
+            later = self._tick() + STARVED
+            for run in runs:
+                run.leased_at = later
 
     def waiting(self) -> int:
         """How many runs are in line, not started."""

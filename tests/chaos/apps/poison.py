@@ -109,6 +109,19 @@ async def refuse_to_stop() -> None:
             note("refused")
 
 
+def fork_without_end() -> None:
+    """Each of its processes starts others for as long as the system lets it."""
+    doomed()
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            signal.pause()
+
+
+app.task(name="poison.fork_bomb_in_cell", timeout="1s", executor="process", **ONCE)(
+    fork_without_end
+)
 app.task(name="poison.spin_in_cell", timeout="1s", executor="process", **ONCE)(spin)
 app.task(name="poison.stand_in_c_in_cell", timeout="1s", executor="process", **ONCE)(stand_in_c)
 app.task(name="poison.stand_in_c", timeout="1s", **ONCE)(stand_in_c)

@@ -160,6 +160,8 @@ class Session:
         db.script(f"pragma journal_size_limit = {LOG_LIMIT}")
         db.on_commit(self._note_log)
         self._files = place.identities(self._path)
+        # Its thread begins now: later the system may have no room for one.
+        _submit(self._read_executor, _begin)
         readers = Connection(self._path, vfs=self._vfs)
         readers.script("pragma query_only = on")
         self._log_pages = 0
@@ -296,6 +298,10 @@ class Session:
         except (StoreError, ValueError) as error:
             _log.warning("the write-ahead log could not be copied into the file: %s", error)
         self._log_pages = 0
+
+
+def _begin() -> None:
+    """Nothing more than to have the thread."""
 
 
 def _submit(
