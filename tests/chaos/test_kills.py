@@ -141,7 +141,7 @@ def _spread(times: Sequence[Micros]) -> str:
 async def test_killed_supervisors_take_everything_along_and_lose_nothing(
     testbed: Testbed, form: str, tell: Callable[[str], None]
 ) -> None:
-    kills, lease = {"short": 2, "full": 20}[form], 2
+    kills, lease = {"short": 2, "full": 50}[form], 2
     options = ("--processes", "2", "--concurrency", "6", "--cells", "1", "--lease", f"{lease}s")
     supervisors = [
         await testbed.supervise(*options, run_dir="a"),

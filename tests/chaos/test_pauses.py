@@ -16,19 +16,21 @@ SHORT_AND_LONG = [
     pytest.param("full", marks=pytest.mark.chaos),
 ]
 LEASE = 1.0
+WHO = ("both", "workers", "both", "supervisor")
 
 
 @pytest.mark.parametrize("form", SHORT_AND_LONG)
 async def test_what_was_frozen_comes_back_too_late_to_be_believed(
     testbed: Testbed, form: str, tell: Callable[[str], None]
 ) -> None:
-    """Supervisor and workers together, while another host goes on."""
-    pauses = {"short": [0.5, 2.0], "full": [0.5 + 4.5 * n / 29 for n in range(30)]}[form]
+    """Supervisor, workers, or both of them, while another host goes on."""
+    pauses = {"short": [0.5, 2.0], "full": [0.5 + 4.5 * n / 59 for n in range(60)]}[form]
     options = ("--processes", "1", "--concurrency", "6", "--cells", "1", "--lease", "1s")
     supervisors = [await testbed.supervise(*options, run_dir=each) for each in "ab"]
     async with testbed.load(("cook", 0.5), ("bake", 0.5), ("roast", 0.5), most=16):
         for number, pause in enumerate(pauses, 1):
-            await _freeze_a_busy_supervisor(testbed, supervisors[number % 2], pause * LEASE)
+            who = WHO[number % len(WHO)]
+            await _freeze(testbed, supervisors[number % 2], who, pause * LEASE)
             if number % 10 == 0:
                 tell(f"{number} of {len(pauses)} pauses")
     story = await testbed.quiet()
@@ -43,18 +45,21 @@ async def test_what_was_frozen_comes_back_too_late_to_be_believed(
     await testbed.leave()
 
 
-async def _freeze_a_busy_supervisor(
-    testbed: Testbed, supervisor: SupervisorProcess, seconds: float
+async def _freeze(
+    testbed: Testbed, supervisor: SupervisorProcess, who: str, seconds: float
 ) -> None:
     def busy() -> set[int]:
         mains = {worker.pid for worker in supervisor.workers()}
         return mains & {run.start.pid for run in testbed.history.running()}
 
     await testbed.until(busy)
-    pids = (supervisor.pid, *(worker.pid for worker in supervisor.workers()))
-    await testbed.freeze(*pids)
-    await testbed.nothing_from(pids, seconds)
-    testbed.thaw(*pids)
+    workers = [worker.pid for worker in supervisor.workers()]
+    frozen = {"both": [supervisor.pid, *workers], "workers": workers}.get(who, [supervisor.pid])
+    await testbed.freeze(*frozen)
+    for pid in {*workers} - {*frozen}:  # nobody keeps their leases: they stop in time
+        testbed.history.note("stop", pid)
+    await testbed.nothing_from(frozen, seconds)
+    testbed.thaw(*frozen)
 
 
 @pytest.mark.processes
