@@ -254,9 +254,39 @@ def answered_otherwise_than_the_model(story: Story) -> None:
     story.tell(What.DIFFERS, "store", call="promote", answer="1", expected="0")
 
 
+def survived_a_bug(story: Story) -> None:
+    story.well("a")
+    story.tell(What.UNFORESEEN, "s", error="KeyError('a')")
+
+
 def leased_from_a_paused_queue(story: Story) -> None:
     story.tell(What.SET, "store", queue="default", paused=True)
     story.well("a")
+
+
+def never_answered(story: Story) -> None:
+    story.well("a")
+    story.tell(What.ASKED, "producer", "a")
+
+
+def killed_as_an_orphan(story: Story) -> None:
+    story.well("a")
+    story.tell(What.KILLED, "v", adopted=True)
+
+
+def ran_past_its_expiry(story: Story) -> None:
+    story.enqueue("a", expires_in=SECOND)
+    story.clock.advance(60)
+    story.lease("a")
+    story.run("a")
+    story.ack("a")
+    story.end("a")
+
+
+def swept_too_soon(story: Story) -> None:
+    story.well("a")
+    story.final.pop("a")
+    story.tell(What.PURGED, "store", "a", by="sweep")
 
 
 def stopped_and_kept(story: Story) -> None:
@@ -288,6 +318,11 @@ BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (killed_and_not_charged, "c5_attempts"),
     (shared_a_key, "c8_unique"),
     (ran_beside_its_predecessor, "c8_unique"),
+    (survived_a_bug, "nothing_unforeseen"),
+    (never_answered, "every_call_ends"),
+    (killed_as_an_orphan, "no_theft"),
+    (ran_past_its_expiry, "time_to_live"),
+    (swept_too_soon, "time_to_live"),
     (purged_while_it_ran, "c1_no_loss"),
     (asked_by_nobody, "c2_no_invention"),
     (within_the_window, "c8_unique"),

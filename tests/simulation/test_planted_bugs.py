@@ -5,16 +5,18 @@ some real system has or had; most sit between the store and its recorder, some i
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from msgspec import Raw
+from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from backline import policy
+from backline.batching import Batcher
 from backline.clock import Clock
 from backline.job import (
     HOUR,
@@ -25,19 +27,23 @@ from backline.job import (
     Enqueued,
     HeldLease,
     JobId,
+    JobRequest,
     Lease,
     Micros,
+    OnConflict,
     Refused,
     WorkerName,
 )
+from backline.queue import Queue, admission
+from backline.queue import queue as queue_module
 from backline.reaper import Reaper
 from backline.states import State
 from backline.store import Call, Cancelling, Demand, Exchange, QueueSettings, QueueStats, Store
 from backline.stores.memory import MemoryStore
-from backline.supervisor import settlement
+from backline.supervisor import rundir, settlement
 from backline.testing.simulation import simulate, world
 from backline.testing.simulation.observed import ObservedStore
-from backline.testing.simulation.plan import HOSTS, SMALL, Act, Blow, Plan
+from backline.testing.simulation.plan import BOUNDED, HOSTS, SMALL, Act, Blow, Plan
 from backline.testing.simulation.run import OpenStore, as_drawn, in_memory
 from backline.testing.simulation.setting import MachineClock
 from backline.testing.wrapper import StoreWrapper
@@ -228,6 +234,142 @@ def behind(wrapper: Callable[[Store], Store]) -> OpenStore:
     return lambda clock, folder: wrapper(MemoryStore(clock=clock))
 
 
+class WindowsForgotten(StoreWrapper):
+    """The end of a job frees its key, whatever its window."""
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        return await self._store.enqueue(
+            [[replace(job, unique_for=0) for job in call] for call in calls]
+        )
+
+
+class SuccessorsDoNotWait(StoreWrapper):
+    """A job that replaces another does not care whether that runs."""
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        return await self._store.enqueue([[_loose(job) for job in call] for call in calls])
+
+
+def _loose(job: JobRequest) -> JobRequest:
+    return replace(job, unique_key=None) if job.on_conflict is OnConflict.REPLACE else job
+
+
+class ExpiryForgotten(StoreWrapper):
+    """A job that nobody wants any more is run (Celery, without a worker that looks)."""
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        return await self._store.enqueue(
+            [[replace(job, expires_in=None) for job in call] for call in calls]
+        )
+
+
+class PausesForgotten(StoreWrapper):
+    """A pause is told to the workers, and the store does not know of it."""
+
+    async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
+        await self._store.configure(
+            [replace(each, paused=UNSET) for each in settings], declared=declared
+        )
+
+
+class SweepsEarly(StoreWrapper):
+    """What has ended is thrown away by its own idea of time (RQ's default ttl)."""
+
+    async def exchange(
+        self, worker: WorkerName, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
+    ) -> Exchange:
+        short = [replace(ack, keep=ack.keep // 2) for ack in acks]
+        return await self._store.exchange(worker, call, short, demand, ttl)
+
+
+class PurgesTheLiving(StoreWrapper):
+    """A purge deletes rows, whatever they are doing (SAQ, streaq)."""
+
+    async def purge(self, ids: Sequence[JobId]) -> list[bool]:
+        await self._store.cancel(ids)
+        return await self._store.purge(ids)
+
+
+class LanesForgotten(StoreWrapper):
+    """A suspect goes back among the others."""
+
+    async def exchange(
+        self, worker: WorkerName, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
+    ) -> Exchange:
+        same = [replace(ack, lane=None) for ack in acks]
+        return await self._store.exchange(worker, call, same, demand, ttl)
+
+
+class PurgedUncounted(StoreWrapper):
+    """What was purged is in no sum."""
+
+    async def stats(self) -> list[QueueStats]:
+        return [replace(queue, purged=0) for queue in await self._store.stats()]
+
+
+# Bugs of the producing side.
+
+
+def answers_go_to_others(patch: pytest.MonkeyPatch) -> None:
+    answers = Batcher._answers
+
+    async def turned(self: Any, items: Any) -> Any:
+        found = await answers(self, items)
+        return list(reversed(found)) if len(set(map(len, items))) == 1 else found
+
+    patch.setattr(Batcher, "_answers", turned)
+
+
+def callers_are_left_behind(patch: pytest.MonkeyPatch) -> None:
+    settle = Batcher._settle
+
+    async def first_only(self: Any, batch: Any) -> None:
+        await settle(self, batch[:1])
+
+    patch.setattr(Batcher, "_settle", first_only)
+
+
+def a_retry_is_another_job(patch: pytest.MonkeyPatch) -> None:
+    submit = Batcher.submit
+    sent: set[str] = set()
+
+    async def renamed(self: Any, call: Any) -> Any:
+        again = [replace(job, id=f"{job.id[:-2]}ff") if job.id in sent else job for job in call]
+        sent.update(job.id for job in call)
+        return await submit(self, again)
+
+    patch.setattr(Batcher, "submit", renamed)
+
+
+def sheds_what_it_stored(patch: pytest.MonkeyPatch) -> None:
+    admitted = Queue._admitted
+
+    async def late(self: Queue, call: Any) -> Any:
+        answer = await admitted(self, call)
+        [stats] = [each for each in await self.store.stats() if each.queue == BOUNDED]
+        return None if stats.depth == stats.max_depth else answer
+
+    patch.setattr(Queue, "_admitted", late)
+
+
+def conflicts_within_a_call_are_sent(patch: pytest.MonkeyPatch) -> None:
+    def unsettled(call: Sequence[JobRequest]) -> admission.Distinct:
+        return admission.Distinct(list(call), list(range(len(call))))
+
+    patch.setattr(queue_module, "distinct", unsettled)
+
+
+# Bugs of the supervisor.
+
+
+def suspects_stay_among_the_others(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(policy, "LOSSES_TO_SUSPECT", 99)
+
+
+def a_folder_is_taken_without_its_lock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rundir, "_try_lock", lambda path: os.open(path, os.O_RDONLY))
+
+
 # Bugs of the worker, of those who look after it, and of the policy.
 
 
@@ -384,6 +526,21 @@ BUGS: Final = (
     Bug("shutdown drops jobs", ("clean_stop",), patch=shutdown_drops_what_it_holds),
     Bug("replies unread", ("c17_cancel",), patch=nobody_reads_the_replies),
     Bug("no time limits", ("time_limit",), patch=time_limits_do_nothing),
+    Bug("windows forgotten", ("c8_unique",), behind(WindowsForgotten)),
+    Bug("successors do not wait", ("c8_unique",), behind(SuccessorsDoNotWait)),
+    Bug("expiry forgotten", ("time_to_live",), behind(ExpiryForgotten)),
+    Bug("pauses forgotten", ("pauses_hold",), behind(PausesForgotten)),
+    Bug("sweeps early", ("time_to_live",), behind(SweepsEarly)),
+    Bug("purges the living", ("c1_no_loss",), behind(PurgesTheLiving)),
+    Bug("lanes forgotten", ("as_the_model",), behind(LanesForgotten)),
+    Bug("purged uncounted", ("c11_sums",), behind(PurgedUncounted)),
+    Bug("answers go to others", ("answers_true", "c1_no_loss"), patch=answers_go_to_others),
+    Bug("callers left behind", ("every_call_ends",), patch=callers_are_left_behind),
+    Bug("a retry is another job", ("c2_no_invention",), patch=a_retry_is_another_job),
+    Bug("sheds what it stored", ("c18_backpressure",), patch=sheds_what_it_stored),
+    Bug("conflicts sent", ("answers_true",), patch=conflicts_within_a_call_are_sent),
+    Bug("suspects not isolated", ("c1_no_loss",), patch=suspects_stay_among_the_others),
+    Bug("locks ignored", ("no_theft",), patch=a_folder_is_taken_without_its_lock),
 )
 
 
@@ -398,6 +555,14 @@ def test_a_planted_bug_is_caught(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> N
         if noticed & set(bug.caught_by):
             return
     pytest.fail(f"{SEEDS} seeds, and none of {bug.caught_by} noticed; only {sorted(noticed)}")
+
+
+def test_a_failure_says_how_to_see_it_again() -> None:
+    reports = (simulate(seed, SMALL, behind(KeysForgotten)) for seed in range(SEEDS))
+    report = next(each for each in reports if each.violations)
+    assert f"--seed {report.seed}" in str(report)
+    again = simulate(report.seed, SMALL, behind(KeysForgotten))
+    assert (again.violations, again.digest) == (report.violations, report.digest)
 
 
 def test_without_a_bug_the_same_way_holds() -> None:

@@ -1,10 +1,18 @@
 """Adding jobs: what is kept, who is admitted, whose repeat adds nothing."""
 
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
 from msgspec import Raw
 
+from backline.errors import EnqueueError
 from backline.job import (
     DAY,
+    FARTHEST,
     HOUR,
+    MAX_ID,
     MINUTE,
     SECOND,
     Backoff,
@@ -35,9 +43,46 @@ from backline.testing.conformance.jobs import (
     stats_of,
 )
 
+_UNREADABLE: Final[tuple[Mapping[str, Any], ...]] = (
+    {"payload": Raw(b"")},
+    {"payload": Raw(b"[[1")},
+    {"payload": Raw(b"[" * 100_000)},
+    {"payload": b"[[],{}]"},
+    {"id": "x" * (MAX_ID + 1)},
+    {"id": "\N{LATIN SMALL LETTER E WITH ACUTE}"},
+    {"task": "\ud800"},
+    {"task": None},
+    {"queue": b"mail"},
+    {"unique_key": 5},
+    {"priority": FARTHEST + 1},
+    {"delay": 0.5},
+    {"run_at": FARTHEST + 1},
+    {"expires_at": "tomorrow"},
+    {"lane": "elsewhere"},
+    {"headers": {"a": 1}},
+    {"tags": "abc"},
+    {"terms": None},
+    {"terms": Terms(keep=-FARTHEST - 1)},
+    {"terms": Terms(backoff=Backoff(factor=math.nan))},
+)
+"""Fields with which a job could not be read back as what it is."""
+
 
 class Enqueueing(Harness):
     """`enqueue`."""
+
+    async def test_a_job_that_could_not_be_read_back_is_refused_and_nothing_is_added(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        for fields in _UNREADABLE:
+            with pytest.raises(EnqueueError, match="cannot be stored"):
+                await store.enqueue(
+                    [[make_job(clock)], [make_job(clock), make_job(clock, **fields)]]
+                )
+        assert await store.stats() == []
+        good = make_job(clock)
+        await add(store, good)
+        assert [lease.id for lease in await worker.lease(2)] == [good.id]
 
     async def test_i1_every_field_of_a_job_is_kept(self, store: Store, clock: VirtualClock) -> None:
         backoff = Backoff(base=3, cap=4, factor=1.5, jitter=False, delays=(7, 8))

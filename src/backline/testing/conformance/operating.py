@@ -206,6 +206,18 @@ class Operating(Harness):
         clock.advance("1h")
         assert await store.promote(10) == 0
 
+    async def test_ids_that_no_job_can_have_are_unknown(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        [job] = make_jobs(clock, 1)
+        await add(store, job)
+        strange = ["", "\0", "\ud800", "\x1b[2J", "x" * 100_000, f"{job.id} ", job.id.upper() + "g"]
+        assert await store.get(strange) == [None] * len(strange)
+        assert await store.cancel(strange) == [Cancelling.UNKNOWN] * len(strange)
+        assert await store.redrive(strange) == [False] * len(strange)
+        assert await store.purge(strange) == [False] * len(strange)
+        assert (await get(store, job.id)).state is State.READY
+
     async def test_i5_a_repeated_cancel_changes_nothing(
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:

@@ -53,7 +53,7 @@ def c18_backpressure(trace: Trace) -> Iterator[str]:
     """No enqueue takes a queue above its limit, and what was refused is not there."""
     for index, event in enumerate(trace.events):
         if event.what is What.ADDED:
-            after = _counts_after(trace, index, trace.requests[event.job].queue)
+            after = _counts_after(trace, index, trace.queue_of(event.job))
             limit = None if after is None else after.note["max_depth"]
             if after is not None and isinstance(limit, int) and number(after, "depth") > limit:
                 yield f"{event.job} took its queue to {after.note['depth']} of {limit}"
@@ -90,6 +90,13 @@ def answers_true(trace: Trace) -> Iterator[str]:
                 yield f"{life.id} was added by a call that was in conflict with itself"
         if life.answers and life.answers[-1].what is What.ENQUEUED and not life.asked:
             yield f"{life.id} was answered and never asked for"
+
+
+def every_call_ends(trace: Trace) -> Iterator[str]:
+    """No caller is left to wait for ever."""
+    for life in trace.lives.values():
+        if life.asked and (not life.answers or life.answers[-1].seq < life.asked[-1].seq):
+            yield f"{life.id} was asked for, and nobody was told anything"
 
 
 def _stands_behind(trace: Trace, life: Life, answer: Event) -> Iterator[str]:

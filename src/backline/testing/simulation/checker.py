@@ -14,6 +14,7 @@ from backline.testing.simulation.answers import (
     answers_true,
     c8_unique,
     c18_backpressure,
+    every_call_ends,
     is_stored,
 )
 from backline.testing.simulation.history import Event, What
@@ -24,6 +25,7 @@ from backline.testing.simulation.timing import (
     c14_recovery,
     clean_stop,
     time_limit,
+    time_to_live,
 )
 from backline.testing.simulation.trace import Attempt, Life, Trace, number
 
@@ -139,6 +141,11 @@ def no_theft(trace: Trace) -> Iterator[str]:
             )
             if gone.get(attempt.worker, ack.seq) >= ack.seq and ack.tick < until:
                 yield f"{ack.who} took attempt {attempt.number} of {life.id} from {attempt.worker}"
+    for event in trace.events:
+        if event.what is What.KILLED and event.note.get("adopted"):
+            supervisor = trace.supervisor_of(event.who)
+            if gone.get(supervisor, event.seq) >= event.seq:
+                yield f"{event.who} was killed as an orphan, and {supervisor} lives"
 
 
 def c5_attempts(trace: Trace) -> Iterator[str]:
@@ -203,7 +210,7 @@ def c11_sums(trace: Trace) -> Iterator[str]:
     added: Counter[str] = Counter()
     for event in trace.events:
         if event.what is What.ADDED:
-            added[trace.requests[event.job].queue] += 1
+            added[trace.queue_of(event.job)] += 1
         elif event.what is What.COUNTS:
             queue = str(event.note["queue"])
             held = sum(number(event, state.value) for state in State) + number(event, "purged")
@@ -277,6 +284,13 @@ def as_the_model(trace: Trace) -> Iterator[str]:
             yield f"{note['call']}: {note['answer']}, not {note['expected']} (event {event.seq})"
 
 
+def nothing_unforeseen(trace: Trace) -> Iterator[str]:
+    """What is survived in use, lest one bug stops all, is a bug all the same."""
+    for event in trace.events:
+        if event.what is What.UNFORESEEN:
+            yield f"{event.who}: {event.note['error']}"
+
+
 def pauses_hold(trace: Trace) -> Iterator[str]:
     """Nothing is leased from a paused queue."""
     paused: set[str] = set()
@@ -284,7 +298,7 @@ def pauses_hold(trace: Trace) -> Iterator[str]:
         if event.what is What.SET:
             queue = str(event.note["queue"])
             (paused.add if event.note["paused"] else paused.discard)(queue)
-        elif event.what is What.LEASED and trace.requests[event.job].queue in paused:
+        elif event.what is What.LEASED and trace.queue_of(event.job) in paused:
             yield f"{event.job} was leased while its queue was paused"
 
 
@@ -303,10 +317,13 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     c17_cancel,
     c18_backpressure,
     answers_true,
+    every_call_ends,
     as_the_model,
+    nothing_unforeseen,
     pauses_hold,
     clean_stop,
     time_limit,
+    time_to_live,
 )
 
 

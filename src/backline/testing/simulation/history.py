@@ -59,6 +59,8 @@ class What(StrEnum):
     """A setting of a queue; note: queue, paused."""
     DIFFERS = "differs"
     """The store answered otherwise than the reference model; note: call, answer, expected."""
+    UNFORESEEN = "unforeseen"
+    """Something that never ends met an error that is no outage; note: error."""
     COUNTS = "counts"
     """A queue in one snapshot; note: queue, depth, max_depth, purged and every state."""
 

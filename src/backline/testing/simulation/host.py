@@ -16,7 +16,7 @@ from backline.supervisor.settlement import ProcessExit
 from backline.supervisor.upkeep import Upkeep
 from backline.task import Registry
 from backline.testing.process import Process
-from backline.testing.simulation.history import What
+from backline.testing.simulation.history import History, What
 from backline.testing.simulation.machine import (
     SIGKILL,
     SimulatedChild,
@@ -30,7 +30,6 @@ CONCURRENCY: Final = 3
 GRACE: Final[Micros] = 2 * SECOND
 CELLS: Final = 2
 CELL_IDLE: Final[Micros] = 5 * SECOND
-_GONE_YET_S: Final = 0.02
 _LAST_BREATH_S: Final = 0.1
 """A worker may live this much longer than its supervisor."""
 
@@ -38,10 +37,22 @@ _LAST_BREATH_S: Final = 0.1
 class Machine:
     """Some hosts share a run directory: each may adopt what another left."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, history: History) -> None:
         self.run_dir: Final = run_dir
-        self.workers: dict[WorkerName, Process] = {}
-        """Every worker process there ever was."""
+        self._history = history
+        self._workers: dict[WorkerName, WorkerLife] = {}
+
+    def add(self, life: WorkerLife) -> None:
+        """A worker process started."""
+        self._workers[life.settings.worker] = life
+
+    def kill(self, worker: WorkerName) -> None:
+        """What is left of a worker, by who adopts its board; gone already: nothing."""
+        life = self._workers[worker]
+        if life.process.alive:
+            self._history.record(What.KILLED, worker, adopted=True)
+            life.process.kill()
+            life.end.close()
 
 
 class SimulatedRecovery(Recovery):
@@ -54,8 +65,7 @@ class SimulatedRecovery(Recovery):
         self._machine = machine
 
     async def _see_it_gone(self, worker: WorkerName) -> None:
-        while self._machine.workers[worker].alive:  # noqa: ASYNC110 - as the real one looks
-            await asyncio.sleep(_GONE_YET_S)
+        self._machine.kill(worker)
 
 
 class SimulatedUpkeep(Upkeep):
@@ -276,7 +286,7 @@ class Host:
 
     async def _live_as_worker(self, life: WorkerLife) -> None:
         setting = self._setting
-        self._machine.workers[life.settings.worker] = life.process
+        self._machine.add(life)
         way = Way(setting, self)
         if not await live_as_worker(life, setting, way, self._registry, self._clock):
             self.crash(life.process, ProcessExit(code=1))

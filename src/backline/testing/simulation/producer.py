@@ -37,6 +37,7 @@ class Producer:
         self._rng = random.Random(setting.rng.getrandbits(64))
         self._starts = 0
         self._open: dict[int, PlannedCall] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._asked = 0
         self._doubtful: set[str] = set()
         """Jobs of which a sending was not answered: they may be there, whatever comes."""
@@ -46,7 +47,8 @@ class Producer:
         """Begin to send a call, in the process as it is now; a dead one does nothing."""
         self._asked += 1
         self._open[self._asked] = call
-        self._process.start(self._insist(self._asked, call))
+        task = self._process.start(self._insist(self._asked, call))
+        self._tasks.add(task)  # a caller that is left behind waits for ever
 
     def kill(self) -> None:
         """End its process as SIGKILL does, and start another."""

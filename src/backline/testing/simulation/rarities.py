@@ -12,7 +12,7 @@ from backline.testing.simulation.plan import FAULT_POINTS, Act, How
 from backline.testing.simulation.run import Report
 from backline.testing.simulation.trace import Attempt, Life, Trace
 
-_EVENTS: Final = tuple(what.value for what in What if what is not What.DIFFERS)
+_EVENTS: Final = tuple(what.value for what in What if what not in (What.DIFFERS, What.UNFORESEEN))
 _OF_EVENTS: Final = (
     *(f"acked applied {state}" for state in ("succeeded", "dead", "cancelled", "ready")),
     "acked applied scheduled",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from backline.clock import Clock
 from backline.store import Store
@@ -15,12 +15,16 @@ from backline.stores.memory import MemoryStore
 from backline.stores.sqlite import SqliteStore
 from backline.testing.clock import VirtualClock
 from backline.testing.loop import VirtualLoop
+from backline.testing.process import current_process
 from backline.testing.simulation.checker import check
 from backline.testing.simulation.history import History, What
-from backline.testing.simulation.plan import SMALL, Plan, Size
+from backline.testing.simulation.plan import LARGE, SMALL, Plan, Size
 from backline.testing.simulation.planner import make_plan
 from backline.testing.simulation.trace import Trace
 from backline.testing.simulation.world import World
+
+_PREFIX: Final = "backline-simulation-"
+_OUTAGES: Final = "backline.outage"
 
 OpenStore: TypeAlias = Callable[[Clock, Path], Store]
 """Makes the store of a simulation, on its clock; files go to the folder."""
@@ -39,6 +43,8 @@ class Report:
     seconds: float
     """Virtual ones."""
     plan: Plan
+    options: str
+    """Of the command that runs it again."""
     reached: Counter[str]
     """How often each fault point was reached."""
     struck: Counter[str]
@@ -51,7 +57,7 @@ class Report:
 
     def __str__(self) -> str:
         head = f"seed {self.seed}: {len(self.history.events)} events in {self.seconds:.0f} s"
-        again = f"python -m backline.testing.simulation --seed {self.seed}"
+        again = f"python -m backline.testing.simulation --seed {self.seed}{self.options}"
         if not self.violations:
             return f"{head}, {self.digest[:12]}: all invariants hold"
         lines = "\n  ".join(self.violations)
@@ -87,10 +93,11 @@ def simulate(
     clock = VirtualClock(seed)
     plan = shape(make_plan(seed, clock.new_id, size))
     loop = VirtualLoop(clock, seed)
-    with _silence(), tempfile.TemporaryDirectory(prefix="backline-simulation-") as name:
+    with _listening() as listener, tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
         try:
             folder = Path(name)
             world = World(plan, clock, loop, open_store(clock, folder), folder)
+            listener.history = world.history
             ending = loop.run(world.run())
         finally:
             loop.close()
@@ -113,17 +120,38 @@ def simulate(
         digest=digest,
         seconds=loop.time(),
         plan=plan,
+        options=" --large" * (size == LARGE) + " --sqlite" * (open_store is in_sqlite),
         reached=world.nemesis.reached,
         struck=world.struck(),
     )
 
 
+class _Listener(logging.Handler):
+    """Takes every word of the system, and notes the errors that nobody has foreseen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: History | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.history is not None and record.name == _OUTAGES and record.exc_info:
+            process = current_process()
+            who = "nobody" if process is None else process.name
+            error = repr(record.exc_info[1])
+            self.history.record(What.UNFORESEEN, who, error=error)
+
+
 @contextmanager
-def _silence() -> Iterator[None]:
+def _listening() -> Iterator[_Listener]:
     """What goes wrong is all on purpose: nothing of it is worth a line in the log."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
+    logger, listener = logging.getLogger("backline"), _Listener()
+    disabled, propagates = logging.root.manager.disable, logger.propagate
+    logging.disable(logging.WARNING)
+    logger.propagate = False
+    logger.addHandler(listener)
     try:
-        yield
+        yield listener
     finally:
+        logger.removeHandler(listener)
+        logger.propagate = propagates
         logging.disable(disabled)

@@ -106,3 +106,27 @@ def time_limit(trace: Trace) -> Iterator[str]:
             stood = any(w.who == attempt.worker and w.begin <= end for w in trace.windows)
             if late > SLACK and not stood and not trace.hurt(attempt.worker, begin, end):
                 yield f"{life.id} attempt {attempt.number} ran {late / SECOND:.1f} s too long"
+
+
+def time_to_live(trace: Trace) -> Iterator[str]:
+    """Nothing starts for the first time past its expiry, and nothing is swept too soon."""
+    for life in trace.lives.values():
+        limit = life.request.expires_in
+        if life.added is not None and limit is not None and life.attempts and not life.redrives:
+            late = life.attempts[0].leased.wall - life.added.wall - limit
+            if late >= 0:
+                yield f"{life.id} began {late} µs after it had expired"
+        if life.purged is not None and life.purged.note["by"] == "sweep":
+            yield from _swept(trace, life, life.purged)
+
+
+def _swept(trace: Trace, life: Life, purged: Event) -> Iterator[str]:
+    ends = [end for end in life.ends() if end.seq < purged.seq]
+    if not ends:
+        return  # see C1
+    end = max(ends, key=lambda event: event.seq)
+    terms = life.request.terms
+    keep = terms.keep_dead if end.note.get("state") == State.DEAD else terms.keep
+    left = end.wall + keep - trace.highest_wall(end.seq, purged.seq)
+    if left > 0:
+        yield f"{life.id} was swept {left} µs before its time"

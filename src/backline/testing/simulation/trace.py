@@ -163,6 +163,11 @@ class Trace:
         started = (event for event in self.events if event.what is What.STARTED)
         return {event.who: str(event.note["host"]) for event in started}
 
+    def queue_of(self, job: JobId) -> str:
+        """The queue that the plan has for a job; none for one that it does not know."""
+        request = self.requests.get(job)
+        return "" if request is None else request.queue
+
     @cached_property
     def windows(self) -> list[Window]:
         """Every kill (of no length), pause, partition and outage."""
@@ -188,7 +193,10 @@ class Trace:
         for window in self.windows:
             if window.begin > end or window.end < begin or window.host not in ("*", host):
                 continue
-            if window.what is What.KILLED and window.who not in (worker, self._heartbeat(worker)):
+            if window.what is What.KILLED and window.who not in (
+                worker,
+                self.supervisor_of(worker),
+            ):
                 continue
             if window.what is What.PAUSED and window.who == worker:
                 continue
@@ -216,7 +224,7 @@ class Trace:
         seen = self.events[begin : end + 1]
         return max(event.wall + max(0, -number(event, "by")) for event in seen)
 
-    def _heartbeat(self, worker: str) -> str:
+    def supervisor_of(self, worker: str) -> str:
         """The supervisor that kept this worker: the last to start on its host before it."""
         host, found = self.host_of.get(worker), ""
         for event in self.events:

@@ -99,7 +99,9 @@ class World:
         self.nemesis = Nemesis(self._setting, clock, self._hosts, self._producers, self._do)
         tasks = Tasks(plan.behaviours, self.history, self.nemesis.crash, self.nemesis.block)
         old, new = tasks.registry(MAIN, SYNC), tasks.registry(MAIN, SYNC, UNKNOWN)
-        machines = [Machine(folder / f"run-{index}") for index in sorted(set(MACHINES))]
+        machines = [
+            Machine(folder / f"run-{index}", self.history) for index in sorted(set(MACHINES))
+        ]
         for index in range(HOSTS):
             machine_clock = MachineClock(clock, f"host {index} {plan.seed}", *plan.skews[index])
             registry = old if index == HOSTS - 1 else new
