@@ -1,15 +1,13 @@
 """Log records that say which job they belong to.
 
 The library logs to `backline.*` and configures nothing. The command line calls `configure`;
-a service that embeds a worker calls `add_job_fields` and formats as it likes: every record
-then has `job_id`, `task`, `queue` and `attempt`, which are None outside of a job.
+a service that embeds a worker adds a `JobFields` to its handlers and formats as it likes.
 """
 
 import json
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from backline.context import current_run
 
@@ -17,35 +15,28 @@ FIELDS: Final = ("job_id", "task", "queue", "attempt")
 LogFormat: TypeAlias = Literal["text", "json", "logfmt"]
 
 
-def add_job_fields() -> None:
-    """From now on every log record of this process says which job it is of. Repeated: nothing."""
-    inner = logging.getLogRecordFactory()
-    if not isinstance(inner, _Factory):
-        logging.setLogRecordFactory(_Factory(inner))
+class JobFields(logging.Filter):
+    """Gives each record `job_id`, `task`, `queue` and `attempt`, which are None outside of a job.
+
+    For a handler that is called where the record is made, so in front of any queue. What a
+    record has already under one of these names, from `extra=`, stays.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        running = current_run.get(None)
+        job = None if running is None or running.run is None else running.run.context
+        facts = (None,) * 4 if job is None else (job.id, job.task, job.queue, job.attempt)
+        for name, fact in zip(FIELDS, facts, strict=True):
+            record.__dict__.setdefault(name, fact)
+        return True
 
 
 def configure(level: str = "INFO", style: LogFormat = "text") -> None:
     """Log to standard error in one of our formats. For a program that is ours from the start."""
-    add_job_fields()
     handler = logging.StreamHandler()
+    handler.addFilter(JobFields())
     handler.setFormatter({"text": _Text, "json": _Json, "logfmt": _Logfmt}[style]())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-
-
-class _Factory:
-    def __init__(self, inner: Callable[..., logging.LogRecord]) -> None:
-        self._inner = inner
-
-    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = self._inner(*args, **kwargs)
-        running = current_run.get(None)
-        if running is None or running.run is None:
-            record.job_id = record.task = record.queue = record.attempt = None
-        else:
-            job = running.run.context
-            record.job_id, record.task = job.id, job.task
-            record.queue, record.attempt = job.queue, job.attempt
-        return record
 
 
 def _facts(record: logging.LogRecord) -> dict[str, object]:
