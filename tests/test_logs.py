@@ -65,10 +65,17 @@ def test_a_record_says_which_job_it_is_of(
     assert job_id not in outside
 
 
+class Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 def test_a_handler_of_the_service_has_the_fields_too() -> None:
-    records: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
+    handler = Kept()
     handler.addFilter(JobFields())
     logger = logging.getLogger("shop.orders")
     logger.addHandler(handler)
@@ -80,5 +87,8 @@ def test_a_handler_of_the_service_has_the_fields_too() -> None:
         logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)
 
-    facts = [[getattr(r, name) for name in ("job_id", "task", "queue", "attempt")] for r in records]
+    facts = [
+        [getattr(r, name) for name in ("job_id", "task", "queue", "attempt")]
+        for r in handler.records
+    ]
     assert facts == [[job_id, "charge", "default", 1], [None, None, None, None]]
