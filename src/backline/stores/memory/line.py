@@ -1,9 +1,9 @@
 """Jobs in order of time, with removal from the middle for free."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from backline.job import Micros
 
@@ -15,6 +15,9 @@ class Marked(Protocol):
 
 
 M = TypeVar("M", bound=Marked)
+_Entry: TypeAlias = tuple[Micros, int, int, int, M]
+"""When, seq, which push it was, the mark at that time, the item. Two entries may be of one
+(when, seq), a stale one among them, so the push decides: the items are never compared."""
 
 _FEW: Final = 64
 """Fewer stale entries than this are not worth a sweep."""
@@ -29,11 +32,12 @@ class Line(Generic[M]):
     never holds more than twice what lives (amortised O(1)).
     """
 
-    __slots__ = ("_heap", "_run", "_stale")
+    __slots__ = ("_heap", "_pushed", "_run", "_stale")
 
     def __init__(self) -> None:
-        self._run: deque[tuple[Micros, int, int, M]] = deque()
-        self._heap: list[tuple[Micros, int, int, M]] = []
+        self._run: deque[_Entry[M]] = deque()
+        self._heap: list[_Entry[M]] = []
+        self._pushed = 0
         self._stale = 0
 
     def __len__(self) -> int:
@@ -42,7 +46,8 @@ class Line(Generic[M]):
 
     def push(self, when: Micros, seq: int, item: M) -> None:
         """Add `item` under its present mark; it must have no live entry here."""
-        entry = (when, seq, item.mark, item)
+        self._pushed += 1
+        entry = (when, seq, self._pushed, item.mark, item)
         run = self._run
         if not run or entry > run[-1]:
             run.append(entry)
@@ -59,18 +64,18 @@ class Line(Generic[M]):
                 entry = heappop(heap)
             else:
                 return None
-            item = entry[3]
-            if entry[2] == item.mark:
+            item = entry[4]
+            if entry[3] == item.mark:
                 return item
             self._stale -= 1
 
     def due(self) -> Micros | None:
         """The time of the first live item."""
         run, heap = self._run, self._heap
-        while run and run[0][2] != run[0][3].mark:
+        while run and run[0][3] != run[0][4].mark:
             run.popleft()
             self._stale -= 1
-        while heap and heap[0][2] != heap[0][3].mark:
+        while heap and heap[0][3] != heap[0][4].mark:
             heappop(heap)
             self._stale -= 1
         if run and heap:
@@ -87,7 +92,5 @@ class Line(Generic[M]):
             self._stale = 0
 
     @staticmethod
-    def _live(
-        entries: deque[tuple[Micros, int, int, M]] | list[tuple[Micros, int, int, M]],
-    ) -> Iterator[tuple[Micros, int, int, M]]:
-        return (entry for entry in entries if entry[2] == entry[3].mark)
+    def _live(entries: Iterable[_Entry[M]]) -> Iterator[_Entry[M]]:
+        return (entry for entry in entries if entry[3] == entry[4].mark)

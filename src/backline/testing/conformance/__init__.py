@@ -18,6 +18,7 @@ from backline.testing.conformance.looking_behind import LookingBehind, Malformed
 from backline.testing.conformance.operating import Operating, Upkeep
 from backline.testing.conformance.reading import Reading, Watching
 from backline.testing.conformance.repeating import Repeating
+from backline.testing.conformance.replacing import Replacing
 from backline.testing.conformance.settling import Settling
 from backline.testing.conformance.sharing import Sharing
 from backline.testing.conformance.uniqueness import Uniqueness
@@ -26,6 +27,7 @@ from backline.testing.conformance.uniqueness import Uniqueness
 class StoreConformance(
     Enqueueing,
     Uniqueness,
+    Replacing,
     Leasing,
     Settling,
     Holding,
