@@ -27,6 +27,8 @@ from backline import (
     ResultTimeout,
     Snooze,
     State,
+    StoreFull,
+    StoreUnavailable,
     UniqueConflict,
     current_job,
 )
@@ -760,3 +762,58 @@ def test_a_queue_that_was_only_declared_is_served_too() -> None:
     def send() -> None: ...
 
     assert app.queues() == {"default", "bulk", "mail"}
+
+
+class AwayAtFirst(MemoryStore):
+    """A store that cannot be opened the first few times."""
+
+    def __init__(self, times: int, error: type[StoreUnavailable]) -> None:
+        super().__init__()
+        self.times = times
+        self.error = error
+
+    async def open(self) -> None:
+        if self.times:
+            self.times -= 1
+            raise self.error("away")
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_an_enqueue_rides_out_a_store_that_cannot_be_opened_yet(many: bool) -> None:
+    async def enqueue() -> float:
+        app = App(store=AwayAtFirst(3, StoreUnavailable))
+        task = app.task(add)
+        began = asyncio.get_running_loop().time()
+        if many:
+            await app.aenqueue_many([task.job(1, 2)])
+        else:
+            await task.aenqueue(1, 2)
+        await app.aclose()
+        return asyncio.get_running_loop().time() - began
+
+    assert 0 < run(enqueue()) < 1
+
+
+@pytest.mark.parametrize(
+    ("error", "least", "most"), [(StoreUnavailable, 3.0, 5.0), (StoreFull, 0.0, 0.0)]
+)
+def test_an_enqueue_gives_up_on_a_store_that_cannot_be_opened(
+    error: type[StoreUnavailable], least: float, most: float
+) -> None:
+    async def enqueue() -> float:
+        app = App(store=AwayAtFirst(1_000, error))
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(error, match="away"):
+            await app.task(add).aenqueue(1, 2)
+        return asyncio.get_running_loop().time() - began
+
+    assert least <= run(enqueue()) <= most
+
+
+def test_who_only_looks_hears_at_once_that_the_store_cannot_be_opened() -> None:
+    async def look() -> None:
+        app = App(store=AwayAtFirst(1, StoreUnavailable))
+        with pytest.raises(StoreUnavailable):
+            await app.job("x").astatus()
+
+    run(look())

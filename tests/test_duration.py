@@ -56,11 +56,22 @@ def test_a_duration_is_read(written: float | str | timedelta, count: int) -> Non
         "5m junk 3s",
         "1e3s",
         "99999999999999999999w",
+        "\N{ARABIC-INDIC DIGIT FIVE}m",
+        "\N{FULLWIDTH DIGIT FIVE}m",
+        "\N{MATHEMATICAL BOLD DIGIT FIVE}m",
+        "9" * 100_000,
+        10**400,
     ],
 )
 def test_what_is_no_duration_is_refused(written: float | str | timedelta) -> None:
     with pytest.raises(ValueError, match="duration"):
         micros(written)
+
+
+@pytest.mark.parametrize("given", [None, True, b"5m", 1j, [5]])
+def test_what_is_of_another_kind_is_refused(given: object) -> None:
+    with pytest.raises(TypeError, match="seconds, a timedelta or a text"):
+        micros(given)  # type: ignore[arg-type]
 
 
 @given(st.integers(0, CENTURY * 1_000_000 - 1))

@@ -111,7 +111,7 @@ def iso(then: Micros) -> str:
         whole = datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
         return f"{then}us"
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
+    return f"{whole.isoformat()[:19]}.{rest:06d}Z"
 
 
 def rate(per_second: float) -> str:

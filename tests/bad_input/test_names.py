@@ -12,7 +12,7 @@ from backline.job import JobRecord
 from backline.store import Cancelling
 from backline.task import AnyTask
 
-FINE = [each for each in NAMES if each.fine] + XSS
+FINE = [each for each in NAMES if each.fine]
 REFUSED = [each for each in NAMES if not each.fine]
 TEXTS = [each for each in NAMES if isinstance(each.value, str) and len(each.value) <= 4_000]
 LONGEST_MESSAGE = 300
@@ -55,6 +55,25 @@ def test_a_name_is_stored_as_it_stands(app: App, case: Name) -> None:
 def test_a_task_may_have_the_name(app: App, case: Name) -> None:
     plain = "".join(case.value)
     assert app.enqueue(case.value, case.name).refresh().task == plain
+
+
+def test_a_script_is_a_name_like_any_other(app: App) -> None:
+    task = anything(app)
+    names = [case.value for case in XSS]
+    jobs = app.enqueue_many(
+        [
+            task.using(queue=name, tags=[name], unique_key=name, headers={name: name}).job(name)
+            for name in names
+        ]
+    )
+    for name, job in zip(names, jobs, strict=True):
+        record = job.refresh()
+        kept = (record.queue, *record.tags, *record.headers, *record.headers.values())
+        assert set(kept) == {name}
+        assert record.unique_key == f"anything:{name}"
+        assert task.codec.decode(record.payload) == ([name], {})
+        assert app.job(name).cancel() is Cancelling.UNKNOWN
+        assert app.remote(name).enqueue().refresh().task == name
 
 
 @ids(REFUSED)
@@ -116,7 +135,7 @@ def test_a_header_that_is_no_text_is_refused(app: App, case: Name) -> None:
             anything(app).using(headers=headers)
 
 
-@ids(NAMES + XSS)
+@ids(NAMES)
 def test_a_job_of_that_id_is_not_known(app: App, case: Name) -> None:
     if not isinstance(case.value, str):
         with pytest.raises(TypeError, match="a job's id is a str, not "):

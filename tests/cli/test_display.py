@@ -81,6 +81,10 @@ def test_any_time_can_be_shown(then):
     assert display.ago(then, 0)
 
 
+def test_years_have_four_digits():
+    assert display.iso(-62_135_596_800_000_000) == "0001-01-01T00:00:00.000000Z"
+
+
 def test_rate():
     rates = [0, 12.34, 12_345.6, 0.01, 0.0001]
     assert [display.rate(each) for each in rates] == ["0/s", "12.3/s", "12,346/s", "36/h", "8.64/d"]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import click
@@ -106,10 +107,22 @@ class Commands(click.Group):
         )
         if not standalone_mode:
             return call()
+        _open_closed_streams()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # terminals without Unicode
         sys.exit(_done(functools.partial(_refuse_bytes, words)) or _done(call))
+
+
+def _open_closed_streams() -> None:
+    """Let those of the standard streams that whoever started us closed lead nowhere.
+
+    Python has None in their place, which no code expects; and the next file that is opened
+    would get the number of one, and with it whatever a library prints.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - until the end
 
 
 def _refuse_bytes(words: Sequence[str]) -> None:

@@ -55,8 +55,6 @@ async def resolve_all(store: Store, given: Sequence[str]) -> list[JobId]:
 
 
 def _from_stdin() -> list[str]:
-    if sys.stdin is None:  # closed by whoever started us
-        raise click.UsageError("there is no standard input to read ids from")
     try:
         return sys.stdin.read().split()
     except UnicodeDecodeError as error:

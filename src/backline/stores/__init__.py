@@ -6,6 +6,7 @@ from typing import Final, cast
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from backline.clock import SYSTEM_CLOCK, Clock
+from backline.display import shown
 from backline.errors import ConfigError
 from backline.store import Store
 from backline.stores.memory import MemoryStore
@@ -23,12 +24,15 @@ def open_store(url: str, *, clock: Clock = SYSTEM_CLOCK) -> Store:
 
     Every `memory://` is a store of its own. Raises ConfigError for a URL that names none.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigError(f"{shown(url)} is no URL: {error}") from None
     if parts.scheme == "memory" and url.rstrip("/") == "memory:":
         return MemoryStore(clock=clock)
     if parts.scheme == "sqlite":
         return _sqlite(url, parts, clock)
-    raise ConfigError(f"no store answers to {url!r}; a store is one of {', '.join(_KNOWN)}")
+    raise ConfigError(f"no store answers to {shown(url)}; a store is one of {', '.join(_KNOWN)}")
 
 
 def _sqlite(url: str, parts: SplitResult, clock: Clock) -> Store:
@@ -38,6 +42,8 @@ def _sqlite(url: str, parts: SplitResult, clock: Clock) -> Store:
             f"{url!r} has two slashes where a file has three (relative) or four "
             f"(absolute): sqlite:///{parts.netloc}{parts.path}"
         )
+    if not (url + path).isprintable():
+        raise ConfigError(f"{shown(url)}: the name of a file is of printable characters")
     if not path:
         raise ConfigError(f"{url!r} names no file; write sqlite:///backline.db")
     options = parse_qs(parts.query, keep_blank_values=True)

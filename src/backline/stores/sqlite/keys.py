@@ -33,7 +33,8 @@ class KeyRow(msgspec.Struct, array_like=True, gc=False):
     predecessor: int
     """The row of the job that the holder waits for; 0: none."""
     taken: bool
-    until: Micros
+    until: int
+    """No `Micros`: a damaged one must not stop those who ask for the key."""
 
 
 class Succession(msgspec.Struct, array_like=True, gc=False):
@@ -44,7 +45,7 @@ class Succession(msgspec.Struct, array_like=True, gc=False):
     seq: int
     queue: int
     lane: str
-    due: Micros
+    due: int
     predecessor: int
     predecessor_id: JobId | None
 

@@ -14,7 +14,7 @@ set state = ack.value ->> 1,
     failures = min(failures, 0x7ffffffffffffffe) + (ack.value ->> 4),
     losses = min(losses, 0x7ffffffffffffffe) + (ack.value ->> 5),
     releases = min(releases, 0x7ffffffffffffffe) + (ack.value ->> 6),
-    lane = coalesce(ack.value ->> 7, lane),
+    lane = coalesce(ack.value ->> 7, iif(lane in ('main', 'cell'), lane, 'main')),
     result = iif(
         ack.value ->> 8,
         cast(substr(:results, ack.value ->> 8, ack.value ->> 9) as text),
