@@ -638,6 +638,33 @@ def test_a_commit_that_comes_a_little_after_the_enqueue_is_seen_soon(shop: Shop)
     assert shop.run(work) <= 0.06
 
 
+@pytest.mark.parametrize("steps", range(5))
+def test_a_relay_that_is_cancelled_beside_a_write_ends(shop: Shop, steps: int) -> None:
+    async def shut_down() -> None:
+        relay = Relay(shop.outbox, MemoryStore(clock=shop.clock), shop.clock)
+        relaying = asyncio.create_task(relay.run())
+        await asyncio.sleep(1)
+        KINDS["sqlite3"](shop, 1, True)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        relaying.cancel()
+        await asyncio.wait([relaying], timeout=60)
+        assert relaying.cancelled()
+
+    shop.run(shut_down)
+
+
+def test_a_relay_that_was_closed_says_so(shop: Shop) -> None:
+    async def use_it_after() -> None:
+        relay = Relay(shop.outbox, MemoryStore(clock=shop.clock), shop.clock)
+        await relay.close()
+        await relay.close()
+        with pytest.raises(StoreUnavailable, match=r"the relay of .* is closed"):
+            await relay.move()
+
+    shop.run(use_it_after)
+
+
 def test_a_worker_sees_what_another_process_commits(shop: Shop) -> None:
     async def work() -> float:
         loop = asyncio.get_running_loop()

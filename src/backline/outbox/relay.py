@@ -9,7 +9,7 @@ committed; what was rolled back was never there.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -17,7 +17,7 @@ import msgspec
 
 from backline.clock import Clock
 from backline.duty import Duty
-from backline.errors import StoreError
+from backline.errors import StoreError, StoreUnavailable
 from backline.faults import fault
 from backline.job import DAY, MINUTE, SECOND, Enqueued, JobId, JobRequest, Micros, Refused
 from backline.outbox.outbox import Outbox
@@ -71,6 +71,7 @@ class Relay:
         self._thread = clock.executor("backline-relay")
         self._turn = Turn(str(outbox.path), clock)
         self._hint = asyncio.Event()
+        self._closed = False
         self._pause = FIRST_LOOK
         self._moved: list[int] = []
         """Rows whose jobs are in the store and which are still to be deleted."""
@@ -95,10 +96,16 @@ class Relay:
             await self.close()
 
     async def close(self) -> None:
-        """Let go of the database; a later `move` connects again."""
-        await self._do(self._database.close)
-        self._turn.close()
-        self._thread.shutdown(wait=False)
+        """Let go of the database and of the thread, for good. Repeated: nothing."""
+        if self._closed:
+            return
+        closing = self._do(self._database.close)
+        self._closed = True
+        try:
+            await closing
+        finally:
+            self._turn.close()
+            self._thread.shutdown(wait=False)
 
     async def move_all(self) -> int:
         """Move everything that is committed now and can be moved; returns how many rows went.
@@ -159,7 +166,9 @@ class Relay:
 
     async def _round(self) -> Micros:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hint.wait(), self._pause / SECOND)
+            # `wait_for` forgets that it was cancelled if the hint came just before.
+            async with asyncio.timeout(self._pause / SECOND):
+                await self._hint.wait()
         if self._hint.is_set():
             self._hint.clear()
             self._pause = FIRST_LOOK  # what was written will be committed in a moment
@@ -217,10 +226,12 @@ class Relay:
             resting[queue] = (now + wait, wait)
         self._full = resting
 
-    async def _do(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    def _do(self, call: Callable[..., T], *args: Any, **kwargs: Any) -> Awaitable[T]:
         """Call the database in its own thread: it may have to wait for other writers."""
+        if self._closed:
+            raise StoreUnavailable(f"the relay of {self.outbox.path} is closed")
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: call(*args, **kwargs))
+        return loop.run_in_executor(self._thread, lambda: call(*args, **kwargs))
 
 
 def _read(rows: Sequence["Waiting"]) -> tuple[list[Readable], list[tuple[int, str]]]:
