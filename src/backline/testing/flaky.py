@@ -76,8 +76,10 @@ class FlakyStore(StoreWrapper):
 
     async def _pass(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
         """One call: there, done, and back."""
-        await self._stand()
-        await self._travel()
+        if _stands():
+            await _stand()
+        if self.faults.delayed:
+            await self._travel()
         if self._strikes("late", self.faults.late):
             self._commit_later(name, call)
             raise StoreUnavailable(f"{name}: no answer in time")
@@ -88,28 +90,21 @@ class FlakyStore(StoreWrapper):
         answer = await self._commit(name, call)
         if self._strikes("repeated", self.faults.repeated):
             answer = await self._commit(name, call)
-        await self._travel()
+        if self.faults.delayed:
+            await self._travel()
         if self._is_cut() or self._strikes("lost", self.faults.lost):
             raise StoreUnavailable(f"{name}: the reply was lost")
         return answer
 
     async def _commit(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
-        await self._reach(f"{name}.before_commit")
+        fault(f"{name}.before_commit")
+        if _stands():
+            await _stand()
         answer = await call()
-        await self._reach(f"{name}.after_commit")
+        fault(f"{name}.after_commit")
+        if _stands():
+            await _stand()
         return answer
-
-    async def _reach(self, point: str) -> None:
-        fault(point)
-        await self._stand()
-
-    async def _stand(self) -> None:
-        """Be as dead, or as still, as a fault point has just made this process."""
-        process = current_process()
-        if process is not None and not process.alive:
-            await asyncio.get_running_loop().create_future()  # the dead do not go on
-        if process is not None and process.paused:
-            await asyncio.sleep(0)  # and who was paused here goes on when it is resumed
 
     def _commit_later(self, name: str, call: Callable[[], Awaitable[T]]) -> None:
         async def go_on() -> None:
@@ -141,3 +136,17 @@ class FlakyStore(StoreWrapper):
         strikes = self._rng.random() < rate
         self.struck[name] += strikes
         return strikes
+
+
+def _stands() -> bool:
+    """The simulated process that calls is dead or paused: a fault point has just made it so."""
+    process = current_process()
+    return process is not None and (process.paused or not process.alive)
+
+
+async def _stand() -> None:
+    """The dead do not go on; who was paused goes on when it is resumed."""
+    process = current_process()
+    if process is not None and not process.alive:
+        await asyncio.get_running_loop().create_future()
+    await asyncio.sleep(0)

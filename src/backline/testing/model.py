@@ -89,7 +89,8 @@ class Model:
     ) -> tuple[list[Acked], list[tuple[JobId, int]], Micros | None]:
         """`expired`: the jobs past their `expires_at` that this store moved on meeting them."""
         acked = [self._ack(worker, ack) for ack in acks]
-        self.expire(expired)
+        if expired:
+            self.expire(expired)
         last, granted = self.calls.get(worker, (-1, []))
         if worker in self.retired or call < last:
             granted = []
@@ -154,7 +155,7 @@ class Model:
         return [job for job in self.jobs.values() if not job.purged]
 
     def _in(self, *states: State) -> list[Kept]:
-        return [job for job in self.present() if job.state in states]
+        return [job for job in self.jobs.values() if job.state in states and not job.purged]
 
     def _present(self, job_id: JobId) -> Kept | None:
         job = self.jobs.get(job_id)
@@ -256,10 +257,10 @@ class Model:
 
     def _lease(self, worker: str, demand: Demand, ttl: Micros) -> list[JobRequest]:
         leased: list[Kept] = []
+        ready = [job for job in self._in(State.READY) if not self.is_late(job)]
         for (queue, lane), count in demand.items():
             if queue in self.paused:
                 continue
-            ready = [job for job in self._in(State.READY) if not self.is_late(job)]
             mine = [job for job in ready if (job.request.queue, job.lane) == (queue, lane)]
             leased += sorted(mine, key=lambda job: job.order)[:count]
         for job in leased:
