@@ -4,26 +4,25 @@ import asyncio
 import contextvars
 import itertools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 import pytest
 from msgspec import Raw
+from tests.worker.bench import Bench, on_virtual_time
 
-from backline.clock import SYSTEM_CLOCK, Clock
+from backline.clock import SYSTEM_CLOCK
 from backline.context import JobContext, current_job
 from backline.errors import Cancel, RetryLater, Snooze, StoreUnavailable
-from backline.job import MINUTE, SECOND, JobRecord, JobRequest, Lane, Progress
+from backline.job import MINUTE, SECOND, JobRequest, Lane, Progress
 from backline.states import State
-from backline.store import Exchange, Store
+from backline.store import Exchange
 from backline.stores.memory import MemoryStore
-from backline.task import Registry, Retry, make_task
-from backline.testing.clock import VirtualClock
-from backline.testing.loop import run
-from backline.worker import Board, Run, Worker, WorkerSettings
-from backline.worker.board import Reply
+from backline.task import Retry
+from backline.worker import Run
+from backline.worker.board import Phase, Reply
 
 odd_errors = [
     ValueError("bad"),
@@ -39,66 +38,6 @@ odd_errors = [
     BaseExceptionGroup("many", [ValueError("one"), KeyboardInterrupt()]),
     UnicodeDecodeError("utf-8", b"\xff", 0, 1, "odd"),
 ]
-
-
-class Bench:
-    """A store, some tasks and workers over them."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.store: Store = MemoryStore(clock=clock)
-        self.registry = Registry()
-        self.workers = 0
-
-    def new_id(self) -> str:
-        return self.clock.new_id()
-
-    def headers_now(self) -> Mapping[str, str]:
-        return {}
-
-    async def send(self, request: JobRequest, decode: Callable[[Raw | None], Any]) -> NoReturn:
-        raise AssertionError("these tests enqueue through the store")
-
-    def wait(self, work: Callable[[], Coroutine[Any, Any, Any]], twin: str) -> NoReturn:
-        raise AssertionError("these tests enqueue through the store")
-
-    def task(self, fn: Callable[..., Any], **options: Any) -> Callable[..., JobRequest]:
-        task = make_task(fn, {"name": fn.__name__, **options}, self)
-        self.registry.add(task)
-        return task.job
-
-    def worker(self, **options: Any) -> Worker:
-        self.workers += 1
-        parts = {k: options.pop(k) for k in ("middleware", "lifespan", "observer") if k in options}
-        settings = WorkerSettings(name=f"worker-{self.workers}", **options)
-        board = Board.private(settings.most_held, settings.name)
-        return Worker(self.store, self.registry, settings, clock=self.clock, board=board, **parts)
-
-    async def enqueue(self, *jobs: JobRequest) -> list[str]:
-        await self.store.enqueue([jobs])
-        return [job.id for job in jobs]
-
-    async def record(self, job_id: str) -> JobRecord:
-        [job] = await self.store.get([job_id])
-        assert job is not None
-        return job
-
-    async def drain(self, *jobs: JobRequest, **options: Any) -> list[JobRecord]:
-        """Enqueue, work until nothing is ready, and say what became of the jobs."""
-        ids = await self.enqueue(*jobs)
-        await self.worker(drain=True, **options).run()
-        return [await self.record(job_id) for job_id in ids]
-
-
-def on_virtual_time(
-    test: Callable[[Bench], Coroutine[Any, Any, None]],
-) -> Callable[[], None]:
-    def runner() -> None:
-        clock = VirtualClock()
-        run(test(Bench(clock)), clock=clock)
-
-    runner.__name__ = runner.__qualname__ = test.__name__
-    return runner
 
 
 @on_virtual_time
@@ -544,6 +483,42 @@ async def test_a_store_that_is_away_is_ridden_out(bench: Bench) -> None:
 
     records = [await bench.record(job_id) for job_id in ids]
     assert {(r.state, r.attempt) for r in records} == {(State.SUCCEEDED, 1)}
+
+
+class AwayStore(MemoryStore):
+    """While `away`, nothing can be recorded."""
+
+    away = False
+
+    async def exchange(self, *args: Any, **kwargs: Any) -> Exchange:
+        if self.away:
+            raise StoreUnavailable("taken away by the test")
+        return await super().exchange(*args, **kwargs)
+
+
+@on_virtual_time
+async def test_what_could_not_be_recorded_stays_on_the_board_for_the_supervisor(
+    bench: Bench,
+) -> None:
+    store = bench.store = AwayStore(clock=bench.clock)
+
+    async def last() -> int:
+        store.away = True
+        return 5
+
+    async def later() -> None:
+        await asyncio.sleep(3)
+
+    await bench.enqueue(bench.task(last)(), bench.task(later)())
+    worker = bench.worker(grace=2 * SECOND)
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(1)
+    worker.stop()
+    await running
+
+    assert 8 <= bench.clock.elapsed / SECOND < 12
+    left = sorted((entry.phase, entry.result) for entry in worker.board.entries())
+    assert left == [(Phase.SUCCEEDED, b"5"), (Phase.FINISHED, None)]
 
 
 @on_virtual_time

@@ -215,6 +215,9 @@ class Worker:
             await self._promote()
         before = self._clock.tick()
         reply = await self._persist([run.ack for run in runs if run.ack is not None], demand)
+        if reply is None:  # the board keeps them: it is all that a supervisor can settle them by
+            self._held -= len(runs)
+            return 0
         now = self._clock.tick()
         self._pace.measured(now, now - before, len(runs), busy)
         self.board.beat(now)
@@ -225,8 +228,11 @@ class Worker:
             self._accept(reply.jobs, before, now)
         return len(reply.jobs)
 
-    async def _persist(self, acks: list[Ack], demand: Demand) -> Exchange:
-        """Exchange until the store answers: the same call, so a lost reply costs nothing."""
+    async def _persist(self, acks: list[Ack], demand: Demand) -> Exchange | None:
+        """Exchange until the store answers: the same call, so a lost reply costs nothing.
+
+        None: the worker stops, and no longer waits for a store that is away.
+        """
         self._calls += 1
         outage = Outage("handing in outcomes and asking for jobs", self._clock, _RETRIES)
         while True:
@@ -242,7 +248,7 @@ class Worker:
                 return reply
             if self._stop_by is not None and self._clock.tick() > self._stop_by + _LAST_WORDS:
                 log.error("stopping without the store: %d outcomes are not recorded", len(acks))
-                return Exchange([Acked.LOST] * len(acks), [])
+                return None
             await asyncio.sleep(wait / SECOND)
 
     async def _promote(self) -> None:
