@@ -1,6 +1,7 @@
 """The producing side over a store: admission, duplicates, outages, results; on virtual time."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -18,7 +19,17 @@ from backline.errors import (
     StoreUnavailable,
     UniqueConflict,
 )
-from backline.job import SECOND, Ack, Enqueued, JobId, JobRequest, Lane, OnConflict, Refused
+from backline.job import (
+    SECOND,
+    Ack,
+    Enqueued,
+    JobId,
+    JobRecord,
+    JobRequest,
+    Lane,
+    OnConflict,
+    Refused,
+)
 from backline.limits import retry_after
 from backline.queue import OnFull, Queue
 from backline.queue.admission import distinct
@@ -434,6 +445,101 @@ def test_waiting_rides_out_a_store_that_is_away() -> None:
         assert (await waiting).state is State.SUCCEEDED
 
     Bench().run(main)
+
+
+def test_a_timeout_while_the_store_is_away_is_a_timeout() -> None:
+    async def main(bench: Bench) -> None:
+        request = bench.request()
+        await bench.queue.enqueue([request])
+        waiting = asyncio.create_task(bench.queue.ended(request.id, 3))
+        await asyncio.sleep(1)
+        bench.fail(refused=1.0)
+        with pytest.raises(ResultTimeout, match="is still ready after 3 s"):
+            await waiting
+
+    Bench().run(main)
+
+
+class Unreadable(StoreWrapper):
+    """Its jobs cannot be read once `errors` says so."""
+
+    errors: Callable[[Sequence[JobId]], None] = staticmethod(lambda ids: None)
+
+    async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:
+        self.errors(ids)
+        return await super().get(ids)
+
+
+def test_a_store_that_refuses_to_be_read_tells_all_who_wait() -> None:
+    def refuse(ids: Sequence[JobId]) -> None:
+        raise StoreRefused("the file is damaged")
+
+    async def main(bench: Bench) -> None:
+        store = Unreadable(bench.memory)
+        queue = Queue(store, bench.clock)
+        requests = [bench.request() for _ in range(3)]
+        await queue.enqueue(requests)
+        waiting = [asyncio.create_task(queue.ended(one.id, 60)) for one in requests]
+        await asyncio.sleep(1)
+        store.errors = refuse
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [StoreRefused] * 3
+
+        store.errors = lambda ids: None
+        again = asyncio.create_task(queue.ended(requests[0].id, 60))
+        await bench.work(3)
+        assert (await again).state is State.SUCCEEDED
+        await queue.close()
+
+    Bench().run(main)
+
+
+def test_a_job_that_cannot_be_read_keeps_nobody_else_waiting() -> None:
+    async def main(bench: Bench) -> None:
+        store = Unreadable(bench.memory)
+        queue = Queue(store, bench.clock)
+        requests = [bench.request() for _ in range(10)]
+        await queue.enqueue(requests)
+        waiting = [asyncio.create_task(queue.ended(one.id, 60)) for one in requests]
+        await asyncio.sleep(1)
+
+        def damaged(ids: Sequence[JobId]) -> None:
+            if requests[3].id in ids:
+                raise ValueError("no JSON")
+
+        store.errors = damaged
+        await bench.work(10)
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [isinstance(answer, ValueError) for answer in answers] == [n == 3 for n in range(10)]
+        await queue.close()
+
+    Bench().run(main)
+
+
+def test_a_store_that_gives_no_hints_is_polled_and_nothing_else_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Mute(StoreWrapper):
+        @asynccontextmanager
+        async def watch(
+            self, hints: Collection[Hint], wake: Callable[[], None]
+        ) -> AsyncIterator[None]:
+            raise StoreUnavailable("no watch")
+            yield
+
+    async def main(bench: Bench) -> None:
+        queue = Queue(Mute(bench.memory), bench.clock)
+        request = bench.request()
+        await queue.enqueue([request])
+        waiting = asyncio.create_task(queue.ended(request.id, 60))
+        await asyncio.sleep(1)
+        await bench.work(1)
+        assert (await waiting).state is State.SUCCEEDED
+        await queue.close()
+
+    Bench().run(main)
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.levelname != "DEBUG"] == []
 
 
 def test_a_cancelled_waiter_leaves_the_others() -> None:

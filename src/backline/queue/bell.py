@@ -1,10 +1,13 @@
 """Waiting for a hint from the store, for many callers through one watch."""
 
 import asyncio
+import logging
 from collections.abc import Collection
 from typing import Final
 
 from backline.store import Hint, Store
+
+log = logging.getLogger(__name__)
 
 _LINGER_S: Final = 1.0
 
@@ -71,5 +74,7 @@ class Bell:
                 await asyncio.sleep(_LINGER_S)
                 while self._waiting:  # noqa: ASYNC110 - it is fine to notice late
                     await asyncio.sleep(_LINGER_S)
+        except Exception as error:  # noqa: BLE001 - hints only save time
+            log.debug("the store gives no hints: %s", error)
         finally:
             self._watching = None

@@ -55,7 +55,7 @@ class Queue:
         self._on_full = on_full
         self._patience = patience / SECOND
         self._bell = Bell(store, [Hint.FINISHED])
-        self._results = Results(store, self._bell)
+        self._results = Results(store, self._bell, clock)
         self._batches = Batcher(
             store.enqueue, most=MOST_JOBS, weight=len, keys=_keys, shared=(StoreError,)
         )

@@ -1,16 +1,17 @@
 """Waiting for jobs to end: one poll for everybody who waits."""
 
 import asyncio
-import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
-from backline.errors import JobNotFound, ResultTimeout, StoreUnavailable
+from backline.clock import Clock
+from backline.errors import JobNotFound, ResultTimeout, StoreError, StoreUnavailable
 from backline.job import JobId, JobRecord
+from backline.outage import Outage
 from backline.queue.bell import Bell
 from backline.states import TERMINAL
 from backline.store import Store
-
-log = logging.getLogger("backline.queue")
 
 FIRST_POLL_S: Final = 0.02
 LONGEST_POLL_S: Final = 0.25
@@ -24,9 +25,10 @@ class Results:
     times a second. Looking never takes more than half of the time.
     """
 
-    def __init__(self, store: Store, bell: Bell) -> None:
+    def __init__(self, store: Store, bell: Bell, clock: Clock) -> None:
         self._store = store
         self._bell = bell
+        self._outage = Outage("waiting for results", clock)
         self._waiting: dict[JobId, set[asyncio.Future[JobRecord | None]]] = {}
         self._looking: asyncio.Task[None] | None = None
         self._pause = FIRST_POLL_S
@@ -36,7 +38,7 @@ class Results:
 
         Raises ResultTimeout after `timeout` seconds, JobNotFound for a job that is unknown or
         was purged, StoreUnavailable if the store is away at the first look; later on the
-        waiting goes on until it is back.
+        waiting goes on until it is back, and whatever else it raises is raised.
         """
         [record] = await self._store.get([job_id])
         if record is None:
@@ -47,7 +49,8 @@ class Results:
             async with asyncio.timeout(timeout):
                 found = await self._wait(job_id)
         except TimeoutError:
-            [record] = await self._store.get([job_id])
+            with suppress(StoreUnavailable):  # then what was seen before is what is known
+                [record] = await self._store.get([job_id])
             if record is not None and record.state in TERMINAL:
                 return record
             state = "unknown" if record is None else record.state.value
@@ -96,7 +99,7 @@ class Results:
                 self._pause = FIRST_POLL_S if rung else min(2 * self._pause, LONGEST_POLL_S)
                 heard = self._bell.rings
                 began = asyncio.get_running_loop().time()
-                await self._read()
+                await self._read_all()
                 await asyncio.sleep(asyncio.get_running_loop().time() - began)
         finally:
             self._looking = None
@@ -104,19 +107,42 @@ class Results:
                 for end in waiting:
                     end.cancel()
 
-    async def _read(self) -> None:
+    async def _read_all(self) -> None:
         """Look at every job that is waited for, and tell those whose job has ended."""
         ids = list(self._waiting)
-        for first in range(0, len(ids), READ_AT_ONCE):
-            some = ids[first : first + READ_AT_ONCE]
-            try:
-                records = await self._store.get(some)
-            except StoreUnavailable as error:
-                log.warning("results are late: %s", error)
+        try:
+            for first in range(0, len(ids), READ_AT_ONCE):
+                await self._read(ids[first : first + READ_AT_ONCE])
+        except StoreUnavailable as error:
+            self._outage.failed(error)
+        except StoreError as error:  # the store's own, and nobody knows when that is over
+            for job_id in list(self._waiting):
+                self._fail(job_id, error)
+        else:
+            self._outage.over()
+
+    async def _read(self, ids: Sequence[JobId]) -> None:
+        """Look at these jobs; an error that is not the store's is traced to its job by halving."""
+        try:
+            records = await self._store.get(ids)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is raised to those who wait for that job
+            if len(ids) == 1:
+                self._fail(ids[0], error)
                 return
-            for job_id, record in zip(some, records, strict=True):
+            half = len(ids) // 2
+            await self._read(ids[:half])
+            await self._read(ids[half:])
+        else:
+            for job_id, record in zip(ids, records, strict=True):
                 if record is None or record.state in TERMINAL:
                     self._tell(job_id, record)
+
+    def _fail(self, job_id: JobId, error: Exception) -> None:
+        for end in self._waiting.pop(job_id, ()):
+            if not end.done():
+                end.set_exception(error)
 
     def _tell(self, job_id: JobId, record: JobRecord | None) -> None:
         for end in self._waiting.pop(job_id, ()):
