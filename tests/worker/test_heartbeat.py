@@ -123,6 +123,52 @@ def test_the_renewal_is_counted_from_before_the_call(bench: Bench) -> None:
     bench.run(main)
 
 
+def test_the_board_never_promises_more_than_a_lease_that_was_granted_meanwhile(
+    bench: Bench,
+) -> None:
+    """After `held` was read, and before `extend`: the store is slow and serves others, too."""
+
+    async def main() -> None:
+        other = Board.private(1, "other")
+        bench.heartbeat.add(other, bench.wake)
+        held = bench.store.held
+
+        async def slow(worker: str) -> Any:
+            answer = await held(worker)
+            await asyncio.sleep(4)
+            return answer
+
+        bench.store.held = slow  # type: ignore[method-assign]
+        beating = asyncio.create_task(bench.heartbeat.beat())
+        await asyncio.sleep(1)
+        [job] = await bench.lease(1)
+        await beating
+        [lease] = await held(WORKER)
+        assert lease.id == job.id
+        assert bench.board.renewed_until <= lease.until
+        other.close()
+
+    bench.run(main)
+
+
+def test_a_worker_that_was_added_during_a_heartbeat_is_promised_nothing(bench: Bench) -> None:
+    async def main() -> None:
+        added = Board.private(1, "added")
+        held = bench.store.held
+
+        async def and_another_comes(worker: str) -> Any:
+            answer = await held(worker)
+            bench.heartbeat.add(added, bench.wake)
+            return answer
+
+        bench.store.held = and_another_comes  # type: ignore[method-assign]
+        await bench.heartbeat.beat()
+        assert (added.renewed_until, bench.board.renewed_until > 0) == (0, True)
+        added.close()
+
+    bench.run(main)
+
+
 @pytest.mark.parametrize("outage", [1, 8, 19])
 def test_an_outage_shorter_than_two_thirds_of_a_lease_loses_none(bench: Bench, outage: int) -> None:
     async def main() -> None:

@@ -28,6 +28,8 @@ class _Member:
     wake: Callable[[], None]
     told: dict[Token, Reply] = field(default_factory=dict)
     held: list[HeldLease] = field(default_factory=list)
+    read_at: Micros = 0
+    """The tick before the store was asked for `held`: what is leased later is not among it."""
 
 
 class Heartbeat:
@@ -35,8 +37,8 @@ class Heartbeat:
 
     Every second it reads what each worker holds and tells it, by its board and `wake`, which
     jobs somebody wants cancelled and which it lost. Every third of `ttl` it extends the
-    leases for `ttl`, and notes on the board until when they last, counted from before the
-    call. After a store error it tries again within a tenth of `ttl`, for ever.
+    leases for `ttl`, and notes on the board until when they last, counted from before it read
+    which they are. After a store error it tries again within a tenth of `ttl`, for ever.
 
     Not safe between threads; `wake` is called on the loop of `run`.
     """
@@ -70,15 +72,17 @@ class Heartbeat:
 
     async def beat(self, *, extend: bool = True) -> None:
         """One heartbeat for every worker. Raises StoreError."""
-        for worker, member in list(self._members.items()):
+        members = list(self._members.items())
+        for worker, member in members:
             if worker not in self._members:  # it ended while the store was asked for another
                 continue
             started = _started(member.board)
+            member.read_at = self._clock.tick()
             member.held = await self._store.held(worker)
             if worker in self._members:
                 self._tell_news(member, started)
         if extend:
-            await self._extend(list(self._members.values()))
+            await self._extend([member for _, member in members])
 
     async def _round(self) -> Micros:
         begun = self._clock.tick()
@@ -101,14 +105,15 @@ class Heartbeat:
         self._tell(member, lost, Reply.LOST)
 
     async def _extend(self, members: Sequence[_Member]) -> None:
-        before = self._clock.tick()
         leases = [(member, lease) for member in members for lease in member.held]
         fault("heartbeat.before_extend")
         kept = await self._store.extend([lease for _, lease in leases], self._ttl)
         for member in members:
             if member.board.worker not in self._members:
                 continue
-            member.board.renew(before + self._ttl)
+            # Not from this call: a lease granted since `held` was read is not extended by it,
+            # and was granted for no less than this.
+            member.board.renew(member.read_at + self._ttl)
             refused = {
                 (lease.id, lease.attempt)
                 for (owner, lease), ok in zip(leases, kept, strict=True)
