@@ -219,7 +219,8 @@ class Store(Protocol):
         - `replace`: a holder that has not started is cancelled and the new job added. A
           running holder is left alone: the new job is added as `waiting`, becomes ready (or
           scheduled) in the commit that ends the holder, and holds the key from now on. Who
-          takes its place waits for the same job; if it ends before, the key goes back.
+          takes its place waits for the same job; if it ends before, the key goes back, for
+          as long as the running holder would have had it.
 
         Two jobs of one batch never share an id or a unique key: the caller sees to it.
 

@@ -52,6 +52,11 @@ class Kept:
         """Its place among the ready jobs."""
         return (-self.request.priority, self.due, self.seq)
 
+    @property
+    def window_end(self) -> Micros:
+        """Until when its key stays taken at least; 0: free when it ends, by any clock."""
+        return self.enqueued_at + self.request.unique_for if self.request.unique_for else 0
+
 
 @dataclass
 class Holding:
@@ -203,9 +208,7 @@ class Model:
         return Enqueued(request.id)
 
     def _take_key(self, key: str, held: Holding | None, job: Kept) -> None:
-        window = job.request.unique_for
-        until = self.now + window if window else 0  # no window: free when it ends, by any clock
-        self.keys[key] = mine = Holding(job, until=until)
+        self.keys[key] = mine = Holding(job, until=job.window_end)
         if held is None:
             return
         mine.predecessor = held.predecessor
@@ -235,6 +238,7 @@ class Model:
                 held.holder.state = self._when_free(held.holder)
             elif held.holder is job and held.predecessor is not None:
                 held.holder, held.predecessor = held.predecessor, None
+                held.until = held.holder.window_end
 
     def _ack(self, worker: str, ack: Ack) -> Acked:
         job = self.jobs.get(ack.id)
@@ -289,7 +293,6 @@ class Model:
             held = self.keys.get(key)
             free = held is None or (held.holder.state in TERMINAL and held.until <= self.now)
             if free or (held is not None and held.holder is job):
-                window = job.request.unique_for
-                self.keys[key] = Holding(job, until=job.enqueued_at + window if window else 0)
+                self.keys[key] = Holding(job, until=job.window_end)
         job.state = State.READY
         return True

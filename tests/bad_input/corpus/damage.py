@@ -201,7 +201,7 @@ def _numbers() -> list[Damage]:
     found: list[Damage] = []
     for column in (
         *("attempt", "failures", "losses", "releases", "cancel", "due", "enqueued_at", "rank"),
-        *("expires_at", "purge_at", "until", "call", "started_at", "finished_at"),
+        *("expires_at", "purge_at", "until", "call", "started_at", "finished_at", "unique_until"),
     ):
         for name, value in _NUMBERS.items():
             fate, kind = "succeeded", ""

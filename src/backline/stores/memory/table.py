@@ -287,6 +287,7 @@ class Table:
         elif key.predecessor is not None:
             # The successor ended before its turn: the key is the predecessor's again.
             key.holder, key.predecessor = key.predecessor, None
+            key.until = key.holder.window_end
         elif key.until > now:
             self._lapsing.push(key.until, row.seq, key)
         else:

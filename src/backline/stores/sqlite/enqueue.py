@@ -132,8 +132,8 @@ def _insert(
         rows.append(
             (
                 job.id, job.task, ids[job.queue], job.lane, state, -job.priority, due,
-                _expiry(job, now), job.terms, job.unique_key, job.headers, job.tags,
-                start, length,
+                _expiry(job, now), job.terms, job.unique_key, keys.window_end(job, now),
+                job.headers, job.tags, start, length,
             )
         )  # fmt: skip
         payloads.append(payload)

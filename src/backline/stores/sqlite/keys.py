@@ -33,8 +33,6 @@ class KeyRow(msgspec.Struct, array_like=True, gc=False):
     predecessor: int
     """The row of the job that the holder waits for; 0: none."""
     taken: bool
-    until: int
-    """No `Micros`: a damaged one must not stop those who ask for the key."""
 
 
 class Succession(msgspec.Struct, array_like=True, gc=False):
@@ -46,8 +44,11 @@ class Succession(msgspec.Struct, array_like=True, gc=False):
     queue: int
     lane: str
     due: int
+    until: int
+    """No `Micros`, like the others: a damaged one must not stop those who ask for the key."""
     predecessor: int
     predecessor_id: JobId | None
+    predecessor_until: int | None
 
 
 class Taking(NamedTuple):
@@ -70,7 +71,7 @@ class Placed(NamedTuple):
 
 _key_rows: Final = msgspec.json.Decoder(list[KeyRow])
 _successions: Final = msgspec.json.Decoder(list[Succession])
-_keys_of: Final = msgspec.json.Decoder(list[tuple[int, str, JobId, Micros]])
+_keys_of: Final = msgspec.json.Decoder(list[tuple[str, JobId, int]])
 
 
 def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
@@ -95,12 +96,18 @@ def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
                 replaced.append(JobPlace(row.seq, row.queue, row.lane, row.state, keyed=True))
         if predecessor:
             placed.waiting.add(job.id)
-        # Without a window the end frees the key, wherever the clock stands by then.
-        until = tx.now + job.unique_for if job.unique_for else 0
+        until = window_end(job, tx.now)
         placed.taking.append(Taking(job.unique_key, job.id, until, predecessor or None))
     if replaced:
         end(tx, replaced, State.CANCELLED)
     return placed
+
+
+def window_end(job: JobRequest, now: Micros) -> Micros:
+    """Until when the key of a new job stays taken at least; 0: its end frees the key,
+    wherever the wall clock stands by then.
+    """
+    return now + job.unique_for if job.unique_for else 0
 
 
 def take(tx: Transaction, taking: Sequence[Taking]) -> None:
@@ -125,9 +132,10 @@ def ended(tx: Transaction, seqs: Sequence[int]) -> None:
     for key in _successions.decode(tx.db.text(_SUCCESSIONS, params)):
         if key.seq in over:
             # The successor ended before its turn: the key is the predecessor's again.
-            _succeed(tx, key.name, key.predecessor_id or key.holder)
+            holder = key.predecessor_id or key.holder
+            _succeed(tx, key.name, holder, key.predecessor_until or 0)
         elif key.predecessor in over:
-            _succeed(tx, key.name, key.holder)
+            _succeed(tx, key.name, key.holder, key.until)
             _admit(tx, key)
 
 
@@ -144,12 +152,11 @@ def take_back(tx: Transaction, places: Sequence[JobPlace]) -> None:
     if not seqs:
         return
     own = _keys_of.decode(tx.db.text(_KEYS_OF, {"seqs": dumps(seqs)}))
-    rows = _read(tx, [name for _, name, _, _ in own])
+    rows = _read(tx, [name for name, _, _ in own])
     taking: dict[str, Taking] = {}
-    for _, name, job_id, _ in own:
+    for name, job_id, until in own:
         row = rows.get(name)
         if name not in taking and (row is None or not row.taken or row.holder == job_id):
-            until = row.until if row is not None and row.holder == job_id else 0
             taking[name] = Taking(name, job_id, until, None)
     take(tx, list(taking.values()))
 
@@ -159,8 +166,8 @@ def _read(tx: Transaction, names: Sequence[str]) -> dict[str, KeyRow]:
     return {row.name: row for row in _key_rows.decode(tx.db.text(_KEYS, params))}
 
 
-def _succeed(tx: Transaction, name: str, holder: JobId) -> None:
-    tx.db.run(_SUCCEED, {"name": name, "holder": holder})
+def _succeed(tx: Transaction, name: str, holder: JobId, until: Micros) -> None:
+    tx.db.run(_SUCCEED, {"name": name, "holder": holder, "until": until})
 
 
 def _admit(tx: Transaction, key: Succession) -> None:

@@ -217,3 +217,22 @@ class Replacing(Harness):
         assert await add(store, first) == [Enqueued(first.id)]
         states = await state_of(store, first.id, second.id)
         assert states == [State.CANCELLED, State.READY]
+
+    async def test_a_key_that_goes_back_is_held_for_the_window_of_whom_it_goes_back_to(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        for window, of_its_successor in ((HOUR, 0), (0, HOUR)):
+            holder = make_job(clock, unique_key="k", unique_for=window)
+            await add(store, holder)
+            [lease] = await worker.lease()
+            successor = make_job(
+                clock, unique_key="k", on_conflict=OnConflict.REPLACE, unique_for=of_its_successor
+            )
+            await add(store, successor)
+            await store.cancel([successor.id])
+            await worker.settle(done(lease))
+            clock.advance("59m")
+            late = make_job(clock, unique_key="k")
+            free = Enqueued(late.id) if window == 0 else Enqueued(holder.id, added=False)
+            assert await add(store, late) == [free]
+            clock.advance("1m")

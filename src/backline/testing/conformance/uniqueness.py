@@ -190,3 +190,22 @@ class Uniqueness(Harness):
         await store.sweep(100)
         late = make_job(clock, unique_key="k")
         assert await add(store, late) == [Enqueued(late.id)]
+
+    async def test_a_job_that_is_redriven_holds_its_key_for_its_window_again(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        first = make_job(clock, unique_key="k", unique_for=HOUR)
+        await add(store, first)
+        await store.cancel([first.id])
+        second = make_job(clock, unique_key="k", on_conflict=OnConflict.REPLACE)
+        await add(store, second)
+        await store.cancel([second.id])
+        clock.advance("1m")
+        await store.sweep(100)
+        assert await store.redrive([first.id]) == [True]
+        await store.cancel([first.id])
+        clock.advance("58m")
+        late = make_job(clock, unique_key="k")
+        assert await add(store, late) == [Enqueued(first.id, added=False)]
+        clock.advance("1m")
+        assert await add(store, late) == [Enqueued(late.id)]

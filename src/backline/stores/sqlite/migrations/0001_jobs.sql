@@ -46,6 +46,7 @@ create table job (
     worker text,
     task text not null,
     unique_key text,
+    unique_until integer not null default 0, -- the key stays taken until then at least
     terms text not null,
     headers text not null,
     tags text not null,
