@@ -29,6 +29,7 @@ FUNCTION_LINES: Final = 50
 DOORS: Final = {
     "apsw": "stores/sqlite/",
     "click": "cli/",
+    "cronsim": "schedule/",
     "jinja2": "demo/",
     "PIL": "demo/",
     "starlette": "demo/",

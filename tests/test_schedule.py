@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.schedule_oracle import EXPRESSIONS, moments, pattern
+from tests.schedule_race import race
 
 from backline import schedule
 from backline.errors import ConfigError
@@ -53,6 +54,15 @@ def slots(rule: Rule, after: Micros, count: int) -> list[Micros]:
         if slot is None:
             break
         found.append(slot)
+    return found
+
+
+def slots_until(rule: Rule, after: Micros, until: Micros) -> list[Micros]:
+    found: list[Micros] = []
+    slot = next_slot(rule, after)
+    while slot is not None and slot <= until:
+        found.append(slot)
+        slot = next_slot(rule, slot)
     return found
 
 
@@ -378,7 +388,7 @@ FIELD: Final = st.lists(TERM, min_size=1, max_size=3).map(",".join)
 ANY_CRON: Final = st.lists(FIELD, min_size=5, max_size=5).map(" ".join)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(st.one_of(ANY_CRON, st.text(max_size=60), st.text("0159*,-/#Ll \t", max_size=240)))
 @example("0 0 */30 2 1#5")
 @example("59 23 29 2 1#5")
@@ -419,7 +429,7 @@ INSTANT: Final = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(RULE, INSTANT, st.fractions(0, 1))
 def test_the_next_slot_does_not_depend_on_when_one_asks(
     rule: Rule, after: Micros, part: Fraction
@@ -541,7 +551,7 @@ def test_a_long_outage_is_no_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked < 3 * 120
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(RULE, INSTANT, st.integers(0, 40 * DAY))
 def test_the_newest_slot_is_the_newest(rule: Rule, last: Micros, outage: Micros) -> None:
     due = due_slots(rule, last, last + outage, Missed.ONCE, grace=-1)
@@ -555,70 +565,16 @@ def test_the_newest_slot_is_the_newest(rule: Rule, last: Micros, outage: Micros)
     assert (due.next or FARTHEST) > last + outage
 
 
-class Row:
-    """A schedule as a store keeps it: `version` is compared and set with every write."""
-
-    def __init__(self, rule: Rule, made: Micros, missed: Missed) -> None:
-        self.rule, self.missed = rule, missed
-        self.version, self.last = 0, made
-        self.used: list[Micros] = []
-
-    def write(self, version: int, due: Due) -> bool:
-        if version != self.version:
-            return False
-        self.version += 1
-        self.last = due.last
-        self.used += due.slots
-        return True
-
-
-def let_five_schedulers_run(
-    row: Row, start: Micros, end: Micros, rng: random.Random, *, steps: bool
-) -> Micros:
-    """Five schedulers look at one row, each by its own clock; returns the latest time seen.
-
-    Their clocks are apart by seconds, and with `steps` are put to and fro by hours. Each
-    look may be slow, so that another writes first, or die before it writes.
-    """
-    skews = [rng.randrange(-2 * SECOND, 2 * SECOND) for _ in range(5)]
-    reads: list[tuple[int, Micros, Due]] = []
-    real, latest = start, start
-    while real < end:
-        real += rng.randrange(1, 40 * SECOND)
-        which = rng.randrange(5)
-        if steps and rng.random() < 0.02:
-            skews[which] = rng.randrange(-2 * HOUR, 2 * HOUR)
-        now = real + skews[which]
-        due = due_slots(row.rule, row.last, now, row.missed, limit=rng.choice([1, 3, 100]))
-        reads.append((row.version, now, due))
-        if rng.random() < 0.2:  # it is slow; or it is killed, and never writes
-            continue
-        version, now, due = reads.pop(rng.randrange(max(0, len(reads) - 3), len(reads)))
-        if row.write(version, due):
-            latest = max(latest, now)
-    return latest
-
-
 @pytest.mark.parametrize("steps", [False, True])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(rule=RULE, start=INSTANT, seed=st.integers(0, 2**32))
 def test_five_schedulers_use_each_slot_once(
     rule: Rule, start: Micros, seed: int, steps: bool
 ) -> None:
-    rng = random.Random(seed)
-    row = Row(rule, start, Missed.ALL)
+    used, until = race(rule, start, start + 3 * HOUR, random.Random(seed), steps=steps)
 
-    latest = let_five_schedulers_run(row, start, start + 3 * HOUR, rng, steps=steps)
-
-    while (due := due_slots(rule, row.last, latest, Missed.ALL)).slots:
-        row.write(row.version, due)
-    assert all(earlier < later for earlier, later in pairwise(row.used))
-    expected = []
-    slot = next_slot(rule, start)
-    while slot is not None and slot <= max(latest, row.last):
-        expected.append(slot)
-        slot = next_slot(rule, slot)
-    assert row.used == expected
+    assert all(earlier < later for earlier, later in pairwise(used))
+    assert used == slots_until(rule, start, until)
 
 
 @settings(max_examples=100, deadline=None)

@@ -1,11 +1,24 @@
 """Every slot of a cron rule, and none besides, where clocks change: engine against oracle."""
 
+import random
 from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.schedule_oracle import AROUND, EXPRESSIONS, ZONES, changes, disagreements, moments
+from tests.schedule_oracle import (
+    AROUND,
+    EXPRESSIONS,
+    ZONES,
+    changes,
+    disagreements,
+    moments,
+    pattern,
+)
+from tests.schedule_race import LONGEST_STEP, race
+
+from backline.job import SECOND
+from backline.schedule import Cron
 
 _UNLIKE: Final = """
     Africa/Casablanca America/Havana America/New_York America/Sao_Paulo America/St_Johns
@@ -15,6 +28,7 @@ _UNLIKE: Final = """
 UNLIKE: Final = _UNLIKE.split()
 """Zones whose changes differ: at midnight or a minute past, by half an hour, two hours, three,
 a day; and twice more for a month of fasting."""
+RACED: Final = ["*/5 * * * *", "0 */2 * * *", "30 2 * * *", "0,30 0-4 * * *"]
 
 
 def compare(name: str, first_year: int, last_year: int, stride: int) -> int:
@@ -35,6 +49,33 @@ def compare(name: str, first_year: int, last_year: int, stride: int) -> int:
 @pytest.mark.parametrize("name", UNLIKE)
 def test_no_slot_is_lost_or_doubled_at_a_change_of_the_clocks(name: str) -> None:
     assert compare(name, 2011, 2011, stride=29)
+
+
+def let_five_schedulers_run(name: str, first_year: int, last_year: int) -> int:
+    """How many slots they used around the changes; fails if those are not the oracle's."""
+    zone, rng, count = ZoneInfo(name), random.Random(name), 0
+    beyond = AROUND + LONGEST_STEP // SECOND + 60
+    for change in changes(zone, first_year, last_year):
+        expression = rng.choice(RACED)
+        start, end = (change - AROUND) * SECOND, (change + AROUND) * SECOND
+        used, until = race(Cron(expression, name), start, end, rng, steps=True)
+        meant = pattern(expression)
+        around = moments(zone, change - AROUND, change + beyond)
+        due = [moment.second * SECOND for moment in around if meant.due(moment)]
+        assert used == [slot for slot in due if start < slot <= until], f"{expression}, {change}"
+        count += len(used)
+    return count
+
+
+@pytest.mark.parametrize("name", ["America/St_Johns", "Australia/Lord_Howe", "Europe/Paris"])
+def test_five_schedulers_use_the_slots_of_the_oracle_once(name: str) -> None:
+    assert let_five_schedulers_run(name, 2009, 2011)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("name", ZONES)
+def test_five_schedulers_use_the_slots_of_the_oracle_once_from_2000_to_2037(name: str) -> None:
+    let_five_schedulers_run(name, 2000, 2037)
 
 
 @pytest.mark.chaos
