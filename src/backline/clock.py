@@ -6,6 +6,8 @@ the event loop's business (`asyncio.sleep`, `loop.call_later`): a simulation bri
 loop.
 """
 
+import asyncio
+import contextlib
 import os
 import random
 import threading
@@ -173,6 +175,12 @@ class DaemonExecutor(Executor):
             del call
             with self._lock:
                 self._free += 1
+
+
+def call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    """Have `call` called on a loop, soon. From any thread; if the loop is closed: nothing."""
+    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+        loop.call_soon_threadsafe(call)
 
 
 class IdMaker:

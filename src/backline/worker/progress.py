@@ -5,6 +5,7 @@ import logging
 from types import TracebackType
 from typing import Final, Self
 
+from backline.clock import call_in
 from backline.errors import StoreError
 from backline.job import JobId, Progress
 from backline.store import Store
@@ -39,20 +40,32 @@ class ProgressSender:
 
     def send(self, progress: Progress) -> None:
         """Send soon; replaces what the same job reported and was not sent yet. Any thread."""
-        first = not self._latest
         self._latest[progress.id] = progress
-        if first and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._start)
+        loop, sending = self._loop, self._sending
+        if loop is not None and (sending is None or sending.done()):
+            call_in(loop, self._start)
 
     def _start(self) -> None:
-        if self._sending is None or self._sending.done():
-            self._sending = asyncio.ensure_future(self._send())
+        if self._loop is not None and (self._sending is None or self._sending.done()):
+            self._sending = self._loop.create_task(self._send(), name="backline progress")
+            self._sending.add_done_callback(self._ended)
+
+    def _ended(self, sending: asyncio.Task[None]) -> None:
+        """A thread may have reported after the last look, while this was not done yet."""
+        if self._latest and not sending.cancelled():
+            self._start()
 
     async def _send(self) -> None:
         while self._latest:
-            latest, self._latest = self._latest, {}
             try:
-                await self._store.progress(list(latest.values()))
+                await self._store.progress(self._take())
             except StoreError as error:  # the next report says it better than a repeat
                 log.debug("progress was not recorded: %s", error)
+            except Exception:
+                log.exception("progress was not recorded")
             await asyncio.sleep(_INTERVAL)
+
+    def _take(self) -> list[Progress]:
+        """What is to be sent; one by one, for threads add to it meanwhile."""
+        latest = self._latest
+        return [latest.popitem()[1] for _ in range(len(latest))]
