@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from backline.clock import Clock
+from backline.clock import Clock, call_in
 from backline.duty import Duty
 from backline.errors import StoreError, StoreUnavailable
 from backline.faults import fault
@@ -81,7 +81,7 @@ class Relay:
     async def run(self) -> None:
         """Move jobs until cancelled; rides out every error of store and database."""
         loop = asyncio.get_running_loop()
-        stop_listening = self.outbox.listen(lambda: _call_in(loop, self._hint.set))
+        stop_listening = self.outbox.listen(lambda: call_in(loop, self._hint.set))
         name = f"relaying {self.outbox.path}"
         duties = [
             Duty(name, self._round, self._clock),
@@ -282,8 +282,3 @@ async def relaying(outboxes: Iterable[Outbox], store: Store, clock: Clock) -> As
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-
-
-def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-        loop.call_soon_threadsafe(call)

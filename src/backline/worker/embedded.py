@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from backline.clock import Clock
+from backline.clock import Clock, call_in
 from backline.errors import StoreError
 from backline.outage import Outage
 from backline.reaper import Reaper
@@ -99,7 +99,7 @@ class EmbeddedWorker:
 
     def _duties_for(self, store: Store) -> list[Errand]:
         loop = self._loop_of_caller()
-        return self._duties(store, lambda: _call_in(loop, self.worker.wake))
+        return self._duties(store, lambda: call_in(loop, self.worker.wake))
 
     def _loop_of_caller(self) -> asyncio.AbstractEventLoop:
         assert self._loop is not None, "the worker was not started"
@@ -131,7 +131,7 @@ class _GuardThread:
 
     def end(self) -> None:
         """End the duties and wait for the thread."""
-        _call_in(self._loop, self._over.set)
+        call_in(self._loop, self._over.set)
         self._thread.join()
 
     def _serve(self) -> None:
@@ -168,11 +168,6 @@ class _GuardThread:
 async def _together(duties: list[Errand]) -> None:
     # Called only here: a task that is cancelled before its start would leave them unawaited.
     await asyncio.gather(*(duty() for duty in duties))
-
-
-def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-        loop.call_soon_threadsafe(call)
 
 
 def _tell_failure(working: asyncio.Task[None]) -> None:

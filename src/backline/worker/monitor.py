@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
-from backline.clock import Clock
+from backline.clock import Clock, call_in
 from backline.job import SECOND, Micros
 from backline.worker.board import Board, Reply
 from backline.worker.run import Run, StopReason
@@ -143,8 +143,9 @@ class RunMonitor:
     def _look_at(self, tick: Micros) -> None:
         """Look at `tick` at the latest. Any thread."""
         self._next_look = tick
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._rearm)
+        loop = self._loop
+        if loop is not None:
+            call_in(loop, self._rearm)
 
     def _rearm(self) -> None:
         if self._loop is None:
