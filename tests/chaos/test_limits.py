@@ -43,6 +43,18 @@ def ends(testbed: Testbed, pids: list[int]) -> int:
     return sum(event.pid in pids for event in testbed.history.of("end"))
 
 
+async def both_work(testbed: Testbed, supervisor: SupervisorProcess) -> None:
+    """Wait until there are two workers, and each has finished something."""
+
+    def each_did() -> bool:
+        pids = mains(supervisor)
+        return len(pids) > 1 and all(ends(testbed, [pid]) for pid in pids)
+
+    async with testbed.load(("cook", 0.05), most=24):
+        await testbed.until(each_did)
+    await testbed.quiet()
+
+
 async def says(testbed: Testbed, supervisor: SupervisorProcess, what: str, times: int = 0) -> None:
     """Wait until its log has it more often than so many times."""
     await testbed.until(lambda: supervisor.log.read_text().count(what) > times)
@@ -138,8 +150,7 @@ async def test_who_may_start_no_more_threads_says_so_and_goes_on_when_it_may(
     supervisor = await testbed.supervise(*OPTIONS, within=pids_group.within)
     log = supervisor.log
     for number in range(1, times + 1):
-        await testbed.until(lambda: len(mains(supervisor)) > 1)
-        await testbed.ended(await testbed.add("cook", 0.05, count=12))
+        await both_work(testbed, supervisor)
         with pids_group.no_more():
             # The first of them that needs a thread in a worker of which none has had one.
             baked = [*await testbed.add("bake", 0.1, count=8), *await testbed.add("roast", 0.1)]

@@ -143,7 +143,7 @@ async def test_who_never_ends_is_stopped_at_its_limit(testbed, unharmed, tasks) 
 
 
 @pytest.mark.parametrize(
-    "task", [pytest.param("throw", marks=SHORT), pytest.param("throw_in_thread", marks=SHORT),
+    "task", [pytest.param("throw", marks=SHORT), pytest.param("throw_in_thread", marks=LONG),
              pytest.param("throw_in_cell", marks=LONG)],
 )  # fmt: skip
 async def test_whatever_is_raised_is_a_failure_of_its_job(testbed, unharmed, task) -> None:

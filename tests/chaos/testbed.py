@@ -170,7 +170,7 @@ class Testbed:
                 delay=delay,
                 unique_key=unique_key,
                 on_conflict=on_conflict,
-                terms=Terms(**terms),
+                terms=Terms(**{"backoff": SHORTLY, **terms}),
             )
             for _ in range(count)
         ]
@@ -233,7 +233,6 @@ class Testbed:
                             added += await self.add(
                                 task,
                                 self.rng.uniform(0.1, 1.0) * longest,
-                                backoff=SHORTLY,
                                 **(self._a_mixture() if mixed else {}),
                             )
                     if mixed and number % 4 == 0 and added:
