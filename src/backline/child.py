@@ -211,9 +211,12 @@ async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:
 
 async def _look(lines: EventLines, worker: Worker) -> None:
     """Show what runs for a while, until cancelled."""
-    while True:
-        await asyncio.sleep(A_WHILE / SECOND)
-        lines.look(worker.runs)
+    try:
+        while True:
+            await asyncio.sleep(A_WHILE / SECOND)
+            lines.look(worker.runs)
+    finally:
+        lines.end()
 
 
 def _event_lines(app: App) -> EventLines:

@@ -30,7 +30,7 @@ class EventLines:
         self._clock = clock
         self._write = write
         self._colour = colour
-        self._second: Micros = 0
+        self._second = 0
         self._shown = 0
         self._left_out = 0
         self._wide = 0
@@ -41,8 +41,7 @@ class EventLines:
         ack = run.ack
         assert ack is not None, "an observer hears of runs that ended"
         tick = self._clock.tick()
-        if tick // SECOND != self._second:
-            self._next_second(tick // SECOND)
+        self._turn_to(tick // SECOND)
         if ack.state is State.SUCCEEDED:
             self._shown += 1
             if self._shown > LINES_A_SECOND:
@@ -51,8 +50,12 @@ class EventLines:
         self._write(self._line(run, ack, tick))
 
     def look(self, runs: Iterable[Run]) -> None:
-        """Show those of `runs` that have gone on for a while and were not shown yet."""
+        """Show those of `runs` that have gone on for a while and were not shown yet.
+
+        Shows, too, how many were left out in a second that is over.
+        """
         tick = self._clock.tick()
+        self._turn_to(tick // SECOND)
         begun = {
             (run.lease.id, run.lease.attempt): run
             for run in runs
@@ -63,15 +66,24 @@ class EventLines:
                 self._write(self._started(run, self._clock.now() - (tick - run.started_at)))
         self._begun = set(begun)
 
+    def end(self) -> None:
+        """Show how many were left out since; no more is coming."""
+        self._sum_up()
+
     def _started(self, run: Run, at: Micros) -> str:
         lease = run.lease
         nth = f"run {lease.failures + 1} of {lease.terms.max_attempts}"
         return self._head("▶", run, at) + f"  {nth}, waited {span(max(0, at - lease.due))}\n"
 
-    def _next_second(self, second: Micros) -> None:
+    def _turn_to(self, second: int) -> None:
+        if second != self._second:
+            self._sum_up()
+            self._second, self._shown = second, 0
+
+    def _sum_up(self) -> None:
         if self._left_out:
             self._write(f"{'':9}… and {self._left_out:,} more that succeeded\n")
-        self._second, self._shown, self._left_out = second, 0, 0
+            self._left_out = 0
 
     def _line(self, run: Run, ack: Ack, tick: Micros) -> str:
         now = self._clock.now()

@@ -94,7 +94,9 @@ def test_names_and_results_cannot_forge_a_line(shown):
     assert line.endswith("\n")
 
 
-def test_a_flood_of_successes_is_counted_and_failures_are_shown(shown):
+@pytest.fixture
+def flood(shown):
+    """A hundred and more successes in one second, of which 51 were left out."""
     shown(State.SUCCEEDED)
     run = SimpleNamespace(
         lease=SimpleNamespace(id=ID, task="x", due=0, failures=0, terms=Terms()),
@@ -104,6 +106,12 @@ def test_a_flood_of_successes_is_counted_and_failures_are_shown(shown):
     )
     for _ in range(LINES_A_SECOND + 50):
         shown.events(run)
+    shown.run = run
+    return shown
+
+
+def test_a_flood_of_successes_is_counted_and_failures_are_shown(flood):
+    shown, run = flood, flood.run
     run.ack = Ack(ID, 1, State.CANCELLED)
     shown.events(run)
     assert len(shown.lines) == LINES_A_SECOND + 1
@@ -111,6 +119,25 @@ def test_a_flood_of_successes_is_counted_and_failures_are_shown(shown):
     run.ack = Ack(ID, 1, State.SUCCEEDED)
     shown.events(run)
     assert shown.lines[-2].strip() == "… and 51 more that succeeded"
+
+
+def test_what_was_left_out_of_a_flood_does_not_wait_for_the_next_job(flood):
+    flood.events.look([])
+    assert len(flood.lines) == LINES_A_SECOND
+    flood.clock.advance("1s")
+    flood.events.look([])
+    flood.events.look([])
+    assert [line.strip() for line in flood.lines[LINES_A_SECOND:]] == [
+        "… and 51 more that succeeded"
+    ]
+
+
+def test_what_was_left_out_of_a_flood_is_told_at_the_end(flood):
+    flood.events.end()
+    flood.events.end()
+    assert [line.strip() for line in flood.lines[LINES_A_SECOND:]] == [
+        "… and 51 more that succeeded"
+    ]
 
 
 def test_a_run_that_takes_a_while_is_shown_when_it_has_begun(shown):
