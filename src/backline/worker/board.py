@@ -102,7 +102,12 @@ _READS: Final = 8
 
 
 class Board:
-    """What one worker runs. Its worker's side is for one thread at a time."""
+    """What one worker runs.
+
+    Of its worker's side, `start` may be called by many threads at once, for each takes a slot
+    of its own; everything else is for the worker's loop alone. The supervisor's side is for one
+    thread at a time.
+    """
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
