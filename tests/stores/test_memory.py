@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from backline.clock import SYSTEM_CLOCK
-from backline.job import DAY, JobId, JobRecord, JobRequest
+from backline.job import DAY, Enqueued, JobId, JobRecord, JobRequest
 from backline.store import Hint, Store
 from backline.stores.memory import MemoryStore
 from backline.stores.memory.row import Row
@@ -131,6 +131,18 @@ async def test_a_hint_reaches_a_watcher_on_another_loop() -> None:
         async with asyncio.timeout(5):
             await woken.wait()
     executor.shutdown()
+
+
+async def test_a_watcher_whose_loop_closes_meanwhile_fails_no_call(
+    closing_loop: asyncio.AbstractEventLoop,
+) -> None:
+    store = MemoryStore()
+    async with store.watch({Hint.WORK}, lambda: None):
+        watching = store._watchers._watching
+        [token] = watching
+        watching[token] = (closing_loop, frozenset({Hint.WORK}), lambda: None)
+        [job] = make_jobs(SYSTEM_CLOCK, 1)
+        assert await store.enqueue([[job]]) == [[Enqueued(job.id)]]
 
 
 @pytest.mark.parametrize("count", [1_000, 8_000])

@@ -1,6 +1,7 @@
 """The writer's batches: one commit for many callers, and errors to whom they belong."""
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from threading import Event, Thread
@@ -110,6 +111,60 @@ async def test_an_error_of_apply_reaches_everybody_and_ends_nothing() -> None:
     with pytest.raises(ZeroDivisionError):
         await requests.submit("bad")
     assert await requests.submit("fine") == "good"
+
+
+async def test_a_caller_whose_loop_closes_before_its_answer_stops_nobody(
+    closing_loop: asyncio.AbstractEventLoop,
+) -> None:
+    gate = Gate()
+    requests = Writer[str](SYSTEM_CLOCK.executor("test writer"), gate, lambda: None)
+    first = asyncio.ensure_future(requests.submit("a"))
+    await asyncio.sleep(0)
+    await asyncio.get_running_loop().run_in_executor(None, gate.begun.wait, 10)
+    lost = Request("b")
+    lost.loop = closing_loop
+    requests._waiting.append(lost)
+    second = asyncio.ensure_future(requests.submit("c"))
+    await asyncio.sleep(0)
+    gate.opened.set()
+    assert await asyncio.wait_for(first, 10) == "A"
+    assert await asyncio.wait_for(second, 10) == "C"
+    assert gate.batches == [["a"], ["b", "c"]]
+    assert await asyncio.wait_for(requests.submit("d"), 10) == "D"
+
+
+async def test_an_error_after_a_batch_is_told_and_stops_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    gate = Gate()
+    gate.opened.set()
+    requests = Writer[str](SYSTEM_CLOCK.executor("test writer"), gate, fail)
+    assert await asyncio.wait_for(requests.submit("a"), 10) == "A"
+    assert await asyncio.wait_for(requests.submit("b"), 10) == "B"
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_disk_that_refuses_a_checkpoint_stops_no_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "CHECKPOINT", 0)
+        patch.setattr(session, "CHECKPOINT_ALONE", 0)
+        patch.setattr(Connection, "checkpoint", refuse)
+        await store.enqueue([[JobRequest(id=SYSTEM_CLOCK.new_id(), task="t")]])
+        await store.promote(1)
+    assert "No locks available" in caplog.text
+    assert await asyncio.wait_for(store.promote(1), 10) == 0
+    await store.close()
 
 
 async def test_many_callers_share_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

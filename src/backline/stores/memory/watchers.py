@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from backline.store import Hint
+from backline.stores.loops import call_soon
 
 Wake: TypeAlias = Callable[[], None]
 
@@ -32,17 +33,9 @@ class Watchers:
         """Something happened: wake those who asked, one turn of their loop later."""
         if not self._watching:
             return
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
         for token, (loop, wanted, _) in tuple(self._watching.items()):
-            if wanted.isdisjoint(hints):
-                continue
-            if loop is here:
-                loop.call_soon(self._wake, token)
-            elif not loop.is_closed():
-                loop.call_soon_threadsafe(self._wake, token)
+            if not wanted.isdisjoint(hints):
+                call_soon(loop, self._wake, token)
 
     def _wake(self, token: object) -> None:
         watcher = self._watching.get(token)

@@ -295,7 +295,7 @@ class Session:
             else:
                 with turns.mine():
                     db.checkpoint(restart=True)
-        except (StoreError, ValueError) as error:
+        except (StoreError, ValueError, OSError) as error:
             _log.warning("the write-ahead log could not be copied into the file: %s", error)
         self._log_pages = 0
 

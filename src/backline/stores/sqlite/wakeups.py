@@ -23,6 +23,7 @@ from typing import Final, TypeAlias
 from weakref import WeakSet
 
 from backline.store import Hint
+from backline.stores.loops import call_soon
 
 Wake: TypeAlias = Callable[[], None]
 
@@ -118,11 +119,11 @@ class _Watcher:
         if self._told or self._stopped:
             return
         self._told = True
-        self._soon(self.hint)
+        call_soon(self.loop, self.hint)
 
     def follow(self) -> None:
         """From any thread: other files have the names; what happened meanwhile was unheard."""
-        self._soon(self._follow)
+        call_soon(self.loop, self._follow)
 
     def hint(self) -> None:
         """On the loop: wake now, or as soon as the pace allows."""
@@ -152,13 +153,6 @@ class _Watcher:
         self._afterwards = None
         if self._timer is not None:
             self._timer.cancel()
-
-    def _soon(self, call: Wake) -> None:
-        if asyncio._get_running_loop() is self.loop:  # noqa: SLF001 - raises nothing
-            self.loop.call_soon(call)
-        elif not self.loop.is_closed():
-            with suppress(RuntimeError):  # closed between the look and the call
-                self.loop.call_soon_threadsafe(call)
 
     def _follow(self) -> None:
         if self.ear is not None:

@@ -6,6 +6,7 @@ inline, as in the simulation, each request is a batch of one and no thread is in
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -13,11 +14,14 @@ from threading import Lock
 from typing import Any, Final, Generic, TypeVar
 
 from backline.errors import StoreUnavailable
+from backline.stores.loops import call_soon, running
 
 T = TypeVar("T")
 
 PATIENCE: Final = 30.0
 """Seconds after which a caller no longer waits for its turn at writing."""
+
+_log: Final = logging.getLogger("backline.sqlite")
 
 
 class Request(Generic[T]):
@@ -47,7 +51,7 @@ class Writer(Generic[T]):
     """Collects requests and has them applied, batch after batch, one at a time.
 
     `apply` puts a result or an error in each request; `after` runs when the answers of a
-    batch are out; it raises nothing.
+    batch are out; what it raises is logged.
     """
 
     def __init__(
@@ -105,7 +109,10 @@ class Writer(Generic[T]):
                 for request in batch:
                     request.error = error
             _deliver(batch)
-            self._after()
+            try:
+                self._after()
+            except Exception:  # noqa: BLE001 - whoever waits for the next batch must not starve
+                _log.exception("after a batch of writes")
 
     def _next(self) -> list[Request[T]]:
         with self._lock:
@@ -124,12 +131,12 @@ def _deliver(batch: Sequence[Request[T]]) -> None:
     by_loop: dict[asyncio.AbstractEventLoop, list[Request[T]]] = {}
     for request in batch:
         by_loop.setdefault(request.loop, []).append(request)
-    here = asyncio._get_running_loop()  # noqa: SLF001 - the only look that raises nothing
+    here = running()
     for loop, requests in by_loop.items():
         if loop is here:
             _deliver_all(requests)
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(_deliver_all, requests)
+        else:
+            call_soon(loop, _deliver_all, requests)
 
 
 def _deliver_all(requests: Sequence[Request[T]]) -> None:
