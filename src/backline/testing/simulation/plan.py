@@ -188,9 +188,9 @@ class Plan:
 class Size:
     """How much a seed's plan holds."""
 
-    jobs: int = 40
+    jobs: int = 34
     blows: int = 8
-    active: Micros = 20 * SECOND
+    active: Micros = 18 * SECOND
 
 
 SMALL: Final = Size()
