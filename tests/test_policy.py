@@ -32,6 +32,7 @@ from backline.policy import (
     Succeeded,
     TaskUnknown,
     backoff,
+    malformed,
     released,
     settle,
     succeeded,
@@ -202,3 +203,15 @@ def test_jitter_is_spread_over_the_whole_wait(seed: int) -> None:
 @pytest.mark.parametrize(("failures", "wait"), [(1, 5), (2, 6), (3, 7), (4, 7), (10**6, 7)])
 def test_delays_are_taken_in_turn_and_the_last_for_ever(failures: int, wait: int) -> None:
     assert backoff(Backoff(delays=(5, 6, 7), cap=1), failures, RNG) == wait
+
+
+def test_what_cannot_be_read_goes_dead_and_is_kept_as_the_dead_are() -> None:
+    error = AttemptError(4, "malformed", "no JSON")
+    assert malformed("id", 4, TERMS, "no JSON") == Ack(
+        "id", 4, State.DEAD, keep=2 * HOUR, error=error
+    )
+
+
+@pytest.mark.parametrize("state", sorted(TERMINAL))
+def test_only_the_dead_are_kept_as_long_as_the_dead(state: State) -> None:
+    assert TERMS.keep_for(state) == (2 * HOUR if state is State.DEAD else HOUR)

@@ -82,6 +82,10 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How long the job stays readable once it has succeeded, was cancelled or expired."""
     keep_dead: Micros = 30 * DAY
 
+    def keep_for(self, state: State) -> Micros:
+        """How long the job stays readable once it has ended in `state`."""
+        return self.keep_dead if state is State.DEAD else self.keep
+
 
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job to be added: what `task.job(...)` builds and `Store.enqueue` takes.

@@ -16,7 +16,18 @@ from typing import Final, TypeAlias, assert_never
 
 from msgspec import Raw
 
-from backline.job import SECOND, Ack, AttemptError, Backoff, Charge, Lane, Lease, Micros
+from backline.job import (
+    SECOND,
+    Ack,
+    AttemptError,
+    Backoff,
+    Charge,
+    JobId,
+    Lane,
+    Lease,
+    Micros,
+    Terms,
+)
 from backline.states import State
 
 LOSSES_TO_SUSPECT: Final = 2
@@ -100,7 +111,7 @@ def settle(lease: Lease, outcome: Outcome, rng: random.Random) -> Ack:
             keep = lease.terms.keep
             return Ack(lease.id, lease.attempt, State.SCHEDULED, delay=delay, keep=keep)
         case Cancelled(error):
-            keep = lease.terms.keep
+            keep = lease.terms.keep_for(State.CANCELLED)
             return Ack(lease.id, lease.attempt, State.CANCELLED, keep=keep, error=error)
         case Released():
             return released(lease)
@@ -122,6 +133,15 @@ def succeeded(lease: Lease, result: Raw | None) -> Ack:
 def released(lease: Lease) -> Ack:
     """What `settle` makes of a release: back to its place in the queue, at no cost."""
     return Ack(lease.id, lease.attempt, State.READY, keep=lease.terms.keep)
+
+
+def malformed(job_id: JobId, attempt: int, terms: Terms, why: str) -> Ack:
+    """What becomes of a job that its store cannot read: dead, so that the others run on.
+
+    `terms` are the job's as far as they can be read.
+    """
+    error = AttemptError(attempt, "malformed", why)
+    return Ack(job_id, attempt, State.DEAD, keep=terms.keep_for(State.DEAD), error=error)
 
 
 def backoff(rule: Backoff, failures: int, rng: random.Random) -> Micros:
@@ -146,7 +166,7 @@ def _failed(lease: Lease, failed: Failed, rng: random.Random) -> Ack:
             lease.id,
             lease.attempt,
             State.DEAD,
-            keep=lease.terms.keep_dead,
+            keep=lease.terms.keep_for(State.DEAD),
             charge=Charge.FAILURE,
             error=failed.error,
         )

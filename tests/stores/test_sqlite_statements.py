@@ -6,7 +6,10 @@ from pathlib import Path
 import apsw
 import pytest
 
+from backline.job import SECOND, Ack, AttemptError, JobRequest, Lane
+from backline.states import State
 from backline.stores import sqlite
+from backline.stores.sqlite import SqliteStore, exchange
 from backline.stores.sqlite.statements import migrations, statement
 
 FOLDER = Path(sqlite.__file__).parent
@@ -103,6 +106,30 @@ def test_a_scan_would_be_seen(database: apsw.Connection) -> None:
     plan = plan_of(database, sql)
     assert any(step.startswith("SCAN job") for step in plan)
     assert any("TEMP B-TREE" in step for step in plan)
+
+
+@pytest.mark.parametrize("name", [file.stem for file in FILES])
+def test_a_statement_leaves_the_insides_of_terms_to_who_knows_them(name: str) -> None:
+    assert not re.search(r"terms\s*->|json_\w+\(\s*terms", statement(name))
+
+
+async def test_how_many_errors_are_kept_is_said_in_one_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "MAX_ERRORS", 2)
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open()
+    await store.enqueue([[JobRequest(id="a", task="t")]])
+    acks: list[Ack] = []
+    for n in range(1, 5):
+        demand = {("default", Lane.MAIN): 1}
+        [lease] = (await store.exchange("w", n, acks, demand, SECOND)).jobs
+        acks = [Ack("a", lease.attempt, State.READY, error=AttemptError(n, "E", "m"))]
+    await store.exchange("w", 5, acks, {}, SECOND)
+    [record] = await store.get(["a"])
+    assert record is not None
+    assert [error.attempt for error in record.errors] == [3, 4]
+    await store.close()
 
 
 def test_every_statement_is_used() -> None:

@@ -215,7 +215,7 @@ class Model:
         if held.holder.state is State.RUNNING:
             mine.predecessor = held.holder
         elif held.holder.state in QUEUED:
-            self._move(held.holder, State.CANCELLED, held.holder.request.terms.keep)
+            self._move(held.holder, State.CANCELLED)
         if mine.predecessor is not None:
             job.state = State.WAITING
 
@@ -224,13 +224,15 @@ class Model:
 
     def _move_all(self, target: State, jobs: Sequence[Kept]) -> int:
         for job in jobs:
-            self._move(job, target, job.request.terms.keep)
+            self._move(job, target)
         return len(jobs)
 
-    def _move(self, job: Kept, target: State, keep: Micros = 0) -> None:
+    def _move(self, job: Kept, target: State, keep: Micros | None = None) -> None:
         job.state = target
         if target not in TERMINAL:
             return
+        if keep is None:
+            keep = job.request.terms.keep_for(target)
         job.finished_at, job.purge_at = self.now, self.now + keep
         for held in self.keys.values():
             if held.predecessor is job:
@@ -280,7 +282,7 @@ class Model:
         if job.state is State.RUNNING:
             job.cancel = True
             return Cancelling.REQUESTED
-        self._move(job, State.CANCELLED, job.request.terms.keep)
+        self._move(job, State.CANCELLED)
         return Cancelling.CANCELLED
 
     def _redrive(self, job: Kept | None) -> bool:

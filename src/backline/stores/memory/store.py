@@ -8,12 +8,12 @@ from typing import Final, assert_never
 
 import msgspec
 
+from backline import policy
 from backline._version import __version__
 from backline.clock import SYSTEM_CLOCK, Clock
 from backline.job import (
     Ack,
     Acked,
-    AttemptError,
     Charge,
     Enqueued,
     HeldLease,
@@ -24,7 +24,6 @@ from backline.job import (
     Micros,
     Progress,
     Refused,
-    Terms,
     WorkerName,
 )
 from backline.states import TERMINAL, State
@@ -316,7 +315,7 @@ class MemoryStore:
             ready = queue.ready[lane]
             while len(jobs) < full and (row := ready.pop()) is not None:
                 if row.expires_at is not None and row.expires_at <= now and not row.attempt:
-                    table.move(row, State.EXPIRED, now, tick, row.request.terms.keep)
+                    table.move(row, State.EXPIRED, now, tick)
                     continue
                 table.move(row, State.RUNNING, now, tick)
                 row.attempt += 1
@@ -333,10 +332,11 @@ class MemoryStore:
         return jobs
 
     def _bury(self, row: Row, error: Exception, now: Micros, tick: Micros) -> None:
-        """The row cannot be read as a job: dead, so that the others run on."""
+        """The row cannot be read as a job."""
         row.salvage()
-        row.add_error(AttemptError(row.attempt, "malformed", str(error)), now)
-        self._table.move(row, State.DEAD, now, tick, Terms().keep_dead)
+        ack = policy.malformed(row.id, row.attempt, row.request.terms, str(error))
+        self._record(row, ack, now)
+        self._table.move(row, ack.state, now, tick, ack.keep)
 
     def _next_in(self, queues: set[str], now: Micros) -> Micros | None:
         known = [queue for name in queues if (queue := self._table.queues.get(name)) is not None]
@@ -356,7 +356,7 @@ class MemoryStore:
         if row.state is State.RUNNING:
             row.cancel = True
             return Cancelling.REQUESTED
-        self._table.move(row, State.CANCELLED, now, tick, row.request.terms.keep)
+        self._table.move(row, State.CANCELLED, now, tick)
         return Cancelling.CANCELLED
 
     def _redrive(self, job_id: JobId, now: Micros, tick: Micros) -> bool:

@@ -85,15 +85,19 @@ class Table:
         self._insert(row)
         return Enqueued(request.id)
 
-    def move(self, row: Row, target: State, now: Micros, tick: Micros, keep: Micros = 0) -> None:
+    def move(
+        self, row: Row, target: State, now: Micros, tick: Micros, keep: Micros | None = None
+    ) -> None:
         """Move a job, with every effect of the move: the tail of whatever moves one.
 
-        `keep` is for how long it stays readable if this ends it.
+        If this ends it, it stays readable for `keep`, or as its terms say.
         """
         source = row.state
         ends = _ENDS[source].get(target)
         if ends is None:
             states.move(source, target)
+        if keep is None:
+            keep = row.request.terms.keep_for(target) if ends else 0
         members = row.queue.members
         del members[source][row.id]
         members[target][row.id] = row
@@ -155,7 +159,7 @@ class Table:
             if fuse is None:
                 break
             fuse.row.fuse = None
-            self.move(fuse.row, State.EXPIRED, now, tick, fuse.row.request.terms.keep)
+            self.move(fuse.row, State.EXPIRED, now, tick)
             count += 1
         return count
 
@@ -271,7 +275,7 @@ class Table:
             key.predecessor = holder
         elif holder.state not in TERMINAL:
             holder.key = None
-            self.move(holder, State.CANCELLED, now, tick, holder.request.terms.keep)
+            self.move(holder, State.CANCELLED, now, tick)
         key.holder, row.key = row, key
         key.until = row.window_end
         if key.predecessor is not None:

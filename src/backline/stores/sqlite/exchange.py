@@ -6,15 +6,15 @@ from typing import Any, Final
 
 import msgspec
 
+from backline import policy
 from backline.job import (
+    MAX_ERRORS,
     Ack,
     Acked,
-    AttemptError,
     Charge,
     JobId,
     LeasedJob,
     Micros,
-    Terms,
     WorkerName,
 )
 from backline.states import TERMINAL, State
@@ -186,8 +186,12 @@ class _Book:
         """Record them all, with everything that follows from it."""
         tx = self._tx
         if self._acks:
-            params = {"acks": dumps(self._acks), "results": b"".join(self._results)}
-            tx.db.run(_ACK, {**params, "worker": self._worker, "now": tx.now})
+            params: dict[str, object] = {
+                "acks": dumps(self._acks),
+                "results": b"".join(self._results),
+            }
+            params |= {"worker": self._worker, "now": tx.now, "errors": MAX_ERRORS}
+            tx.db.run(_ACK, params)
         for (queue, lane, target, to_lane), n in self._moved.items():
             tx.moved(queue, lane, State.RUNNING, target, n, to_lane=to_lane)
         keys.ended(tx, self._keyed)
@@ -268,9 +272,8 @@ def _salvage(tx: Transaction, call: Call) -> list[LeasedJob]:
         try:
             jobs.append(rows.leased_job(cells))
         except (msgspec.MsgspecError, ValueError) as error:
-            job_id, attempt, lane = cells[0], cells[1], cells[4]
-            why = AttemptError(attempt, "malformed", str(error))
-            ack = Ack(job_id, attempt, State.DEAD, keep=Terms().keep_dead, error=why)
+            job_id, attempt, lane, terms = rows.text(cells[0]), cells[1], cells[4], cells[8]
+            ack = policy.malformed(job_id, attempt, rows.terms_of(terms), str(error))
             book.enter(ack, _Met(seq, queue, lane, cancel=False, keyed=bool(keyed)))
     book.write()
     return jobs

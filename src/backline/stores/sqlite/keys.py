@@ -5,8 +5,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from backline.job import Enqueued, JobId, JobRequest, Micros, OnConflict, Terms
+from backline.job import Enqueued, JobId, JobRequest, Micros, OnConflict
 from backline.states import QUEUED, State
+from backline.stores.sqlite import rows
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import JobPlace, Transaction, dumps, seqs_of
 
@@ -17,6 +18,7 @@ _SUCCESSIONS: Final = statement("successions")
 _SUCCEED: Final = statement("succeed_key")
 _ADMIT: Final = statement("admit_successor")
 _ORPHAN: Final = statement("orphan_keys")
+_TERMS: Final = statement("terms")
 _END: Final = statement("end")
 
 
@@ -77,12 +79,12 @@ _keys_of: Final = msgspec.json.Decoder(list[tuple[str, JobId, int]])
 def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
     """Decide on new jobs with unique keys, no two alike; cancels those they replace."""
     names = [job.unique_key for job in jobs if job.unique_key is not None]
-    rows = _read(tx, names)
+    known = _read(tx, names)
     placed = Placed({}, set(), [])
     replaced: list[JobPlace] = []
     for job in jobs:
         assert job.unique_key is not None
-        row = rows.get(job.unique_key)
+        row = known.get(job.unique_key)
         predecessor = 0
         if row is not None and row.taken:
             if job.on_conflict is not OnConflict.REPLACE:
@@ -118,8 +120,9 @@ def take(tx: Transaction, taking: Sequence[Taking]) -> None:
 
 def end(tx: Transaction, places: Collection[JobPlace], state: State) -> None:
     """End jobs that are not running, their keys aside."""
-    params = {"seqs": seqs_of(places), "state": state, "now": tx.now, "keep": Terms().keep}
-    tx.db.run(_END, params)
+    found = tx.db.rows(_TERMS, {"seqs": seqs_of(places)})
+    ends = [(seq, tx.now + rows.terms_of(terms).keep_for(state)) for seq, terms in found]
+    tx.db.run(_END, {"ends": dumps(ends), "state": state, "now": tx.now})
     tx.moved_all(places, state)
 
 
@@ -152,10 +155,10 @@ def take_back(tx: Transaction, places: Sequence[JobPlace]) -> None:
     if not seqs:
         return
     own = _keys_of.decode(tx.db.text(_KEYS_OF, {"seqs": dumps(seqs)}))
-    rows = _read(tx, [name for name, _, _ in own])
+    known = _read(tx, [name for name, _, _ in own])
     taking: dict[str, Taking] = {}
     for name, job_id, until in own:
-        row = rows.get(name)
+        row = known.get(name)
         if name not in taking and (row is None or not row.taken or row.holder == job_id):
             taking[name] = Taking(name, job_id, until, None)
     take(tx, list(taking.values()))

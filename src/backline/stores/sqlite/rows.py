@@ -66,7 +66,7 @@ def leased_job(cells: Sequence[Any]) -> LeasedJob:
 
 
 def held_lease(cells: Sequence[Any]) -> HeldLease:
-    """A lease; terms that cannot be read are the default ones, so that it can be settled."""
+    """A lease, as far as it can be read."""
     (
         job_id, attempt, task, queue, lane, failures, losses, releases, terms,
         worker, until, cancel,
@@ -80,7 +80,7 @@ def held_lease(cells: Sequence[Any]) -> HeldLease:
         failures,
         losses,
         releases,
-        _leniently(_terms, terms, Terms()),
+        terms_of(terms),
         text(worker),
         until,
         bool(cancel),
@@ -107,7 +107,7 @@ def record(cells: Sequence[Any]) -> JobRecord:
         failures=_number(failures),
         losses=_number(losses),
         releases=_number(releases),
-        terms=_leniently(_terms, terms, Terms()),
+        terms=terms_of(terms),
         unique_key=None if unique_key is None else text(unique_key),
         headers=_leniently(_headers, headers, {}),
         tags=_leniently(_tags, tags, ()),
@@ -122,6 +122,11 @@ def record(cells: Sequence[Any]) -> JobRecord:
         errors=_leniently(_errors, errors, ()),
         progress=None if progress is None else _leniently(_progress, progress, None),
     )
+
+
+def terms_of(cell: bytes) -> Terms:
+    """The terms; the default ones if they cannot be read, so that the job can be settled."""
+    return _leniently(_terms, cell, Terms())
 
 
 def dated(error: AttemptError, now: Micros) -> AttemptError:

@@ -182,6 +182,16 @@ class Malformed(Harness):
         assert {found.id for found in await find_all(store)} == {bad.id, good.id}
         assert await store.purge([bad.id]) == [True]
 
+    async def test_a_malformed_row_is_kept_as_its_terms_say_or_else_as_by_default(
+        self, store: Store, raw: RawAccess, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        for field, kept in (("headers", HOUR), ("terms", Terms().keep_dead)):
+            bad = make_job(clock, terms=Terms(keep_dead=HOUR))
+            await add(store, bad)
+            raw.corrupt(bad.id, field, b"\xff{ no JSON")
+            assert await worker.lease() == []
+            assert (await get(store, bad.id)).purge_at == clock.now() + kept
+
     async def test_a_queue_of_nothing_but_malformed_rows_is_drained(
         self, store: Store, raw: RawAccess, clock: VirtualClock, worker: BareWorker
     ) -> None:

@@ -1,7 +1,8 @@
 -- ack: record how runs ended, in full.
 --   in     :acks JSON, a list: [seq, state, due or null, purge_at or null, + failures,
 --          + losses, + releases, lane or null, start and length of the result in the blob
---          :results (0 and 0: none), error or null]; :worker; :now
+--          :results (0 and 0: none), error or null]; :worker; :now; :errors, how many of
+--          a job's are kept
 --   out    nothing
 --   locks  the writer's turn
 --   index  the primary key of job
@@ -23,7 +24,7 @@ set state = ack.value ->> 1,
     errors = case
         when ack.value ->> 10 is null then errors
         when not json_valid(errors) or json_type(errors) <> 'array' then json_array(json(ack.value -> 10))
-        when json_array_length(errors) < 10
+        when json_array_length(errors) < :errors
             then json_insert(errors, '$[#]', json(ack.value -> 10))
         else json_insert(json_remove(errors, '$[0]'), '$[#]', json(ack.value -> 10))
     end,
