@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from msgspec import Raw
 
-from backline.job import SECOND, Lane, LeasedJob, Micros, Terms
+from backline.job import HOUR, SECOND, Lane, LeasedJob, Micros, Terms
 from backline.testing.clock import VirtualClock
 from backline.testing.loop import run
 from backline.worker import Board, Run, StopReason
@@ -32,7 +32,7 @@ class Between(dict[Run, None]):
         return found
 
 
-def make_run(clock: VirtualClock) -> Run:
+def make_run(clock: VirtualClock, timeout: Micros = SECOND) -> Run:
     lease = LeasedJob(
         id=clock.new_id(),
         attempt=1,
@@ -42,7 +42,7 @@ def make_run(clock: VirtualClock) -> Run:
         failures=0,
         losses=0,
         releases=0,
-        terms=Terms(timeout=SECOND),
+        terms=Terms(timeout=timeout),
         priority=0,
         enqueued_at=clock.now(),
         due=clock.now(),
@@ -53,8 +53,8 @@ def make_run(clock: VirtualClock) -> Run:
     return Run(lease, None, clock.tick() + LEASE, clock.tick(), lambda _: None)
 
 
-def make_watchman(clock: VirtualClock) -> RunMonitor:
-    board = Board.private(4, "worker")
+def make_monitor(clock: VirtualClock, board: Board | None = None) -> RunMonitor:
+    board = board or Board.private(4, "worker")
     return RunMonitor(clock, board, lease=LEASE, refusal=5 * SECOND, give_up=lambda _: None)
 
 
@@ -65,7 +65,7 @@ def test_a_look_while_a_thread_begins_a_run_does_not_time_it_out(
     begin = Run.begin
 
     async def main() -> None:
-        with make_watchman(clock) as monitor:
+        with make_monitor(clock) as monitor:
 
             def interrupted(job: Run, now: Micros) -> None:
                 monitor.look()
@@ -85,7 +85,7 @@ def test_a_run_that_a_thread_begins_at_the_end_of_a_look_is_watched(
     clock = VirtualClock()
 
     async def main() -> None:
-        with make_watchman(clock) as monitor:
+        with make_monitor(clock) as monitor:
             monitor.admit(make_run(clock))
             await asyncio.sleep(0.1)  # the next look is due in a while
             job = make_run(clock)
@@ -93,5 +93,55 @@ def test_a_run_that_a_thread_begins_at_the_end_of_a_look_is_watched(
             monitor.look()
             await asyncio.sleep(1.5)
             assert job.stop is StopReason.TIMEOUT
+
+    run(main(), clock=clock)
+
+
+def test_after_a_standstill_the_heartbeat_gets_a_moment_to_renew() -> None:
+    """The whole machine slept: nobody else may take the job before our supervisor wakes too."""
+    clock = VirtualClock()
+    board = Board.private(4, "worker")
+
+    async def main() -> None:
+        with make_monitor(clock, board) as monitor:
+            job = make_run(clock, timeout=HOUR)
+            assert monitor.admit(job)
+            await asyncio.sleep(5)
+            clock.advance(40)
+            await asyncio.sleep(0.5)
+            assert job.stop is None
+            board.renew(clock.tick() + LEASE)
+            await asyncio.sleep(20)
+            assert job.stop is None
+
+    run(main(), clock=clock)
+
+
+def test_a_lease_that_nobody_renews_after_a_standstill_is_over() -> None:
+    clock = VirtualClock()
+
+    async def main() -> None:
+        with make_monitor(clock) as monitor:
+            job = make_run(clock, timeout=HOUR)
+            assert monitor.admit(job)
+            await asyncio.sleep(5)
+            clock.advance(40)
+            await asyncio.sleep(5)
+            assert job.stop is StopReason.LOST
+
+    run(main(), clock=clock)
+
+
+def test_a_lease_that_runs_out_while_all_goes_on_is_over_at_once() -> None:
+    clock = VirtualClock()
+
+    async def main() -> None:
+        with make_monitor(clock) as monitor:
+            job = make_run(clock, timeout=HOUR)
+            assert monitor.admit(job)
+            await asyncio.sleep((LEASE - LEASE // 10) / SECOND - 1)
+            assert job.stop is None
+            await asyncio.sleep(2)
+            assert job.stop is StopReason.LOST
 
     run(main(), clock=clock)

@@ -15,6 +15,10 @@ from backline.worker.board import Board, Reply
 from backline.worker.run import Run, StopReason
 
 _LOOK: Final[Micros] = SECOND
+_STANDSTILL: Final[Micros] = 2 * SECOND
+"""A look that comes so much later than the last one: this process stood still."""
+_AFTERWARDS: Final[Micros] = 3 * SECOND
+"""How long the heartbeat may then take to renew the leases that ran out meanwhile."""
 
 
 class RunMonitor:
@@ -42,6 +46,9 @@ class RunMonitor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._next_look: Micros = 0
+        self._looked_at: Micros = 0
+        self._spare_until: Micros = 0
+        """Until then no lease counts as over: whoever renews it may have stood still as well."""
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -104,6 +111,9 @@ class RunMonitor:
         if self._loop is None:
             return
         now = self._clock.tick()
+        if self._timer is not None and now - self._looked_at > _LOOK + _STANDSTILL:
+            self._spare_until = now + _AFTERWARDS
+        self._looked_at = now
         self._board.beat(now)  # at least once a second while anything runs
         replies = self._board.any_reply()
         soonest = now + _LOOK
@@ -130,7 +140,9 @@ class RunMonitor:
         if run.stop is not None:
             return None
         reply = self._board.reply(run.slot) if replies and run.slot >= 0 else Reply.NONE
-        if reply is Reply.LOST or now >= self._lease_end(run):
+        if reply is Reply.LOST:
+            return StopReason.LOST
+        if now >= self._lease_end(run) and now >= self._spare_until:
             return StopReason.LOST
         if reply is Reply.CANCEL:
             return StopReason.CANCEL
