@@ -13,12 +13,12 @@ import os
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
 from backline.app.background import Background
+from backline.app.crossing import LoopEnded, there, there_from_thread
 from backline.clock import Clock
 from backline.errors import BacklineError, StoreFull, StoreUnavailable
 from backline.job import SECOND, Micros
@@ -71,13 +71,14 @@ class OpenStore:
 
     async def leave(self, heir: Store | None) -> None:
         """Close what is left here, from any loop; the store stays if `heir` has it."""
-        here = asyncio.get_running_loop()
-        if self.loop is here:
+        if self.loop is asyncio.get_running_loop():
             await self._close(heir)
-        elif self.loop.is_running() and not self.ending:
-            closing = asyncio.run_coroutine_threadsafe(self._close(heir), self.loop)
-            await asyncio.wrap_future(closing)
-        elif heir is not self.store:
+            return
+        if self.loop.is_running() and not self.ending:
+            with suppress(LoopEnded):
+                await there(self._close(heir), self.loop)
+                return
+        if heir is not self.store:
             # Its loop is gone, and all that waited there with it. The store may have threads.
             with suppress(Exception):
                 async with asyncio.timeout(_LAST_WORDS_S):
@@ -117,18 +118,19 @@ class Home:
     async def run(self, work: Callable[[Queue], Awaitable[T]], *, patience: Micros = 0) -> T:
         """Do `work` at home; from any loop.
 
-        A store that is away when it is first opened is asked again for `patience`.
+        A store that is away when it is first opened is asked again for `patience`. If another
+        loop does the work and ends meanwhile, it is begun anew: it must be safe to repeat.
         """
         loop = asyncio.get_running_loop()
-        current = self._enter(loop)
-        try:
-            if current.loop is loop:
-                return await self._at(current, work, patience)
-            return await asyncio.wrap_future(
-                asyncio.run_coroutine_threadsafe(self._at(current, work, patience), current.loop)
-            )
-        finally:
-            self._leave(current)
+        while True:
+            current = self._enter(loop)
+            try:
+                doing = self._at(current, work, patience)
+                return await (doing if current.loop is loop else there(doing, current.loop))
+            except LoopEnded:
+                self._flee(current.loop)
+            finally:
+                self._leave(current)
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
         """Do `work` from a thread without a loop.
@@ -143,15 +145,9 @@ class Home:
             )
         while True:
             loop = self._loop_for_threads()
-            coroutine = work()
             try:
-                future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-            except RuntimeError:  # it was closed just now
-                coroutine.close()
-                continue
-            try:
-                return _result(future, loop)
-            except _LoopEnded:
+                return there_from_thread(work(), loop)
+            except LoopEnded:
                 self._flee(loop)
 
     def peek(self) -> Store:
@@ -288,34 +284,12 @@ class Home:
             return self._current.loop
 
 
-class _LoopEnded(Exception):
-    """The loop that did the work ended before the work did."""
-
-
 def _on_a_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return False
     return True
-
-
-def _result(future: Future[T], loop: asyncio.AbstractEventLoop) -> T:
-    """Wait for a loop's work, and look now and then whether the loop still runs."""
-    while True:
-        try:
-            return future.result(timeout=1.0)
-        except CancelledError:  # nobody cancels our work but a loop that winds down
-            raise _LoopEnded from None
-        except TimeoutError:
-            if future.done():
-                return future.result()
-            if not loop.is_running():
-                future.cancel()
-                raise _LoopEnded from None
-        except BaseException:
-            future.cancel()  # Ctrl-C here: nobody waits for the rest
-            raise
 
 
 _HOMES: Final[WeakSet[Home]] = WeakSet()
