@@ -248,7 +248,7 @@ def _live_as_a_child(settings: ChildSettings) -> None:
 
 
 def _nothing(number: int, frame: object) -> None:
-    """A terminal's signals go to the whole group; the supervisor decides what they mean."""
+    """Sent to every process of that name, say; the supervisor decides what it means."""
     del number, frame
 
 

@@ -1,5 +1,6 @@
 """The command as a user meets it: real processes, real signals, a real terminal."""
 
+import contextlib
 import json
 import os
 import pty
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.processes
 SECONDS = 60
 APP = """
     import asyncio
+    import subprocess
     from backline import App
 
     app = App()
@@ -25,6 +27,11 @@ APP = """
     @app.task
     async def hello(name: str) -> str:
         return f"hello {name}"
+
+    @app.task(max_attempts=1)
+    def sleep(seconds: float) -> None:
+        print("sleep has begun", flush=True)
+        subprocess.run(["sleep", str(seconds)], check=True)
 
     @app.task
     async def slow(seconds: float) -> str:
@@ -108,7 +115,7 @@ def test_worker_enqueue_and_run(folder, start):
     screen = worker.until("Ctrl-C")
     assert "store sqlite:///backline.db (SQLite 3." in screen
     assert "worker 1\N{MULTIPLICATION SIGN}3" in screen
-    assert "app.hello, app.slow" in screen
+    assert "app.hello, app.sleep, app.slow" in screen
 
     done = backline(folder, "run", "app.hello", "--text", "name=Ann")
     assert (done.returncode, done.stdout, done.stderr) == (0, '"hello Ann"\n', "")
@@ -135,6 +142,41 @@ def test_ctrl_c_drains(folder, start):
     assert (job["state"], job["result"]) == ("succeeded", "slow has ended")
 
 
+ON_ITS_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "backline", *sys.argv[1:]])
+"""
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_what_jobs_have_started(folder):
+    backline(folder, "enqueue", "app.sleep", "1.5")
+    screen, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", ON_ITS_TERMINAL, "dev"],
+        cwd=folder,
+        env=environment(),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    ) as dev:
+        os.close(terminal)
+        said = b""
+        while b"sleep has begun" not in said:
+            assert select.select([screen], [], [], SECONDS)[0], said
+            said += os.read(screen, 65536)
+        os.write(screen, b"\x03")
+        with contextlib.suppress(OSError):  # its end of the terminal is closed
+            while data := os.read(screen, 65536):
+                said += data
+        assert dev.wait(SECONDS) == 0, said
+    os.close(screen)
+    assert b"draining" in said
+    [job] = map(json.loads, backline(folder, "jobs", "--json").stdout.splitlines())
+    assert job["state"] == "succeeded", said
+
+
 def test_a_second_ctrl_c_quits_and_hands_back(folder, start):
     worker = start("worker")
     worker.until("Ctrl-C")
@@ -154,7 +196,7 @@ def test_worker_speaks_json(folder, start):
     said = worker.until('"event":"started"')
     lines = [json.loads(line) for line in said.splitlines()]
     [started] = [line for line in lines if line.get("event") == "started"]
-    assert started["tasks"] == ["app.hello", "app.slow"]
+    assert started["tasks"] == ["app.hello", "app.sleep", "app.slow"]
     assert all("event" in line or line["logger"] == "backline.supervisor" for line in lines)
 
 

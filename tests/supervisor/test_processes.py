@@ -173,6 +173,16 @@ async def test_a_terminals_interrupt_does_not_end_it(yard: Yard) -> None:
     assert (await end_of(child)).code == 0
 
 
+@pytest.mark.parametrize("lane", [Lane.MAIN, Lane.CELL])
+async def test_a_terminal_reaches_neither_a_worker_nor_what_it_starts(
+    yard: Yard, lane: Lane
+) -> None:
+    """In a session of its own no key sends it a signal, and no read or write stops it."""
+    child = yard.spawn("hello(); signal.pause()", lane)
+    await asyncio.wait_for(child.spoke.wait(), 30)
+    assert os.getpgid(child.pid) == os.getsid(child.pid) == child.pid
+
+
 PARENT = """
 import asyncio, sys
 from pathlib import Path

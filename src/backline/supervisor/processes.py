@@ -152,9 +152,9 @@ class Child:
         self._read()
         self._hang_up()
         self.finished = 0 if self.board is None else self.board.finished
-        if self.is_cell and not self.reaped:
-            linux.kill_group(self.pid)
         if self.is_cell or self._was_cut_off():
+            if not self.reaped:
+                linux.kill_group(self.pid)
             self._kill_what_is_left()
 
     def _kill_what_is_left(self) -> None:
@@ -278,9 +278,11 @@ class Processes:
             [sys.executable, *self._command, msgspec.json.encode(settings).decode()],
             {**os.environ, MARK: settings.worker},
             file_actions=no_input,
-            setsid=cell,
-            # A terminal's Ctrl-C goes to every process of its group; until the child
-            # ignores it, it must not be hit.
+            # A session of its own, and so no terminal: a Ctrl-C is for the supervisor, not for
+            # the programs that jobs have started; and no job is stopped (SIGTTIN, SIGTTOU) or
+            # waits for a password when it turns to the terminal.
+            setsid=True,
+            # Until the child ignores it, one that somebody sends it must not end it.
             setsigmask=[signal.SIGINT],
         )
 
