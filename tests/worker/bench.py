@@ -10,8 +10,6 @@ from backline.job import JobRecord, JobRequest
 from backline.store import Store
 from backline.stores.memory import MemoryStore
 from backline.task import Registry, make_task
-from backline.testing.clock import VirtualClock
-from backline.testing.loop import run
 from backline.worker import Board, Worker, WorkerSettings
 
 
@@ -62,14 +60,3 @@ class Bench:
         ids = await self.enqueue(*jobs)
         await self.worker(drain=True, **options).run()
         return [await self.record(job_id) for job_id in ids]
-
-
-def on_virtual_time(
-    test: Callable[[Bench], Coroutine[Any, Any, None]],
-) -> Callable[[], None]:
-    def runner() -> None:
-        clock = VirtualClock()
-        run(test(Bench(clock)), clock=clock)
-
-    runner.__name__ = runner.__qualname__ = test.__name__
-    return runner

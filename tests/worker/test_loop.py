@@ -4,14 +4,14 @@ import asyncio
 import contextvars
 import itertools
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec import Raw
-from tests.worker.bench import Bench, on_virtual_time
+from tests.worker.bench import Bench
 
 from backline.clock import SYSTEM_CLOCK
 from backline.context import JobContext, current_job
@@ -21,6 +21,8 @@ from backline.states import State
 from backline.store import Exchange
 from backline.stores.memory import MemoryStore
 from backline.task import Retry
+from backline.testing.clock import VirtualClock
+from backline.testing.loop import run
 from backline.worker import Run
 from backline.worker.board import Phase, Reply
 
@@ -38,6 +40,17 @@ odd_errors = [
     BaseExceptionGroup("many", [ValueError("one"), KeyboardInterrupt()]),
     UnicodeDecodeError("utf-8", b"\xff", 0, 1, "odd"),
 ]
+
+
+def on_virtual_time(
+    test: Callable[[Bench], Coroutine[Any, Any, None]],
+) -> Callable[[], None]:
+    def runner() -> None:
+        clock = VirtualClock()
+        run(test(Bench(clock)), clock=clock)
+
+    runner.__name__ = runner.__qualname__ = test.__name__
+    return runner
 
 
 @on_virtual_time
