@@ -180,6 +180,60 @@ def test_without_room_for_a_first_thread_nothing_is_called_and_the_next_call_tri
     executor.shutdown()
 
 
+def test_a_pool_that_grows_has_a_thread_for_the_call_that_waits() -> None:
+    executor = DaemonExecutor("pool", 1)
+    gate = threading.Event()
+    held = executor.submit(gate.wait, PATIENCE)
+    waiting = executor.submit(len, "four")
+    executor.resize(2)
+    assert waiting.result(PATIENCE) == 4
+    gate.set()
+    assert held.result(PATIENCE)
+    executor.shutdown()
+
+
+def test_a_pool_that_shrinks_lets_calls_end_and_runs_no_more_than_that_at_once() -> None:
+    executor = DaemonExecutor("pool", 3)
+    meeting, gate = threading.Barrier(4), threading.Event()
+
+    def hold() -> str:
+        meeting.wait(PATIENCE)
+        gate.wait(PATIENCE)
+        return threading.current_thread().name
+
+    held = [executor.submit(hold) for _ in range(3)]
+    meeting.wait(PATIENCE)
+    executor.resize(1)
+    more = [executor.submit(threading.current_thread) for _ in range(5)]
+    gate.set()
+    assert len({future.result(PATIENCE) for future in held}) == 3
+    [left] = {future.result(PATIENCE) for future in more}
+    assert executor.submit(threading.current_thread).result(PATIENCE) is left
+    executor.resize(2)
+    executor.shutdown()
+    assert not left.is_alive()
+    with pytest.raises(RuntimeError):
+        executor.submit(len, "")
+    executor.resize(9)
+
+
+def test_threads_that_a_pool_no_longer_needs_end() -> None:
+    executor = DaemonExecutor("pool", 2)
+    meeting = threading.Barrier(3)
+    two = [executor.submit(meeting.wait, PATIENCE) for _ in range(2)]
+    threads = list(executor._threads)
+    meeting.wait(PATIENCE)
+    for future in two:
+        future.result(PATIENCE)
+    executor.resize(0)
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    executor.resize(1)
+    assert executor.submit(len, "four").result(PATIENCE) == 4
+    executor.shutdown()
+
+
 def test_an_executor_hands_errors_and_cancels_to_the_caller() -> None:
     executor = DaemonExecutor("pool", 1)
     gate = threading.Event()

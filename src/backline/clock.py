@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -26,6 +27,14 @@ T = TypeVar("T")
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SHIFTS: Final = Path("/proc/self/timens_offsets")
+
+
+class Pool(Executor):
+    """Threads that run calls. How many they are at most may change."""
+
+    @abstractmethod
+    def resize(self, threads: int) -> None:
+        """Have at most so many from now on. Those beyond end, after what they run now."""
 
 
 class Clock(Protocol):
@@ -49,7 +58,7 @@ class Clock(Protocol):
         """A fresh UUIDv7, greater than any this clock made before."""
         ...
 
-    def executor(self, name: str, threads: int = 1) -> Executor:
+    def executor(self, name: str, threads: int = 1) -> Pool:
         """Threads to run blocking calls on; `threads=1` runs them one by one, in order."""
         ...
 
@@ -78,7 +87,7 @@ class SystemClock:
     def new_id(self) -> JobId:
         return self._ids()
 
-    def executor(self, name: str, threads: int = 1) -> Executor:
+    def executor(self, name: str, threads: int = 1) -> Pool:
         return DaemonExecutor(name, threads)
 
     def thread(self, name: str, target: Callable[[], None]) -> threading.Thread:
@@ -107,7 +116,7 @@ def _shift() -> Micros:
 _WorkItem: TypeAlias = Callable[[], None]
 
 
-class DaemonExecutor(Executor):
+class DaemonExecutor(Pool):
     """A pool of daemon threads, started one by one as calls find none idle.
 
     Where the system has no room for another thread, the call waits for one of those that
@@ -121,6 +130,9 @@ class DaemonExecutor(Executor):
         self._name = name
         self._most = threads
         self._threads: list[threading.Thread] = []
+        self._count = 0
+        """Threads that were not told to end."""
+        self._started = 0
         self._calls: SimpleQueue[_WorkItem | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._free = 0
@@ -139,7 +151,7 @@ class DaemonExecutor(Executor):
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"the threads of {self._name} were shut down")
-            if self._free <= 0 and len(self._threads) < self._most:
+            if self._free <= 0 and self._count < self._most:
                 self._start()
             self._free -= 1
             self._calls.put(call)
@@ -157,17 +169,33 @@ class DaemonExecutor(Executor):
             for thread in self._threads:
                 thread.join()
 
-    def _start(self) -> None:
-        name = f"{self._name}-{len(self._threads)}"
+    def resize(self, threads: int) -> None:
+        """Have at most so many from now on. Those beyond end, after what they run now."""
+        with self._lock:
+            self._most = threads
+            if self._closed:
+                return
+            while self._free < 0 and self._count < threads and self._start():
+                pass  # one more of the calls that wait has a thread
+            while self._count > threads:  # whoever takes it ends
+                self._count -= 1
+                self._free -= 1
+                self._calls.put(None)
+
+    def _start(self) -> bool:
+        name = f"{self._name}-{self._started}"
         thread = threading.Thread(target=self._serve, name=name, daemon=True)
         try:
             thread.start()
         except RuntimeError:  # no memory, or no more threads allowed
-            if not self._threads:
+            if not self._count:
                 raise
-            return
+            return False
         self._threads.append(thread)
+        self._started += 1
+        self._count += 1
         self._free += 1
+        return True
 
     def _serve(self) -> None:
         while (call := self._calls.get()) is not None:
@@ -175,6 +203,9 @@ class DaemonExecutor(Executor):
             del call
             with self._lock:
                 self._free += 1
+        with self._lock:
+            if not self._closed:  # or somebody waits for all of them
+                self._threads.remove(threading.current_thread())
 
 
 def call_in(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:

@@ -3,11 +3,11 @@
 import random
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Final, ParamSpec, TypeVar
 
-from backline.clock import IdMaker
+from backline.clock import IdMaker, Pool
 from backline.duration import Duration, micros
 from backline.job import SECOND, JobId, Micros
 
@@ -49,7 +49,7 @@ class VirtualClock:
     def new_id(self) -> JobId:
         return self._ids()
 
-    def executor(self, name: str, threads: int = 1) -> Executor:
+    def executor(self, name: str, threads: int = 1) -> Pool:
         """An executor that runs each call in `submit` itself and returns a done future."""
         return InlineExecutor()
 
@@ -72,7 +72,7 @@ class VirtualClock:
         self._ticks = -self.elapsed
 
 
-class InlineExecutor(Executor):
+class InlineExecutor(Pool):
     """Runs each call in `submit`, in the calling thread; order and results are the caller's."""
 
     def __init__(self) -> None:
@@ -87,6 +87,9 @@ class InlineExecutor(Executor):
         except BaseException as error:  # noqa: BLE001 - an executor hands every error to its caller
             future.set_exception(error)
         return future
+
+    def resize(self, threads: int) -> None:
+        """Nothing: there is no thread."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._closed = True
