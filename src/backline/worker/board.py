@@ -69,7 +69,7 @@ class Entry(NamedTuple):
         return self.job_id, self.attempt
 
 
-_MAGIC: Final = 0x0001_4452_4C42  # "BLRD", layout 1
+_MAGIC: Final = 0x0002_4452_4C42  # "BLRD", layout 2
 _WORD: Final = 8
 _ID_BYTES: Final = 40
 _NAME_BYTES: Final = 128
@@ -81,7 +81,8 @@ _H_FINISHED: Final = 2  # the worker: jobs finished
 _H_BEAT: Final = 3  # the worker: the tick at which its loop last ran
 _H_REPLIES: Final = 4  # the supervisor: replies written
 _H_RENEWED: Final = 5  # the supervisor: leases last until this tick
-_H_NAME: Final = 6  # the worker, once
+_H_CUT_SHORT: Final = 6  # the worker: jobs it stopped in order to end
+_H_NAME: Final = 7  # the worker, once
 _HEADER_WORDS: Final = _H_NAME + _NAME_BYTES // _WORD
 
 # A slot, in words; the body is generation, attempt, deadline, id.
@@ -210,6 +211,12 @@ class Board:
         words[base] = words[base] & ~0xFF | _FINISHED
         words[_H_FINISHED] += 1
 
+    def cut_short(self) -> None:
+        """A job is handed back unfinished because the worker is to end. Say it before the
+        job's slot tells of an end: what the job has started must end with the worker.
+        """
+        self._words[_H_CUT_SHORT] += 1
+
     def clear(self, slot: int) -> None:
         """The outcome is stored (or was refused): the slot is free."""
         base = _HEADER_WORDS + slot * _SLOT_WORDS
@@ -255,6 +262,12 @@ class Board:
     def finished(self) -> int:
         """How many jobs the worker finished since it started, however they ended."""
         return self._words[_H_FINISHED]
+
+    @property
+    def was_cut_short(self) -> bool:
+        """The worker, now ended, was in the midst of a job, or has handed one back unfinished."""
+        running = any(entry.phase is Phase.STARTED for entry in self.entries())
+        return running or self._words[_H_CUT_SHORT] > 0
 
     def entries(self) -> list[Entry]:
         """The jobs on the board, by slot."""

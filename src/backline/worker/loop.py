@@ -23,8 +23,9 @@ from backline.store import Demand, Exchange, Hint, Store
 from backline.task import Executor, Registry
 from backline.worker.board import Board
 from backline.worker.execute import Middleware, stopped
+from backline.worker.given_up import GivenUp
 from backline.worker.monitor import RunMonitor
-from backline.worker.prefetch import Pace, shares
+from backline.worker.prefetch import Pace, QueueTurns
 from backline.worker.progress import ProgressSender
 from backline.worker.run import Run, StopReason
 from backline.worker.runners import LoopRunners, RunnerSetup, ThreadRunners
@@ -42,8 +43,6 @@ _LAST_WORDS: Final[Micros] = 5 * SECOND
 _PROMOTE: Final = 1_000
 _OVERDUE: Final[Micros] = 50_000
 """How often to try again to have jobs promoted that are due by this process's clock."""
-_PROBE: Final[Micros] = 20_000
-"""How often a queue that gave less than it was asked for is asked again beside busy ones."""
 
 
 class Worker:
@@ -67,8 +66,6 @@ class Worker:
     ) -> None:
         self.settings = settings
         self.board = board
-        self.stuck = 0
-        """How many jobs were given up because they ignored being stopped."""
         self._store = store
         self._registry = registry
         self._clock = clock
@@ -78,21 +75,15 @@ class Worker:
         self._bell = asyncio.Event()
         self._pace = Pace(settings.concurrency, settings.max_prefetch)
         self._progress = ProgressSender(store)
+        self._threads = clock.executor("backline-job", settings.concurrency)
+        self._given_up = GivenUp(self._threads, settings.concurrency, settings.stuck_limit)
         self._monitor = RunMonitor(
             clock, board, lease=settings.lease, refusal=settings.refusal, give_up=self._give_up
         )
         self._outcomes: list[Run] = []
         self._held = 0
         self._calls = 0
-        self._filled: set[str] = set()
-        """Queues that last gave all they were asked for: there may be more."""
-        self._unasked = set(settings.queues)
-        """Queues that were not asked since the last hint, which may have meant any."""
-        self._probed_at: Micros = 0
-        # Counted apart: where each job takes two exchanges, a probe and a filled queue, one
-        # count for both would probe every other queue only.
-        self._probes = 0
-        self._divisions = 0
+        self._turns = QueueTurns(settings.queues)
         self._busy: Micros = 0
         self._next_at: Micros | None = None
         self._stop_by: Micros | None = None
@@ -107,6 +98,11 @@ class Worker:
     def runs(self) -> tuple[Run, ...]:
         """What runs here now."""
         return self._monitor.runs
+
+    @property
+    def stuck(self) -> int:
+        """How many jobs were given up because they ignored being stopped, and go on."""
+        return len(self._given_up)
 
     @property
     def worn_out(self) -> bool:
@@ -149,15 +145,16 @@ class Worker:
 
     @asynccontextmanager
     async def _runners(self) -> AsyncIterator[None]:
-        threads = self._clock.executor("backline-job", self.settings.concurrency)
-        setup = RunnerSetup(self._clock, self.board, self._monitor.admit, self._finished, threads)
+        setup = RunnerSetup(
+            self._clock, self.board, self._monitor.admit, self._finished, self._threads
+        )
         self._coroutines = LoopRunners(setup, self.settings.concurrency, self._middleware)
         self._functions = ThreadRunners(setup)
         try:
             yield
         finally:
             await self._coroutines.close()
-            threads.shutdown(wait=False)
+            self._threads.shutdown(wait=False)
 
     async def _work(self) -> None:
         while True:
@@ -201,7 +198,7 @@ class Worker:
         return wait / SECOND
 
     def _hint(self) -> None:
-        self._unasked.update(self.settings.queues)
+        self._turns.hint()
         self._bell.set()
 
     # Speaking with the store.
@@ -211,7 +208,7 @@ class Worker:
         runs, self._outcomes = self._outcomes, []
         busy, self._busy = self._busy, 0
         if demand:
-            self._unasked.difference_update(queue for queue, _ in demand)
+            self._turns.asked(demand)
             await self._promote()
         before = self._clock.tick()
         reply = await self._persist([run.ack for run in runs if run.ack is not None], demand)
@@ -224,7 +221,7 @@ class Worker:
         self._recorded(runs, reply.acks)
         if demand:
             self._note_next(demand, None if reply.next_in is None else now + reply.next_in)
-            self._note_filled(demand, reply.jobs)
+            self._turns.answered(demand, reply.jobs)
             self._accept(reply.jobs, before, now)
         return len(reply.jobs)
 
@@ -271,42 +268,23 @@ class Worker:
 
     def _demand(self) -> dict[tuple[str, Lane], int]:
         idle = self.settings.drain and self._held == 0
-        if self.stopping or not (self._unasked or self._filled or idle):
+        if self.stopping or not (idle or self._turns.open):
             return {}
         waiting = self._coroutines.waiting() + self._functions.waiting()
-        wanted = self.settings.concurrency + self._pace.ahead() - waiting - self._monitor.running
+        slots = self.settings.concurrency - self._given_up.missing
+        wanted = slots + self._pace.ahead() - waiting - self._monitor.running
         room = min(wanted, self.board.slots - self._held)
         if room <= 0:
             return {}
-        queues = self.settings.queues
-        if idle:  # the answer must speak for every queue, whatever its weight
-            divided = shares(max(0, room - len(queues)), queues, (), self._calls)
-            divided = {queue: 1 + divided.get(queue, 0) for queue in queues}
-        elif (now := self._clock.tick()) - self._probed_at > _PROBE:
-            self._probed_at = now
-            self._probes += 1
-            divided = shares(room, queues, (), self._probes)
-        else:
-            self._divisions += 1
-            divided = shares(room, queues, self._filled or self._unasked, self._divisions)
+        turns = self._turns  # while idle, the answer must speak for every queue
+        divided = turns.every(room) if idle else turns.divide(room, self._clock.tick())
         return {(queue, self.settings.lane): share for queue, share in divided.items()}
 
     def _should_ask_again(self, demand: Demand, found: int) -> bool:
         """A queue came short while another may have work: the slot is for that one, now."""
         if found >= sum(demand.values()):
             return False
-        return bool(self._filled or self._unasked or (self.settings.drain and not self._held))
-
-    def _note_filled(self, demand: Demand, jobs: Sequence[LeasedJob]) -> None:
-        """Remember which queues gave all they were asked for: there may be more."""
-        got = {queue: 0 for queue, _ in demand}
-        for job in jobs:
-            got[job.queue] += 1
-        for (queue, _), asked in demand.items():
-            if got[queue] >= asked:
-                self._filled.add(queue)
-            else:
-                self._filled.discard(queue)
+        return self._turns.open or (self.settings.drain and not self._held)
 
     # Runs come and go.
 
@@ -339,6 +317,7 @@ class Worker:
     def _finished(self, run: Run, ack: Ack) -> None:
         """A run ended, or was given up: the first outcome counts, later ones are too late."""
         if run.ack is not None:
+            self._given_up.ended(run)
             return
         run.end(ack)
         self._monitor.ended(run)
@@ -348,7 +327,7 @@ class Worker:
         else:
             if run.slot >= 0:
                 self.board.finish_other(run.slot)
-            self._unasked.add(run.lease.queue)  # it may be ready here again, or due soon
+            self._turns.hint(run.lease.queue)  # it may be ready here again, or due soon
         self._outcomes.append(run)
         if self._observer is not None:
             self._observer(run)
@@ -371,10 +350,11 @@ class Worker:
         """A run ignored being stopped: settle it, so that a late end changes nothing."""
         assert run.stop is not None
         log.error("job %s ignored being stopped (%s)", run.lease.id, run.stop.name.lower())
-        self.stuck += 1
+        self._given_up.add(run)
         self._coroutines.abandon(run)
         self._finished(run, policy.settle(run.lease, stopped(run, run.stop), self._clock.rng))
-        if self.worn_out and self.settings.replaceable:
+        no_slot = self._given_up.missing >= self.settings.concurrency
+        if (self.worn_out and self.settings.replaceable) or (no_slot and self.settings.drain):
             self.stop()
 
     def _give_back(self) -> None:

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from backline.clock import Clock, call_in
 from backline.job import SECOND, Micros
+from backline.states import State
 from backline.worker.board import Board, Reply
 from backline.worker.run import Run, StopReason
 
@@ -94,6 +95,8 @@ class RunMonitor:
     def ended(self, run: Run) -> None:
         """A run ended. Repeated, or for a run that never began: nothing."""
         self._running.pop(run, None)
+        if run.stop is StopReason.SHUTDOWN and run.ack and run.ack.state is not State.SUCCEEDED:
+            self._board.cut_short()
 
     def close(self) -> None:
         """Let no run begin any more."""

@@ -7,16 +7,19 @@ microseconds, none for jobs of seconds.
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from typing import Final
 
-from backline.job import Micros
+from backline.job import LeasedJob, Micros
+from backline.store import Demand
 
 _MARGIN: Final = 1.5
 _GROWTH: Final = 3.0
 _WEIGHT: Final = 0.3
 _FIRST_GUESS: Final[Micros] = 100_000
+_PROBE: Final[Micros] = 20_000
+"""How often a queue that gave less than it was asked for is asked again beside busy ones."""
 
 
 class Pace:
@@ -62,6 +65,64 @@ class Pace:
         """
         startable = _MARGIN * self._round_trip * self._concurrency / max(self._run_time, 1.0)
         return int(min(self._most, startable, _GROWTH * self._rate * self._round_trip))
+
+
+class QueueTurns:
+    """Which of a worker's queues, given with their weights, to ask next, and for how many."""
+
+    def __init__(self, queues: Mapping[str, int]) -> None:
+        self._queues = queues
+        self._filled: set[str] = set()
+        """Queues that last gave all they were asked for: there may be more."""
+        self._unasked = set(queues)
+        """Queues that were not asked since the last hint, which may have meant any."""
+        self._probed_at: Micros = 0
+        # Counted apart: where each job takes two exchanges, a probe and a filled queue, one
+        # count for both would probe every other queue only.
+        self._probes = 0
+        self._divisions = 0
+
+    @property
+    def open(self) -> bool:
+        """Some queue may have a job."""
+        return bool(self._unasked or self._filled)
+
+    def hint(self, queue: str | None = None) -> None:
+        """This queue may have a job, or any."""
+        if queue is None:
+            self._unasked.update(self._queues)
+        else:
+            self._unasked.add(queue)
+
+    def every(self, room: int) -> dict[str, int]:
+        """Divide `room` so that every queue is asked, whatever its weight."""
+        self._divisions += 1
+        divided = shares(max(0, room - len(self._queues)), self._queues, (), self._divisions)
+        return {queue: 1 + divided.get(queue, 0) for queue in self._queues}
+
+    def divide(self, room: int, now: Micros) -> dict[str, int]:
+        """Divide `room` among the queues that may have a job; at times among all."""
+        if now - self._probed_at > _PROBE:
+            self._probed_at = now
+            self._probes += 1
+            return shares(room, self._queues, (), self._probes)
+        self._divisions += 1
+        return shares(room, self._queues, self._filled or self._unasked, self._divisions)
+
+    def asked(self, demand: Demand) -> None:
+        """These are asked now."""
+        self._unasked.difference_update(queue for queue, _ in demand)
+
+    def answered(self, demand: Demand, jobs: Sequence[LeasedJob]) -> None:
+        """Remember which queues gave all they were asked for: there may be more."""
+        got = {queue: 0 for queue, _ in demand}
+        for job in jobs:
+            got[job.queue] += 1
+        for (queue, _), asked in demand.items():
+            if got[queue] >= asked:
+                self._filled.add(queue)
+            else:
+                self._filled.discard(queue)
 
 
 def shares(

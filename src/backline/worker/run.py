@@ -2,8 +2,9 @@
 
 from asyncio import Task as LoopTask
 from collections.abc import Callable
+from concurrent.futures import Future
 from enum import Enum, auto
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -48,7 +49,9 @@ class Run(msgspec.Struct, eq=False, gc=False):
     stop: StopReason | None = None
     stopped_at: Micros = 0
     runner: LoopTask[None] | None = None
-    """The asyncio Task it is on, while it may be cancelled there."""
+    """The asyncio Task it is on, if it is on one."""
+    call: Future[Any] | None = None
+    """What that Task waits for in a thread, where nothing can interrupt it."""
     ack: Ack | None = None
     """Set once: whoever comes later with another outcome is too late."""
     seen: JobContext | None = None
@@ -80,14 +83,16 @@ class Run(msgspec.Struct, eq=False, gc=False):
     def end(self, ack: Ack) -> None:
         """Note how it ended."""
         self.ack = ack
-        self.runner = self.seen = None
+        self.runner = self.call = self.seen = None
 
     def tell(self, reason: StopReason, now: Micros) -> None:
         """Ask the run to stop: cancels a coroutine, raises the flag that threads look at."""
         if self.stop is not None:
             return
         self.stop, self.stopped_at = reason, now
-        if self.runner is not None:
+        if self.call is not None:
+            self.call.cancel()  # does nothing to a call that has begun
+        elif self.runner is not None:
             self.runner.cancel()
 
     def cancelled(self) -> bool:

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -16,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Raw
 
 from backline import policy
-from backline.clock import Clock
+from backline.clock import Clock, Pool
 from backline.context import Running, current_run
 from backline.job import SECOND, Ack, Micros
 from backline.worker.board import Board
@@ -43,7 +42,7 @@ class RunnerSetup:
     board: Board
     admit: Admit
     finished: Finished
-    threads: Executor
+    threads: Pool
 
 
 class LoopRunners:
@@ -88,8 +87,11 @@ class LoopRunners:
 
     def abandon(self, run: Run) -> None:
         """Stop counting on the runner of a run that will not end; another takes its place."""
-        if run.runner is not None:
-            self._runners.discard(run.runner)
+        runner = run.runner
+        if runner is not None:
+            if run.call is None and not runner.cancelling():
+                runner.cancel()  # it was told while in a thread, and now something else waits
+            self._runners.discard(runner)
             self._staff()
 
     async def close(self) -> None:
@@ -120,7 +122,8 @@ class LoopRunners:
                 if self._line:
                     self._staff()  # the job may wait; then the next runner goes on
                 ended = await self._run(run, running, me)
-                if ended is None or me.cancelling() or copy_context() != clean:
+                stopped = run.stop is not None or me.cancelling()
+                if ended is None or stopped or copy_context() != clean:
                     return
                 if ended > turn_ends:
                     await asyncio.sleep(0)
@@ -165,12 +168,32 @@ class LoopRunners:
             if task.is_async:
                 return await task.fn(*first, *arguments, **keywords)
             context = copy_context()
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(
-                self._threads, lambda: context.run(task.fn, *first, *arguments, **keywords)
+            return await self._in_thread(
+                run, lambda: context.run(task.fn, *first, *arguments, **keywords)
             )
 
         return await through(self._middleware, job, call)()
+
+    async def _in_thread(self, run: Run, fn: Callable[[], Any]) -> Any:
+        """Call a function in a thread, and do not return before it has.
+
+        A run that is told to stop meanwhile goes on until the function heeds it, as one
+        without middleware does; so does one whose middleware has had enough of waiting, for a
+        job that was settled might run again beside its old thread. Only who was given up, or
+        is cancelled twice, leaves the thread alone.
+        """
+        if run.stop is not None:  # and some middleware tries again
+            raise asyncio.CancelledError
+        run.call = call = self._threads.submit(_guarded, fn)
+        waiting = asyncio.wrap_future(call)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            if run.ack is None and not call.cancel():
+                await asyncio.wait([waiting])
+            raise
+        finally:
+            run.call = None
 
 
 class ThreadRunners:
@@ -267,6 +290,14 @@ def _returned(run: Run, result: Raw | None) -> Ack:
     if run.heeded and run.stop is not None and result is None and not run.completing:
         raise Heeded
     return policy.succeeded(run.lease, result)
+
+
+def _guarded(fn: Callable[[], Any]) -> Any:
+    """Call a function whose outcome an asyncio Future is to take, which it refuses of this."""
+    try:
+        return fn()
+    except StopIteration as error:
+        raise RuntimeError("a task raised StopIteration") from error
 
 
 def _call(run: Run) -> Raw | None:
