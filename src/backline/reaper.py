@@ -40,8 +40,8 @@ STEP: Final[Micros] = SECOND
 class Reaper:
     """Looks after what no worker looks after.
 
-    `name` is who settles; `ttl` the lease of the workers around. Leases that are over are
-    settled as lost, guarded by `if_overdue`: a late extend wins or loses cleanly.
+    `name` is who settles, and nobody else; `ttl` the lease of the workers around. Leases that
+    are over are settled as lost, guarded by `if_overdue`: a late extend wins or loses cleanly.
 
     Every lease looks over, though its worker may be as alive as we are, after a jump of the
     tick (as seen from the event loop's clock), after an outage of the store, and after this

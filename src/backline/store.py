@@ -240,7 +240,9 @@ class Store(Protocol):
     ) -> Exchange:
         """Record how runs ended and lease new jobs, in one commit: the hot path.
 
-        `call` is the worker's running number. A repeat of the worker's last call (I5) answers
+        `call` is the worker's running number: greater with every exchange that is no repeat.
+        A worker has one exchange under way at a time; one that it gave up may still arrive,
+        late, and then leases nothing. A repeat of the worker's last call (I5) answers
         the same jobs again, as far as they are still running, and leases no others. A job is
         leased at most `demand` times per (queue, lane), never from a paused queue, never for
         the first time past its `expires_at`, and its lease is over `ttl` from now. Each ack

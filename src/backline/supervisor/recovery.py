@@ -27,7 +27,7 @@ _UNSEEN: Final = Death(ProcessExit())
 
 
 class Recovery:
-    """Settles the leases of workers that ended. `name` is who settles."""
+    """Settles the leases of workers that ended. `name` is who settles, and nobody else."""
 
     def __init__(self, store: Store, clock: Clock, name: WorkerName, ttl: Micros) -> None:
         self._store = store
@@ -35,6 +35,7 @@ class Recovery:
         self._name = name
         self._ttl = ttl
         self._calls = 0
+        self._calling = asyncio.Lock()
 
     async def settle(self, worker: WorkerName, board: Path, death: Death) -> None:
         """Settle the leases of a worker whose process has ended, then remove its board.
@@ -74,9 +75,10 @@ class Recovery:
             return
         ended = outcomes(held, entries, death)
         acks = [policy.settle(lease, outcome, self._clock.rng) for lease, outcome in ended]
-        self._calls += 1
-        fault("recovery.before_settle")
-        await self._store.exchange(self._name, self._calls, acks, {}, self._ttl)
+        async with self._calling:  # several workers may have ended at once
+            self._calls += 1
+            fault("recovery.before_settle")
+            await self._store.exchange(self._name, self._calls, acks, {}, self._ttl)
         _log(worker, ended)
 
     async def _see_it_gone(self, worker: WorkerName) -> None:

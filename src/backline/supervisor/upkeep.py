@@ -48,7 +48,7 @@ class Upkeep:
         self._settings = settings
         self._clock = clock
         self._heartbeat = Heartbeat(store, clock, settings.lease)
-        self._reaper = Reaper(store, clock, name, settings.lease)
+        self._reaper = Reaper(store, clock, f"{name}-reaper", settings.lease)
         self._recovery = Recovery(store, clock, name, settings.lease)
         self._kept: set[WorkerName] = set()
         self._reported: dict[WorkerName, WorkerReport] = {}
