@@ -1,6 +1,8 @@
 """Where the store lives: loops that end under their callers, forks, declarations."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -94,6 +96,53 @@ def test_an_async_call_whose_loop_ends_meanwhile_is_begun_anew(
     assert asyncio.run(second_loop()) == 2
     app.close()
     service.close()
+
+
+IN_A_CHILD = """
+import contextlib, os, sys
+from backline import App, StoreRefused
+from backline.stores.memory import MemoryStore
+
+app = App(store=MemoryStore()) if sys.argv[1] == "given" else App("memory://")
+
+@app.task(name="t")
+def t(n: int) -> int:
+    return n
+
+with app.isolated() if sys.argv[1] == "isolated" else contextlib.nullcontext():
+    if sys.argv[2] == "used":
+        t.enqueue(0)
+    if os.fork() == 0:
+        try:
+            t.enqueue(1)
+            print("child drains", app.drain(), flush=True)
+        except StoreRefused as error:
+            print("child:", error, flush=True)
+        app.close()
+        os._exit(0)
+    os.wait()
+    print("parent drains", app.drain())
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("before", ["used", "unused"])
+@pytest.mark.parametrize("kind", ["url", "given", "isolated"])
+def test_no_job_in_memory_is_in_two_processes(kind: str, before: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", IN_A_CHILD, kind, before],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    child, parent = ran.stdout.splitlines()
+    if kind == "url":
+        assert child == "child drains 1"
+    else:
+        assert child.startswith("child: the jobs of this memory store are in the process")
+    assert parent == f"parent drains {int(before == 'used')}"
+    assert (ran.stderr, ran.returncode) == ("", 0)
 
 
 class Hangs(MemoryStore):

@@ -36,18 +36,18 @@ from weakref import WeakSet
 from msgspec import UNSET, UnsetType
 
 from backline.app.app_store import AppStore
-from backline.app.declare import C, Declare
+from backline.app.declare import C, Declare, queue_settings
+from backline.app.home import always
 from backline.app.immediate import Immediate
 from backline.app.producing import HeadersHook, Producing
 from backline.app.working import drain, opened, weights
 from backline.clock import SYSTEM_CLOCK, Clock
-from backline.display import shown
 from backline.duration import Duration, micros
 from backline.errors import ConfigError
 from backline.job import DEFAULT_QUEUE
 from backline.outbox import Outbox
 from backline.queue import OnFull
-from backline.store import QueueSettings, Store
+from backline.store import Store
 from backline.stores import open_store
 from backline.stores.memory import MemoryStore
 from backline.task import (
@@ -56,7 +56,6 @@ from backline.task import (
     SyncTask,
     TaskSettings,
     make_task,
-    name_text,
 )
 from backline.worker import (
     Board,
@@ -74,8 +73,6 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 DEFAULT_URL: Final = "sqlite:///backline.db"
-MAX_DEPTH: Final = 10**12
-"""A limit beyond this is none; it would not fit in a store's integers for ever."""
 
 
 class App(Producing):
@@ -83,7 +80,8 @@ class App(Producing):
 
     `url` names the store; without it BACKLINE_URL does, else it is sqlite:///backline.db.
     Nothing is opened before it is needed. Async methods work on any event loop, sync ones in
-    any thread without one, also after a fork.
+    any thread without one, also after a fork. There a store in memory begins empty, and one
+    that was given as `store=` raises StoreRefused.
     """
 
     def __init__(
@@ -94,7 +92,7 @@ class App(Producing):
         named = url or os.environ.get("BACKLINE_URL") or DEFAULT_URL
         self.url = named if store is None else store.url
         """The store's URL."""
-        self._given = store
+        self._given = None if store is None else always(store)
         super().__init__(clock, self._open_store)
         self.store: Store = AppStore(lambda: self._home, self.url)
         """The store, for code on any event loop; opened when it is first used."""
@@ -147,23 +145,11 @@ class App(Producing):
         `accepted == False`. An operator's later edit of the limit stands until this
         declaration changes. Raises ConfigError.
         """
-        try:
-            name = name_text(name)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"queue {shown(name)}: {error}") from None
-        if name in self._queues:
-            raise ConfigError(f"the queue {name!r} is declared already")
-        if not (max_depth is UNSET or max_depth is None or _is_depth(max_depth)):
-            raise ConfigError(
-                f"max_depth of queue {name!r} is an int from 1, not {shown(max_depth)}"
-            )
-        if on_full not in list(OnFull):
-            choices = ", ".join(OnFull)
-            raise ConfigError(
-                f"on_full of queue {name!r} is one of {choices}, not {shown(on_full)}"
-            )
-        self._on_full[name] = OnFull(on_full)
-        self._queues[name] = QueueSettings(queue=name, max_depth=max_depth)
+        settings = queue_settings(name, max_depth, on_full)
+        if settings.queue in self._queues:
+            raise ConfigError(f"the queue {settings.queue!r} is declared already")
+        self._on_full[settings.queue] = OnFull(on_full)
+        self._queues[settings.queue] = settings
         self._home.redeclare()
 
     def outbox(self, url: str) -> Outbox:
@@ -318,11 +304,12 @@ class App(Producing):
         """Keep jobs in an empty memory store of its own while inside.
 
         For tests: nothing gets into the store of `url`. Jobs wait for `drain`, or for a
-        `worker` that is started inside.
+        `worker` that is started inside. A process that is forked inside can use it no more
+        (StoreRefused).
         """
         outside = self._home, self._immediate
         store = MemoryStore(clock=self.clock)
-        self._home, self._immediate = self._make_home(lambda: store), None
+        self._home, self._immediate = self._make_home(always(store)), None
         try:
             yield
         finally:
@@ -378,14 +365,12 @@ class App(Producing):
         return {DEFAULT_QUEUE, *self._queues, *(task.options.queue for task in self.registry)}
 
     def _open_store(self) -> Store:
-        return self._given or open_store(self.url, clock=self.clock)
+        if self._given is not None:
+            return self._given()
+        return open_store(self.url, clock=self.clock)
 
     def __repr__(self) -> str:
         return f"<App {self.url}, {len(self.registry)} tasks>"
-
-
-def _is_depth(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_DEPTH
 
 
 _APPS: Final[WeakSet[App]] = WeakSet()

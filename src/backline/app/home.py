@@ -20,7 +20,7 @@ from weakref import WeakSet
 from backline.app.background import Background
 from backline.app.crossing import LoopEnded, there, there_from_thread
 from backline.clock import Clock
-from backline.errors import BacklineError, StoreFull, StoreUnavailable
+from backline.errors import BacklineError, StoreFull, StoreRefused, StoreUnavailable
 from backline.job import SECOND, Micros
 from backline.queue import OnFull, Queue
 from backline.store import QueueSettings, Store
@@ -93,7 +93,7 @@ class OpenStore:
 class Home:
     """Where an app's store is open at the moment. Safe from any thread.
 
-    A process that is forked begins with a store of its own.
+    A process that is forked begins with a store of its own, if `make_store` makes one.
     """
 
     def __init__(
@@ -220,7 +220,7 @@ class Home:
     def forked(self) -> None:
         """This is a new process: the parent's loops and threads are not here."""
         self._lock = threading.Lock()
-        self._current = None
+        self._current = self._kept = None
         self._background = Background(self._clock)
 
     async def _at(
@@ -282,6 +282,23 @@ class Home:
             if self._current is None or self._gives_way(self._current):
                 return self._background.loop()
             return self._current.loop
+
+
+def always(store: Store) -> Callable[[], Store]:
+    """For `make_store`: this one. Raises StoreRefused in a child, if its jobs would be there
+    as well as in the parent, and all of them run twice.
+    """
+    process = os.getpid()
+
+    def the_store() -> Store:
+        if os.getpid() != process and not store.capabilities.between_processes:
+            raise StoreRefused(
+                "the jobs of this memory store are in the process that it was made in, and this "
+                "is a fork of it: make the store here, or use a SQLite file"
+            )
+        return store
+
+    return the_store
 
 
 def _on_a_loop() -> bool:
