@@ -219,8 +219,6 @@ def _numbers() -> list[Damage]:
 
 
 def _states() -> list[Damage]:
-    held = "update job set state = 'running', worker = 'ghost', call = 1, until = 1, attempt = 1"
-    victim = " where seq = 1"
     return [
         Damage(
             "state that there is not",
@@ -252,6 +250,13 @@ def _states() -> list[Damage]:
             )
             for state in ("succeeded", "dead", "cancelled", "expired")
         ),
+    ]
+
+
+def _leases() -> list[Damage]:
+    held = "update job set state = 'running', worker = 'ghost', call = 1, until = 1, attempt = 1"
+    victim = " where seq = 1"
+    return [
         Damage("running with nobody", held + victim),
         Damage(
             "running with terms that are none",
@@ -289,8 +294,7 @@ def _states() -> list[Damage]:
 
 
 def _counts() -> list[Damage]:
-    text, half = "cast(x'ff' as text)", "cast(x'eda080' as text)"
-    queue = "insert into queue (id, name) values (50, {}); update job set queue = 50 where seq = 1"
+    text = "cast(x'ff' as text)"
     return [
         *(
             Damage(f"counts are {n}", "update tally set n = ?", (n,))
@@ -329,6 +333,13 @@ def _counts() -> list[Damage]:
             fate="ready",
             healthy="ready",
         ),
+    ]
+
+
+def _other_tables() -> list[Damage]:
+    text, half = "cast(x'ff' as text)", "cast(x'eda080' as text)"
+    queue = "insert into queue (id, name) values (50, {}); update job set queue = 50 where seq = 1"
+    return [
         Damage("declaration is no text", f"update queue set declared = {text}"),
         *(
             Damage(f"another queue's name is {name}", f"insert into queue (name) values ({sql})")
@@ -406,7 +417,10 @@ def _keys() -> list[Damage]:
     ]
 
 
-DAMAGE = [*_cells(), *_payloads(), *_numbers(), *_states(), *_counts(), *_keys()]
+DAMAGE = [
+    *(*_cells(), *_payloads(), *_numbers(), *_states(), *_leases()),
+    *(*_counts(), *_other_tables(), *_keys()),
+]
 
 CLOSED: dict[str, tuple[str, str]] = {
     "schema of the future": ("pragma user_version = 99", "migrated by a newer Backline"),
