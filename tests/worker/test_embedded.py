@@ -75,26 +75,66 @@ async def test_a_drain_that_is_cancelled_hands_its_jobs_back(app: App) -> None:
     assert await job.astatus() is State.READY
 
 
-def test_a_worker_that_fails_says_so_at_once(caplog: pytest.LogCaptureFixture) -> None:
+@on_virtual_time
+async def test_a_lifespan_that_fails_is_raised_on_entering(app: App) -> None:
+    @app.lifespan
+    async def broken() -> AsyncIterator[None]:
+        await asyncio.sleep(1)
+        raise ValueError("no pool")
+        yield
+
+    inside = False
+    with pytest.raises(ValueError, match="no pool"):
+        async with app.worker():
+            inside = True
+    assert not inside
+    assert len(asyncio.all_tasks()) == 1  # no heartbeat is left behind
+
+
+@pytest.mark.parametrize("after", [0.5, 1.0, 1.5])
+def test_entering_that_is_cancelled_leaves_the_lifespan_and_nothing_behind(after: float) -> None:
     @on_virtual_time
     async def check(app: App) -> None:
+        story: list[str] = []
+
         @app.lifespan
-        async def broken() -> AsyncIterator[None]:
-            raise ValueError("no pool")
-            yield
-
-        async def service() -> None:
-            async with app.worker():
+        async def slow() -> AsyncIterator[None]:
+            try:
                 await asyncio.sleep(1)
-                told.extend(record.message for record in caplog.records)
+                story.append("entered")
+                yield
+            finally:
+                await asyncio.sleep(1)
+                story.append("left")
 
-        with pytest.raises(ValueError, match="no pool"):
-            await service()
+        job = await app.task(nap).aenqueue(60)
+        service = asyncio.create_task(serve(app))
+        await asyncio.sleep(after)
+        service.cancel()
+        if after > 1:  # the job runs: once more, or it has the grace
+            await asyncio.sleep(0.1)
+            service.cancel()
+        await asyncio.wait([service])
+        assert story[-1] == "left"
+        assert await job.astatus() is State.READY
+        assert len(asyncio.all_tasks()) == 1
 
-    told: list[str] = []
-    with caplog.at_level(logging.ERROR):
+    check()
+
+
+def test_a_worker_that_fails_later_says_so_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    @on_virtual_time
+    async def check(app: App) -> None:
+        async with app.worker() as embedded:
+            embedded.worker._exchange = None  # type: ignore[assignment, method-assign]
+            embedded.worker.wake()
+            await asyncio.sleep(2)
+            assert [record.message for record in caplog.records] == [
+                "the embedded worker failed: it runs no jobs any more"
+            ]
+
+    with caplog.at_level(logging.ERROR), pytest.raises(TypeError):
         check()
-    assert told == ["the embedded worker failed: it runs no jobs any more"]
 
 
 class HeartbeatStore(MemoryStore):

@@ -32,6 +32,8 @@ Errand: TypeAlias = Callable[[], Awaitable[None]]
 class EmbeddedWorker:
     """Runs a worker, its heartbeat and a reaper while inside `async with`.
 
+    Entering waits until the worker works, and raises what made it fail before: the lifespan.
+
     `second_store` makes another handle on the same jobs, for the heartbeat's thread; None
     keeps the heartbeat on this loop (a store that only this process sees, virtual time).
     """
@@ -56,6 +58,11 @@ class EmbeddedWorker:
         else:
             self._thread = _GuardThread(self._second_store, self._duties_for, self._clock)
         self._working = asyncio.create_task(self.worker.run(), name="backline worker")
+        try:
+            await self._start(self._working)
+        except BaseException:
+            await self._abort(self._working)
+            raise
         self._working.add_done_callback(_tell_failure)
         return self
 
@@ -68,11 +75,7 @@ class EmbeddedWorker:
         try:
             await self._end()
         finally:
-            if self._guard is not None:
-                self._guard.cancel()
-                await asyncio.wait([self._guard])
-            if self._thread is not None:
-                await self._loop_of_caller().run_in_executor(None, self._thread.end)
+            await self._end_duties()
 
     async def finished(self) -> None:
         """Wait until the worker has stopped. Raises what made it fail.
@@ -81,6 +84,34 @@ class EmbeddedWorker:
         """
         assert self._working is not None, "the worker was not started"
         await asyncio.shield(self._working)
+
+    async def _start(self, working: asyncio.Task[None]) -> None:
+        """Wait until the worker works. Raises what made it fail."""
+        started = asyncio.create_task(self.worker.started.wait(), name="backline worker's start")
+        try:
+            await asyncio.wait([working, started], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            started.cancel()
+        if working.done():
+            await working
+
+    async def _abort(self, working: asyncio.Task[None]) -> None:
+        """Entering failed or was cancelled: nobody will leave."""
+        try:
+            if self.worker.started.is_set():
+                self.worker.quit()
+            else:
+                working.cancel()
+            await asyncio.wait([working])
+        finally:
+            await self._end_duties()
+
+    async def _end_duties(self) -> None:
+        if self._guard is not None:
+            self._guard.cancel()
+            await asyncio.wait([self._guard])
+        if self._thread is not None:
+            await self._loop_of_caller().run_in_executor(None, self._thread.end)
 
     async def _end(self) -> None:
         """Let running jobs finish within the grace; cancelled meanwhile, hand them back."""

@@ -66,6 +66,8 @@ class Worker:
     ) -> None:
         self.settings = settings
         self.board = board
+        self.started = asyncio.Event()
+        """Set when `run` begins to work: the lifespan is entered, and nothing failed."""
         self._store = store
         self._registry = registry
         self._clock = clock
@@ -141,6 +143,7 @@ class Worker:
             await stack.enter_async_context(self._runners())
             stack.enter_context(self._monitor)
             await stack.enter_async_context(self._store.watch([Hint.WORK], self._hint))
+            self.started.set()
             await self._work()
 
     @asynccontextmanager
