@@ -336,8 +336,8 @@ class Store(Protocol):
     async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
         """Change settings of queues, making the queues if need be.
 
-        `declared`: they stand in code. A declaration applies when it differs from the last
-        one declared; in between an operator's edit stays.
+        `declared`: they stand in code. Each setting applies when it differs from the last
+        one declared for that queue; in between an operator's edit stays.
         """
         ...
 

@@ -22,6 +22,7 @@ from backline.job import (
 )
 from backline.states import QUEUED, TERMINAL, State
 from backline.store import QueueSettings, QueueStats
+from backline.stores.declaring import declare
 from backline.stores.memory.line import Line
 from backline.stores.memory.rate import Rate
 
@@ -286,11 +287,9 @@ class QueueState:
         return sum(len(self.members[state]) for state in QUEUED)
 
     def apply(self, settings: QueueSettings, *, declared: bool) -> None:
-        """Take over settings; a declaration only when it differs from the last one."""
+        """Take over settings; of a declaration, what differs from earlier ones."""
         if declared:
-            if settings == self._declared:
-                return
-            self._declared = settings
+            settings, self._declared = declare(settings, self._declared)
         if settings.max_depth is not UNSET:
             self.max_depth = settings.max_depth
         if settings.paused is not UNSET:

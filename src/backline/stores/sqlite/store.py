@@ -39,6 +39,7 @@ from backline.store import (
     QueueStats,
     WorkerReport,
 )
+from backline.stores.declaring import declare
 from backline.stores.requests import check
 from backline.stores.sqlite import driver, enqueue, exchange, moves, reads, schema
 from backline.stores.sqlite.driver import Connection
@@ -52,7 +53,10 @@ MOST_IN_VAIN: Final = 1_000
 """Workers of one handle whose last call in vain is remembered."""
 
 _CONFIGURE: Final = statement("configure")
+_DECLARED: Final = statement("declared")
 _REPORT: Final = statement("report")
+
+_read_declared: Final = msgspec.json.Decoder(QueueSettings).decode
 
 _stores: Final["weakref.WeakSet[SqliteStore]"] = weakref.WeakSet()
 
@@ -271,7 +275,8 @@ class SqliteStore:
 def _configure(tx: Transaction, settings: Sequence[QueueSettings], *, declared: bool) -> None:
     tx.queues({wanted.queue for wanted in settings}, make=True)
     for wanted in settings:
-        depth, paused = wanted.max_depth, wanted.paused
+        news, known = declare(wanted, _declared(tx, wanted.queue)) if declared else (wanted, None)
+        depth, paused = news.max_depth, news.paused
         tx.db.run(
             _CONFIGURE,
             {
@@ -280,10 +285,17 @@ def _configure(tx: Transaction, settings: Sequence[QueueSettings], *, declared: 
                 "set_depth": depth is not UNSET,
                 "paused": None if paused is UNSET else paused,
                 "set_paused": paused is not UNSET,
-                "declared": msgspec.json.encode(wanted).decode() if declared else None,
+                "declared": None if known is None else msgspec.json.encode(known).decode(),
             },
         )
     tx.hints.add(Hint.WORK)  # a queue may have been resumed
+
+
+def _declared(tx: Transaction, queue: str) -> QueueSettings | None:
+    try:
+        return _read_declared(tx.db.text(_DECLARED, {"queue": queue}))
+    except msgspec.MsgspecError:  # nothing yet, or damaged: what is declared now counts
+        return None
 
 
 def _report(tx: Transaction, workers: Sequence[WorkerReport], ttl: Micros) -> None:

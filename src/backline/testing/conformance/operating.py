@@ -356,6 +356,19 @@ class Operating(Harness):
         await store.configure([declared], declared=True)
         assert (await stats_of(store)).max_depth == 10
 
+    async def test_a_declaration_without_an_opinion_undoes_no_edit(self, store: Store) -> None:
+        limited, silent = QueueSettings(queue=QUEUE, max_depth=10), QueueSettings(queue=QUEUE)
+        await store.configure([silent], declared=True)
+        assert (await stats_of(store)).max_depth is None
+        await store.configure([limited], declared=True)
+        await store.configure([QueueSettings(queue=QUEUE, max_depth=20, paused=True)])
+        for declared in (silent, limited, QueueSettings(queue=QUEUE, paused=False), limited):
+            await store.configure([declared], declared=True)
+        stats = await stats_of(store)
+        assert (stats.max_depth, stats.paused) == (20, False)
+        await store.configure([QueueSettings(queue=QUEUE, max_depth=None)], declared=True)
+        assert (await stats_of(store)).max_depth is None
+
     async def test_a_first_declaration_applies_over_an_edit(self, store: Store) -> None:
         await store.configure([QueueSettings(queue=QUEUE, max_depth=20)])
         await store.configure([QueueSettings(queue=QUEUE, max_depth=None)], declared=True)

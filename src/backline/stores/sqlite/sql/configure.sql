@@ -1,6 +1,6 @@
 -- configure: change the settings of a queue that is there.
 --   in     :queue name; :max_depth; :paused; :set_depth and :set_paused, 1 for those that
---          change; :declared JSON, the settings as they stand in code, or null
+--          change; :declared JSON, all that was declared in code, or null: as it is
 --   out    nothing
 --   locks  the writer's turn
 --   index  the unique index on queue (name)
