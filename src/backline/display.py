@@ -4,6 +4,7 @@ Names, arguments and error messages come from jobs, and so from anywhere: `safe`
 what would end a line, drive the terminal or turn the direction of writing.
 """
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,6 +17,11 @@ ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 _HEAD: Final = 13
 """So many characters of an id say when it was made, to the millisecond."""
 _TAIL: Final = 4
+_PASSWORD: Final = re.compile(r"^([^:/?#]+://[^:/?#@]*:).*(?=@)", re.DOTALL)
+"""Up to the last @: one that was not quoted hides too much rather than too little."""
+_SECRET: Final = re.compile(
+    r"([?&][^=&#]*(?:pass|pwd|secret|token|key)[^=&#]*=)[^&#]*", re.IGNORECASE
+)
 
 
 def safe(text: str, *, most: int | None = None) -> str:
@@ -36,6 +42,11 @@ def shown(value: object, *, most: int = 80) -> str:
     except Exception as error:  # noqa: BLE001 - an int too long to print, somebody's __repr__
         return f"<{type(value).__qualname__} whose repr fails: {type(error).__name__}>"
     return safe(text if len(text) <= most else f"{text[: most - 3]}...")
+
+
+def without_secrets(url: str) -> str:
+    """A URL for people: on one line, and without the passwords, tokens and keys in it."""
+    return safe(_SECRET.sub(r"\1***", _PASSWORD.sub(r"\1***", url)))
 
 
 def safe_lines(text: str, indent: str) -> str:

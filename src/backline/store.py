@@ -9,6 +9,12 @@ results are in input order, one per item. Every method may be repeated after
 for due times, expiry and retention; ticks, which never step, for leases. A store whose
 ticks restarted (another boot) treats every older lease as over.
 
+**Errors.** Any method may raise StoreUnavailable (StoreFull: nothing was applied) and, when
+repeating does not help, StoreRefused or SchemaMismatch; `enqueue` refuses jobs that it could
+not give back (EnqueueError). A job, worker or queue that is not known is an answer and no
+error. A limit or a demand below 1 asks for nothing; a lease whose `ttl` is not positive is over
+at once.
+
 **Order.** Within a (queue, lane): priority from high to low, then due time, then order of
 enqueue; best effort between callers that lease at the same moment.
 
@@ -183,7 +189,10 @@ class Store(Protocol):
 
     @property
     def url(self) -> str:
-        """What opens the same store again, without secrets."""
+        """What opens the same store again, secrets and all: people are shown it
+        `display.without_secrets`. That of a store which is not `between_processes` only names
+        its kind.
+        """
         ...
 
     @property
@@ -259,7 +268,10 @@ class Store(Protocol):
         ...
 
     async def retire(self, worker: WorkerName) -> None:
-        """From now on an exchange by this worker, also one under way, leases nothing."""
+        """From now on an exchange by this worker, also one under way, leases nothing.
+
+        Its acks still count. Repeated, or of a name never heard: the same.
+        """
         ...
 
     async def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
@@ -325,6 +337,7 @@ class Store(Protocol):
     ) -> Page:
         """A page of jobs, newest id first (or oldest), that follow `after`.
 
+        Ids are compared byte by byte: in the order of their times if they are UUIDv7.
         A page may hold fewer than `limit` and yet not be the last: only `Page.after` says so.
         """
         ...

@@ -26,6 +26,27 @@ def test_safe(given, shown):
     assert display.safe(given) == shown
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:////srv/a:b@c.db?durability=normal", "sqlite:////srv/a:b@c.db?durability=normal"),
+        ("memory://", "memory://"),
+        ("no url", "no url"),
+        ("postgres://me:pa:ss@host:5432/jobs", "postgres://me:***@host:5432/jobs"),
+        ("postgres://me:p/a?s#s@w@host/jobs", "postgres://me:***@host/jobs"),
+        ("valkey://:secret@host", "valkey://:***@host"),
+        ("x://me@host/jobs", "x://me@host/jobs"),
+        (
+            "x://h/jobs?sslpassword=a%26b&Token=c&mode=d",
+            "x://h/jobs?sslpassword=***&Token=***&mode=d",
+        ),
+        ("x://me:a\nb@h\x1b", "x://me:***@h\\x1b"),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url, shown):
+    assert display.without_secrets(url) == shown
+
+
 @given(st.text(), st.one_of(st.none(), st.integers(1, 50)))
 def test_safe_text_is_printable_and_no_longer_than_asked(text, most):
     shown = display.safe(text, most=most)

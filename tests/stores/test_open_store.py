@@ -1,6 +1,8 @@
 """A URL names a store, or the error names the URLs there are."""
 
+import re
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -51,3 +53,21 @@ def test_a_url_that_names_no_store_is_refused_with_the_remedy(url: str, remedy: 
         open_store(url)
     assert remedy in str(refusal.value)
     assert repr(url) in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["50%20off.db", "what?.db", "a#b.db", "a&b=c.db", "æ 日本.db"])
+@pytest.mark.parametrize("durability", ["full", "normal"])
+def test_the_url_of_a_store_opens_the_same_file(
+    name: str, durability: Literal["full", "normal"], tmp_path: Path
+) -> None:
+    store = SqliteStore(tmp_path / name, durability=durability)
+    again = open_store(store.url)
+    assert isinstance(again, SqliteStore)
+    assert (again._path, again._durability) == (tmp_path / name, durability)
+
+
+def test_a_refusal_says_no_secrets() -> None:
+    for url in ("postgres://me:hidden@host/jobs", "postgres://me:hidden@[host/jobs"):
+        with pytest.raises(ConfigError, match=re.escape("postgres://me:***@")) as refusal:
+            open_store(url)
+        assert "hidden" not in str(refusal.value)

@@ -40,9 +40,10 @@ from backline.app.declare import C, Declare, queue_settings
 from backline.app.home import always
 from backline.app.immediate import Immediate
 from backline.app.producing import HeadersHook, Producing
-from backline.app.working import drain, opened, weights
+from backline.app.working import a_length, drain, opened, weights
 from backline.clock import SYSTEM_CLOCK, Clock
-from backline.duration import Duration, micros
+from backline.display import without_secrets
+from backline.duration import Duration
 from backline.errors import ConfigError
 from backline.job import DEFAULT_QUEUE
 from backline.outbox import Outbox
@@ -227,8 +228,8 @@ class App(Producing):
             queues=weights(queues, self.queues()),
             concurrency=concurrency,
             max_prefetch=max_prefetch,
-            lease=micros(lease),
-            grace=micros(grace),
+            lease=a_length("lease", lease),
+            grace=a_length("grace", grace),
         )
         async with self._home.borrowed() as here:
             around = opened(self._home.another()) if here is None else nullcontext(here)
@@ -370,7 +371,7 @@ class App(Producing):
         return open_store(self.url, clock=self.clock)
 
     def __repr__(self) -> str:
-        return f"<App {self.url}, {len(self.registry)} tasks>"
+        return f"<App {without_secrets(self.url)}, {len(self.registry)} tasks>"
 
 
 _APPS: Final[WeakSet[App]] = WeakSet()

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from backline._version import __version__
 from backline.cli.session import Session, sqlite_file
 from backline.cli.text import plural
-from backline.display import ago, safe, span
+from backline.display import ago, safe, span, without_secrets
 from backline.job import MINUTE, SECOND, JobRecord, Lane
 from backline.states import QUEUED, State
 from backline.store import Capabilities, Filter, QueueStats, WorkerReport
@@ -93,7 +93,11 @@ async def examine(session: Session) -> Patient:
 def the_store(patient: Patient) -> Findings:
     """Reachable, its product and schema, and what an acknowledged job survives."""
     facts = patient.capabilities
-    yield Finding("store", Level.OK, f"{patient.url} ({facts.product}), schema {patient.schema}")
+    yield Finding(
+        "store",
+        Level.OK,
+        f"{without_secrets(patient.url)} ({facts.product}), schema {patient.schema}",
+    )
     if facts.survives == "power cut":
         yield Finding("durability", Level.OK, "an acknowledged job survives a power cut")
     else:

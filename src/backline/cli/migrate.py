@@ -5,6 +5,7 @@ import click
 from backline.cli.options import json_option
 from backline.cli.session import Session, run_on, store_of, store_options
 from backline.cli.text import say, say_json
+from backline.display import without_secrets
 from backline.outbox import Outbox
 
 
@@ -35,11 +36,11 @@ def migrate(
         return await session.store.migrate()
 
     version = run_on(store, work)
-    product = store.capabilities.product
+    product, shown_url = store.capabilities.product, without_secrets(store.url)
     if as_json_lines:
-        say_json({"store": store.url, "product": product, "schema": version})
+        say_json({"store": shown_url, "product": product, "schema": version})
     else:
-        say(f"{store.url} ({product}) has schema {version}")
+        say(f"{shown_url} ({product}) has schema {version}")
 
 
 def _migrate_outbox(url: str, *, as_json_lines: bool) -> None:

@@ -11,6 +11,7 @@ from backline.cli.loading import APP_HELP, load_app
 from backline.cli.options import json_option
 from backline.cli.session import refuse_memory
 from backline.cli.text import note, plural, say, say_json
+from backline.display import without_secrets
 from backline.outbox import Outbox
 
 
@@ -67,7 +68,7 @@ async def _serve(app: App) -> None:
     await app.aopen()
     async with app.relaying():
         urls = ", ".join(outbox.url for outbox in app.outboxes)
-        note(f"relaying {urls} to {app.url}; Ctrl-C ends it")
+        note(f"relaying {urls} to {without_secrets(app.url)}; Ctrl-C ends it")
         await over.wait()
     await app.aclose()
 

@@ -4,7 +4,7 @@ import click
 
 from backline._version import __version__
 from backline.cli.text import say_json
-from backline.display import ELLIPSIS, safe
+from backline.display import ELLIPSIS, safe, without_secrets
 from backline.store import Store
 from backline.supervisor.messages import Hello
 
@@ -16,7 +16,7 @@ def first_screen(hello: Hello, store: Store, processes: int) -> str:
     dim = "bright_black"
     head = [
         click.style(f"backline {__version__}", bold=True),
-        f"store {safe(store.url)} ({store.capabilities.product})",
+        f"store {without_secrets(store.url)} ({store.capabilities.product})",
         f"worker {processes}×{hello.concurrency}",  # noqa: RUF001 - processes times jobs
     ]
     lines = [
@@ -36,7 +36,7 @@ def say_started(hello: Hello, store: Store, processes: int) -> None:
         {
             "event": "started",
             "version": __version__,
-            "store": store.url,
+            "store": without_secrets(store.url),
             "product": store.capabilities.product,
             "processes": processes,
             "concurrency": hello.concurrency,

@@ -13,7 +13,7 @@ from backline.cli.queues import HEAD, queue_rows
 from backline.cli.records import signature
 from backline.cli.session import Session, with_store
 from backline.cli.text import plural, say, table, width
-from backline.display import ago, clock_time, rate, safe, short_id
+from backline.display import ago, clock_time, rate, safe, short_id, without_secrets
 from backline.errors import StoreError
 from backline.job import SECOND, JobRecord, Micros
 from backline.states import State
@@ -82,7 +82,7 @@ def _summary(session: Session, queues: list[QueueStats], workers: list[WorkerRep
     return "   ".join(
         [
             click.style(clock_time(session.now), bold=True),
-            safe(session.store.url),
+            without_secrets(session.store.url),
             f"{plural(depth, 'job')} queued",
             f"{running:,} running",
             f"{pace} done",

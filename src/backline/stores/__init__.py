@@ -6,7 +6,7 @@ from typing import Final, cast
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from backline.clock import SYSTEM_CLOCK, Clock
-from backline.display import shown
+from backline.display import shown, without_secrets
 from backline.errors import ConfigError
 from backline.store import Store
 from backline.stores.memory import MemoryStore
@@ -27,12 +27,14 @@ def open_store(url: str, *, clock: Clock = SYSTEM_CLOCK) -> Store:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise ConfigError(f"{shown(url)} is no URL: {error}") from None
+        raise ConfigError(f"{shown(without_secrets(url))} is no URL: {error}") from None
     if parts.scheme == "memory" and url.rstrip("/") == "memory:":
         return MemoryStore(clock=clock)
     if parts.scheme == "sqlite":
         return _sqlite(url, parts, clock)
-    raise ConfigError(f"no store answers to {shown(url)}; a store is one of {', '.join(_KNOWN)}")
+    raise ConfigError(
+        f"no store answers to {shown(without_secrets(url))}; a store is one of {', '.join(_KNOWN)}"
+    )
 
 
 def _sqlite(url: str, parts: SplitResult, clock: Clock) -> Store:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any, Final, TypeAlias
 
 from backline.clock import SYSTEM_CLOCK, Clock
+from backline.display import without_secrets
 from backline.duty import Duty
 from backline.errors import ConfigError, SchemaMismatch, StoreRefused
 from backline.job import SECOND, Micros
@@ -176,8 +177,8 @@ class Supervisor:
             await store.close()
             self._unusable = True
             _say(
-                f"backline: worker processes cannot share {hello.url}, which lives in one "
-                "process; use a URL such as sqlite:///backline.db"
+                f"backline: worker processes cannot share {without_secrets(hello.url)}, which "
+                "lives in one process; use a URL such as sqlite:///backline.db"
             )
             raise NoStoreError(EXIT_STORE)
         self._upkeep = Upkeep(store, hello, self._settings, self._clock, self._name)

@@ -40,7 +40,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     """From a worker that has imported the app: what its supervisor cannot know."""
 
     url: str
-    """Opens the app's store, with its secrets."""
+    """Opens the app's store, secrets and all."""
     queues: tuple[str, ...]
     tasks: tuple[str, ...]
     concurrency: int

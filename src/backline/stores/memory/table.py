@@ -200,6 +200,7 @@ class Table:
             for state in (where.states or State)
         ]
         count = sum(len(table) for table in tables)
+        limit = max(limit, 0)
         wanted = limit + 1
         # The cheaper of two ways: sort all candidates, or walk all ids until the page is full.
         if count * count <= wanted * len(self.rows):

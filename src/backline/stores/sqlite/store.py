@@ -52,6 +52,9 @@ T = TypeVar("T")
 MOST_IN_VAIN: Final = 1_000
 """Workers of one handle whose last call in vain is remembered."""
 
+_QUOTED: Final = str.maketrans({char: f"%{ord(char):02X}" for char in "%?#"})
+"""What would mean something else in a URL."""
+
 _CONFIGURE: Final = statement("configure")
 _DECLARED: Final = statement("declared")
 _REPORT: Final = statement("report")
@@ -94,7 +97,7 @@ class SqliteStore:
     def url(self) -> str:
         """What opens the same file again, from the same folder."""
         option = "" if self._durability == "full" else f"?durability={self._durability}"
-        return f"sqlite:///{self._given}{option}"
+        return f"sqlite:///{str(self._given).translate(_QUOTED)}{option}"
 
     @property
     def capabilities(self) -> Capabilities:

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from backline.job import (
     MINUTE,
     SECOND,
+    Acked,
     Lane,
     Progress,
 )
@@ -135,3 +136,17 @@ class Holding(Harness):
         await worker.settle(done(one))
         assert await store.progress([Progress(one.id, one.attempt, 4.0)]) == [False]
         assert (await get(store, one.id)).progress == record.progress
+
+    async def test_a_lease_of_no_length_is_over_at_once_and_still_its_holders(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        for ttl in (0, -SECOND):
+            worker = BareWorker(store, f"worker {ttl}", ttl)
+            await add(store, make_job(clock))
+            [lease] = await worker.lease()
+            assert [held.id for held in await store.overdue(9)] == [lease.id]
+            assert await store.extend([lease], TTL) == [True]
+            assert await store.overdue(9) == []
+            assert await store.extend([lease], ttl) == [True]
+            assert [held.until for held in await store.overdue(9)] == [clock.tick() + ttl]
+            assert await worker.settle(done(lease)) == [Acked.APPLIED]

@@ -129,6 +129,14 @@ class Leasing(Harness):
         assert (await worker.exchange((), {CELL: 1})).jobs == []
         assert (await worker.exchange((), {("film", Lane.MAIN): 1})).jobs == []
 
+    async def test_a_negative_demand_is_none_and_takes_nothing_from_the_others(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await add(store, *make_jobs(clock, 3), *make_jobs(clock, 3, lane=Lane.CELL))
+        assert (await worker.exchange((), {MAIN: -1})).jobs == []
+        jobs = (await worker.exchange((), {MAIN: -2, CELL: 2})).jobs
+        assert [job.lane for job in jobs] == [Lane.CELL] * 2
+
     async def test_a_paused_queue_takes_jobs_and_hands_out_none(
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:

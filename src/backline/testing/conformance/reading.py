@@ -4,7 +4,7 @@ import asyncio
 
 from backline.job import HOUR, MINUTE, SECOND, Lane
 from backline.states import TERMINAL, State
-from backline.store import Filter, Hint, QueueSettings, Store
+from backline.store import Filter, Hint, Page, QueueSettings, Store
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.base import Harness
 from backline.testing.conformance.jobs import (
@@ -205,6 +205,33 @@ class Reading(Harness):
         record = await get(store, lease.id)
         assert (record.worker, record.attempt) == ("worker-2", 2)
         assert record.started_at == clock.now()
+
+    async def test_ids_are_in_the_order_of_their_bytes(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        ids = ["a9", "B", "a10", "_", "b", "-", "A", "~", "0"]
+        await add(store, *[make_job(clock, id=job_id) for job_id in ids])
+        in_order = sorted(ids, key=str.encode)
+        assert [job.id for job in await find_all(store, page=2)] == in_order[::-1]
+        page = await store.find(Filter(), limit=9, after="B", oldest_first=True)
+        assert [job.id for job in page.jobs] == in_order[in_order.index("B") + 1 :]
+
+    async def test_a_limit_below_one_is_nothing(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await add(store, make_job(clock, delay=SECOND), make_job(clock, expires_in=SECOND))
+        await add(store, *make_jobs(clock, 2, priority=9))
+        ended, running = await worker.lease(2)
+        await worker.settle(done(ended, keep=0))
+        clock.advance("1m")
+        for limit in (0, -5):
+            assert await store.find(Filter(), limit=limit) == Page([], None)
+            assert await store.overdue(limit) == []
+            assert await store.promote(limit) == 0
+            assert await store.expire(limit) == 0
+            assert await store.sweep(limit) == 0
+        assert [held.id for held in await store.overdue(1)] == [running.id]
+        assert [await store.promote(1), await store.expire(1), await store.sweep(1)] == [1, 1, 1]
 
 
 class Watching(Harness):
