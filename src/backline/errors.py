@@ -30,7 +30,7 @@ JobSignal                  raised by a task on purpose; not an error
 
 from typing import Final
 
-from backline.duration import Duration
+from backline.duration import Duration, micros
 
 _MOST_SHOWN: Final = 60
 
@@ -210,18 +210,26 @@ class JobSignal(Exception):
 
 
 class Snooze(JobSignal):
-    """Run the job again after `delay`; costs no attempt and is no failure."""
+    """Run the job again after `delay`; costs no attempt and is no failure.
+
+    Raises ValueError or TypeError for a delay that is no duration.
+    """
 
     def __init__(self, delay: Duration) -> None:
         super().__init__(f"snoozed for {delay}")
+        micros(delay)
         self.delay = delay
 
 
 class RetryLater(JobSignal):
-    """Count this attempt as failed, and wait `delay` before the next one."""
+    """Count this attempt as failed, and wait `delay` before the next one.
+
+    Raises ValueError or TypeError for a delay that is no duration.
+    """
 
     def __init__(self, delay: Duration, reason: str = "the task asked for a retry") -> None:
         super().__init__(reason)
+        micros(delay)
         self.delay, self.reason = delay, reason
 
 

@@ -294,7 +294,9 @@ class App(Producing):
 
         For tests. Jobs go through the real worker and the real rules. What a job raised is
         raised by the enqueue unless `raising` is False; its handle tells of it either way.
-        What is scheduled, a retry too, stays so; `drain(scheduled=True)` waits for it.
+        What is scheduled, a retry too, stays so; `drain(scheduled=True)` waits for it. A job
+        that was enqueued with `within=` runs once its transaction has committed and a handle
+        or another enqueue looks; its handle alone tells what it raised.
         """
         with self.isolated():
             self._immediate = Immediate(self._parts, raising=raising)
@@ -312,7 +314,8 @@ class App(Producing):
         store = MemoryStore(clock=self.clock)
         self._home, self._immediate = self._make_home(always(store)), None
         try:
-            yield
+            with self._transacting.isolated():
+                yield
         finally:
             inside = self._home
             self._home, self._immediate = outside

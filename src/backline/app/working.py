@@ -8,8 +8,9 @@ from typing import Final
 
 from backline.clock import Clock
 from backline.display import shown
+from backline.duration import Duration, micros
 from backline.errors import ConfigError
-from backline.job import Lane
+from backline.job import Lane, Micros
 from backline.states import State
 from backline.store import QueueStats, Store
 from backline.task import Registry, name_text
@@ -138,6 +139,8 @@ def weights(
         return dict.fromkeys(sorted(known), 1)
     if isinstance(queues, Mapping):
         return {_queue_name(name): _weight(weight, name) for name, weight in queues.items()}
+    if not isinstance(queues, Iterable):
+        raise ConfigError(f"queues are written mail,default=3, not {shown(queues)}")
     names = queues.split(",") if isinstance(queues, str) else queues
     found: dict[str, int] = {}
     for name in names:
@@ -146,6 +149,14 @@ def weights(
             raise ConfigError(f"queues are written mail,default=3, not {shown(name)}")
         found[_queue_name(queue)] = int(weight or 1)
     return found
+
+
+def a_length(name: str, given: Duration) -> Micros:
+    """A duration that a worker is given. Raises ConfigError, naming it."""
+    try:
+        return micros(given)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: {error}") from None
 
 
 def _queue_name(name: object) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from backline.display import shown
 from backline.errors import ConfigError
 from backline.job import DEFAULT_QUEUE, SECOND, Lane, Micros
 
@@ -44,8 +45,8 @@ class WorkerSettings:
     """Somebody starts another process when this one ends: stop for good health's sake."""
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ConfigError(f"concurrency is at least 1, not {self.concurrency}")
+        _check_int("concurrency", self.concurrency, 1)
+        _check_int("max_prefetch", self.max_prefetch, 0)
         if not self.queues or min(self.queues.values()) < 1:
             raise ConfigError(f"a worker serves at least one queue, weights from 1: {self.queues}")
         if self.lease < SHORTEST_LEASE:
@@ -53,6 +54,9 @@ class WorkerSettings:
                 f"a lease of {self.lease / SECOND:g} s leaves no room for three missed "
                 "heartbeats; the shortest is 1 s"
             )
+        for name in ("grace", "refusal", "poll"):
+            if (length := getattr(self, name)) < 0:
+                raise ConfigError(f"{name} is no time before 0, not {length}")
 
     @property
     def stuck_limit(self) -> int:
@@ -63,3 +67,8 @@ class WorkerSettings:
     def most_held(self) -> int:
         """How many leases the worker may hold at once, outcomes not yet recorded included."""
         return 2 * self.concurrency + 3 * self.max_prefetch
+
+
+def _check_int(name: str, given: object, least: int) -> None:
+    if isinstance(given, bool) or not isinstance(given, int) or given < least:
+        raise ConfigError(f"{name} is an int from {least}, not {shown(given)}")
