@@ -1,7 +1,7 @@
 """Enqueueing, and what tasks and handles ask of their app."""
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar, Unpack
 
 from backline.app.home import Home
@@ -147,11 +147,11 @@ class Producing:
 
     async def fetch(self, job_id: JobId) -> JobRecord | None:
         """The job as the store sees it now, None if unknown or purged."""
-        return await self._home.run(lambda queue: queue.fetch(job_id))
+        return await self._look(lambda queue: queue.fetch(job_id))
 
     async def ended(self, job_id: JobId, timeout: float | None) -> JobRecord:
         """Wait until the job has ended. Raises ResultTimeout, JobNotFound."""
-        return await self._home.run(lambda queue: queue.ended(job_id, timeout))
+        return await self._look(lambda queue: queue.ended(job_id, timeout))
 
     def decode(self, record: JobRecord) -> Any:
         """What the job returned, typed by its task's annotation. Raises InvalidResult."""
@@ -159,21 +159,37 @@ class Producing:
 
     async def cancel(self, job_id: JobId) -> Cancelling:
         """Cancel the job: at once before it starts, else by a request to its worker."""
-        return await self._home.run(lambda queue: queue.cancel(job_id))
+        return await self._look(lambda queue: queue.cancel(job_id))
 
     async def redrive(self, job_id: JobId) -> bool:
         """Make a dead, cancelled or expired job ready again. True: this call did it."""
-        return await self._home.run(lambda queue: queue.redrive(job_id))
+        return await self._look(lambda queue: queue.redrive(job_id))
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
         """Do `work` from sync code. Raises BacklineError, naming `twin`, on a running loop."""
         return self._home.wait(work, twin)
 
     async def _enqueue(self, queue: Queue, requests: Sequence[JobRequest]) -> list[Enqueued] | None:
+        await self._catch_up(queue)
         answers = await queue.enqueue(requests)
         if self._immediate is not None and answers is not None:
             await self._immediate.after(queue.store, [answer.id for answer in answers])
+            await self._catch_up(queue)
         return answers
+
+    async def _look(self, work: Callable[[Queue], Awaitable[T]]) -> T:
+        async def look(queue: Queue) -> T:
+            await self._catch_up(queue)
+            return await work(queue)
+
+        return await self._home.run(look if self._transacting.is_isolated else work)
+
+    async def _catch_up(self, queue: Queue) -> None:
+        """In tests, take up what was committed within callers' transactions; else relays do."""
+        if not self._transacting.is_isolated:
+            return
+        while await self._transacting.relay_all(queue.store) and self._immediate is not None:
+            await self._immediate.after(queue.store, ())
 
     def _named(self, name: object) -> AnyTask:
         known = self.registry.get(name) if isinstance(name, str) else None

@@ -1,7 +1,7 @@
 """Taking part in callers' transactions, for an app and its tasks."""
 
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from msgspec import Raw
@@ -9,7 +9,15 @@ from msgspec import Raw
 from backline.clock import Clock
 from backline.errors import ConfigError
 from backline.job import Enqueued, JobId, JobRequest
-from backline.outbox import Outbox, Outboxes, Relay, relaying, sqlite_path
+from backline.outbox import (
+    IsolatedOutboxes,
+    Outbox,
+    Outboxes,
+    Relay,
+    Writer,
+    relaying,
+    sqlite_path,
+)
 from backline.queue.admission import distinct
 from backline.store import Store
 from backline.task import Completion, Job, JobClient
@@ -22,6 +30,7 @@ class Transacting:
 
     def __init__(self, clock: Clock, client: JobClient) -> None:
         self.outboxes = Outboxes(clock)
+        self._writer: Writer = self.outboxes
         self._clock = clock
         self._client = client
 
@@ -35,14 +44,30 @@ class Transacting:
             )
         return self.outboxes.declare(outbox)
 
+    @property
+    def is_isolated(self) -> bool:
+        """Whether the outboxes are out of reach."""
+        return self._writer is not self.outboxes
+
+    @contextmanager
+    def isolated(self) -> Iterator[None]:
+        """Neither write to the outboxes nor relay them while inside."""
+        outside = self._writer
+        self._writer = inside = IsolatedOutboxes(self._clock, self.outboxes)
+        try:
+            yield
+        finally:
+            self._writer = outside
+            inside.remove()
+
     def relaying(self, store: Store) -> AbstractAsyncContextManager[None]:
         """Relay to a store that is open on the running loop, while inside."""
-        return relaying(self.outboxes, store, self._clock)
+        return relaying(self._writer.relayed(), store, self._clock)
 
     async def relay_all(self, store: Store) -> int:
         """Relay what is committed now; returns how many rows that were. Raises StoreError."""
         moved = 0
-        for outbox in self.outboxes:
+        for outbox in self._writer.relayed():
             relay = Relay(outbox, store, self._clock)
             try:
                 moved += await relay.move_all()
@@ -53,28 +78,28 @@ class Transacting:
     def write(self, requests: Sequence[JobRequest], within: object) -> list[Job[Any]]:
         """Write jobs in the caller's transaction; they are enqueued when it commits."""
         alone = distinct(requests)
-        self.outboxes.write(alone.requests, within)
+        self._writer.write(alone.requests, within)
         return self._handles(alone.answers(_written(alone.requests), requests), requests)
 
     async def awrite(self, requests: Sequence[JobRequest], within: object) -> list[Job[Any]]:
         """The same; `within` may be async too."""
         alone = distinct(requests)
-        await self.outboxes.awrite(alone.requests, within)
+        await self._writer.awrite(alone.requests, within)
         return self._handles(alone.answers(_written(alone.requests), requests), requests)
 
     def complete(self, job_id: JobId, attempt: int, result: Raw | None, within: object) -> None:
         """Write that the job has completed. Raises AlreadyCompleted."""
-        self.outboxes.complete(job_id, attempt, result, within)
+        self._writer.complete(job_id, attempt, result, within)
 
     async def acomplete(
         self, job_id: JobId, attempt: int, result: Raw | None, within: object
     ) -> None:
         """The same; `within` may be async too."""
-        await self.outboxes.acomplete(job_id, attempt, result, within)
+        await self._writer.acomplete(job_id, attempt, result, within)
 
     def completion(self, job_id: JobId) -> Completion | None:
         """The completion of the job that a caller's transaction committed. Raises StoreError."""
-        return self.outboxes.completion(job_id)
+        return self._writer.completion(job_id)
 
     def _handles(
         self, answers: Sequence[Enqueued], requests: Sequence[JobRequest]

@@ -1,19 +1,91 @@
 """A database of the caller's that takes jobs and completions in its own transactions."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
+from backline.clock import Clock
 from backline.errors import ConfigError
+from backline.job import JobId, Micros
+from backline.outbox.turn import Turn
 
 if TYPE_CHECKING:
-    from backline.outbox.database import Database
+    from backline.outbox.database import Database, Waiting
 
 
-class Outbox:
+class Rows(Protocol):
+    """What a relay asks of an outbox that is open; belongs to one thread at a time.
+
+    Raises StoreUnavailable for what may pass, StoreRefused for what will not.
+    """
+
+    def waiting(self, limit: int, *, but_for: Collection[str] = ()) -> "list[Waiting]":
+        """The oldest rows to be moved, in the order of their commits, without some queues'."""
+        ...
+
+    def settle(self, moved: Sequence[int], failed: Sequence[tuple[int, str]], now: Micros) -> None:
+        """Delete rows that were moved, and set those aside that cannot be; one commit."""
+        ...
+
+    def completed_before(self, when: Micros, limit: int) -> list[JobId]:
+        """Jobs that completed no later than `when`, the oldest first."""
+        ...
+
+    def forget(self, ids: Collection[JobId]) -> None:
+        """Delete these jobs from the inbox."""
+        ...
+
+    def close(self) -> None:
+        """Disconnect; a later call connects again."""
+        ...
+
+
+class Relayed(Protocol):
+    """What can be relayed: an outbox, or the one that an isolated app has in its place."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is, for people."""
+        ...
+
+    def open(self) -> Rows:
+        """Its rows; connects when they are first asked for."""
+        ...
+
+    def turn(self, clock: Clock) -> Turn:
+        """A share in the turns of its relays."""
+        ...
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` at every `ring` from now on, in any thread; returns what ends it."""
+        ...
+
+    def ring(self) -> None:
+        """Something was written here that may be committed soon; from any thread."""
+        ...
+
+
+class Bell:
+    """Tells relays of this process that there may soon be something to do."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[], None]] = []
+
+    def ring(self) -> None:
+        """Something was written here that may be committed soon; from any thread."""
+        for listener in tuple(self._listeners):
+            listener()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` at every `ring` from now on, in any thread; returns what ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+
+class Outbox(Bell):
     """One database, as `app.outbox(url)` declares it.
 
     Its tables are made by `migrate`, or by `backline migrate --outbox URL`. The path in a
@@ -21,10 +93,10 @@ class Outbox:
     """
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self.path: Final = sqlite_path(url)
         """The database file, absolute and without symbolic links."""
         self.url: Final = f"sqlite:///{self.path}"
-        self._listeners: list[Callable[[], None]] = []
 
     def migrate(self) -> int:
         """Make the tables, or bring them to this version, and return its number.
@@ -52,15 +124,9 @@ class Outbox:
         except OSError:
             return False
 
-    def ring(self) -> None:
-        """Something was written here that may be committed soon; from any thread."""
-        for listener in tuple(self._listeners):
-            listener()
-
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call `listener` at every `ring` from now on, in any thread; returns what ends it."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+    def turn(self, clock: Clock) -> Turn:
+        """A share in the turns of its relays, in all processes of this host."""
+        return Turn(str(self.path), clock)
 
     def __repr__(self) -> str:
         return f"<Outbox {self.url}>"

@@ -20,14 +20,13 @@ from backline.duty import Duty
 from backline.errors import StoreError, StoreUnavailable
 from backline.faults import fault
 from backline.job import DAY, MINUTE, SECOND, Enqueued, JobId, JobRequest, Micros, Refused
-from backline.outbox.outbox import Outbox
-from backline.outbox.turn import Turn
+from backline.outbox.outbox import Relayed, Rows
 from backline.queue.admission import conflict
 from backline.states import State
 from backline.store import Store
 
 if TYPE_CHECKING:
-    from backline.outbox.database import Database, Waiting
+    from backline.outbox.database import Waiting
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +62,13 @@ class Relay:
     `on_conflict` is "raise"; nobody can read it) is set aside in its row, with the reason.
     """
 
-    def __init__(self, outbox: Outbox, store: Store, clock: Clock) -> None:
+    def __init__(self, outbox: Relayed, store: Store, clock: Clock) -> None:
         self.outbox: Final = outbox
         self._store = store
         self._clock = clock
-        self._database: Database = outbox.open()
+        self._database: Rows = outbox.open()
         self._thread = clock.executor("backline-relay")
-        self._turn = Turn(str(outbox.path), clock)
+        self._turn = outbox.turn(clock)
         self._hint = asyncio.Event()
         self._closed = False
         self._pause = FIRST_LOOK
@@ -269,7 +268,7 @@ def _fate(request: JobRequest, answer: list[Enqueued] | Refused) -> Fate:
 
 
 @asynccontextmanager
-async def relaying(outboxes: Iterable[Outbox], store: Store, clock: Clock) -> AsyncIterator[None]:
+async def relaying(outboxes: Iterable[Relayed], store: Store, clock: Clock) -> AsyncIterator[None]:
     """Relay these outboxes to a store that is open on the running loop, while inside."""
     tasks = [
         asyncio.create_task(Relay(outbox, store, clock).run(), name=f"relay {outbox.path}")

@@ -63,6 +63,22 @@ COMPLETED_BEFORE: Final = """select id from backline_inbox where completed_at <=
     order by completed_at limit ?"""
 FORGET: Final = "delete from backline_inbox where id = ?"
 
+SCRATCH: Final = "backline_isolated"
+"""The name under which a scratch file of an isolated app is attached to the caller's connection."""
+SCRATCH_STEPS: Final = (
+    "create table backline_outbox (isolation integer, turn integer, queue text, job text)",
+    "create table backline_inbox (id text primary key, attempt integer, result text)",
+)
+SCRATCH_ATTACH: Final = "attach ? as backline_isolated"
+SCRATCH_WRITE: Final = """insert into backline_isolated.backline_outbox
+    (isolation, turn, queue, job) values (?, ?, ?, ?)"""
+SCRATCH_WAITING: Final = """select rowid, turn, queue, job from backline_outbox
+    where isolation = ? and rowid > ? order by rowid"""
+SCRATCH_COMPLETE: Final = """insert into backline_isolated.backline_inbox (id, attempt, result)
+    values (?, ?, ?) on conflict (id) do nothing"""
+SCRATCH_COMPLETED: Final = "select attempt from backline_isolated.backline_inbox where id = ?"
+SCRATCH_RESULT: Final = COMPLETED
+
 
 def missing(path: Path) -> str:
     """What to say of a database without these tables."""

@@ -20,20 +20,18 @@ class Turn:
     """A lock that the relays of one outbox share. Not for several threads.
 
     The lock file lies in the directory for temporary files and is never beside the database:
-    that folder is the caller's.
+    that folder is the caller's. Without a database that others can see it is always our turn.
     """
 
-    def __init__(self, database: str, clock: Clock) -> None:
+    def __init__(self, database: str | None, clock: Clock) -> None:
         self._clock = clock
         self._waiting_since: Micros | None = None
         self._file = -1
-        folder = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - see _open
-        name = hashlib.sha256(os.fsencode(database)).hexdigest()[:16]
-        self._path = folder / f"backline-relay-{os.getuid()}-{name}.lock"
+        self._path = None if database is None else _lock_file(database)
 
     def take(self) -> bool:
         """Whether it is our turn now; never waits."""
-        if self._file < 0:
+        if self._file < 0 and self._path is not None:
             self._file = _open(self._path)
         if self._file < 0 or self._locked():
             self._waiting_since = None
@@ -60,6 +58,12 @@ class Turn:
         except OSError:
             return False
         return True
+
+
+def _lock_file(database: str) -> Path:
+    folder = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - see _open
+    name = hashlib.sha256(os.fsencode(database)).hexdigest()[:16]
+    return folder / f"backline-relay-{os.getuid()}-{name}.lock"
 
 
 def _open(path: Path) -> int:

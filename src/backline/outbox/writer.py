@@ -1,8 +1,9 @@
 """Writing jobs and completions into a caller's transaction."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -19,10 +20,8 @@ from backline.outbox.caller import (
     is_async,
     must_be_in_transaction,
 )
-from backline.outbox.outbox import Outbox
+from backline.outbox.outbox import Outbox, Relayed
 from backline.task.transactions import Completion
-
-T = TypeVar("T")
 
 LOOK_S: Final = 1.0
 """How long a look at a committed completion may wait for the caller's database."""
@@ -30,8 +29,8 @@ LOOK_S: Final = 1.0
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class Outboxes:
-    """The outboxes of an app. Safe from any thread; statements run in the caller's.
+class Writer(ABC):
+    """Writes into callers' transactions. Safe from any thread; statements run in the caller's.
 
     Nothing here begins, commits or rolls back: `within` is the caller's connection, in the
     caller's transaction.
@@ -39,25 +38,32 @@ class Outboxes:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._declared: list[Outbox] = []
 
-    def __iter__(self) -> Iterator[Outbox]:
-        return iter(self._declared)
+    @abstractmethod
+    def relayed(self) -> Sequence[Relayed]:
+        """Where a relay finds what was written."""
 
-    def declare(self, outbox: Outbox) -> Outbox:
-        """Add a database; one that was declared before is returned as it is."""
-        for known in self._declared:
-            if known.path == outbox.path:
-                return known
-        self._declared.append(outbox)
-        return outbox
+    @abstractmethod
+    def completion(self, job_id: JobId) -> Completion | None:
+        """The committed completion of a job, by connections of our own. Raises StoreError."""
+
+    @abstractmethod
+    def _write(self, caller: Caller, requests: Sequence[JobRequest], now: Micros) -> None: ...
+
+    @abstractmethod
+    def _complete(
+        self, caller: Caller, job_id: JobId, attempt: int, result: str | None
+    ) -> int | None:
+        """Note a completion; the attempt of one that was noted earlier, which stands."""
 
     def write(self, requests: Sequence[JobRequest], within: object) -> None:
         """Write jobs; what counts from the enqueue counts from now.
 
         Raises ConfigError, StoreRefused, and whatever the caller's driver raises.
         """
-        self._with(within, lambda outbox, caller: self._write(outbox, caller, requests))
+        caller = _in_transaction(within)
+        now = self._clock.now()
+        self._write(caller, [settled(request, now) for request in requests], now)
 
     async def awrite(self, requests: Sequence[JobRequest], within: Any) -> None:
         """As `write`; `within` may be one of SQLAlchemy's async connections or sessions."""
@@ -70,12 +76,43 @@ class Outboxes:
         BacklineError if this attempt has: whether that one was committed is not known yet.
         """
         fault("complete.before_insert")
-        self._with(within, lambda _, caller: self._complete(caller, job_id, attempt, result))
+        text = None if result is None else bytes(result).decode()
+        earlier = self._complete(_in_transaction(within), job_id, attempt, text)
+        if earlier == attempt:
+            raise BacklineError(
+                f"attempt {attempt} of job {job_id} called complete twice; once is enough, and "
+                "after a rollback it may be called again"
+            )
+        if earlier is not None:
+            raise AlreadyCompleted(job_id)
         fault("complete.after_insert")
 
     async def acomplete(self, job_id: JobId, attempt: int, result: Raw | None, within: Any) -> None:
         """As `complete`; `within` may be one of SQLAlchemy's async connections or sessions."""
         await _run(within, lambda sync: self.complete(job_id, attempt, result, sync))
+
+
+class Outboxes(Writer):
+    """The outboxes of an app: what is written goes to tables in the caller's own database."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self._declared: list[Outbox] = []
+
+    def __iter__(self) -> Iterator[Outbox]:
+        return iter(self._declared)
+
+    def relayed(self) -> Sequence[Relayed]:
+        """The databases that were declared."""
+        return self._declared
+
+    def declare(self, outbox: Outbox) -> Outbox:
+        """Add a database; one that was declared before is returned as it is."""
+        for known in self._declared:
+            if known.path == outbox.path:
+                return known
+        self._declared.append(outbox)
+        return outbox
 
     def completion(self, job_id: JobId) -> Completion | None:
         """The committed completion of a job, by connections of our own. Raises StoreError."""
@@ -90,47 +127,47 @@ class Outboxes:
                 return Completion(None if result is None else Raw(result))
         return None
 
-    def _with(self, within: object, work: Callable[[Outbox, Caller], T]) -> T:
-        caller = caller_of(within)
-        outbox = self._outbox_of(caller)
-        must_be_in_transaction(caller)
-        with _explained(outbox):
-            return work(outbox, caller)
+    def undeclared(self, file: str) -> ConfigError:
+        """What to say of a connection to a database that is no outbox."""
+        where = file or "a database in memory, which no relay can see"
+        declared = ", ".join(outbox.url for outbox in self._declared) or "none"
+        url = f"sqlite:///{file}" if file else "sqlite:///business.db"
+        return ConfigError(
+            f"within= is a connection to {where}; the declared outboxes are: {declared}. Declare "
+            f'it with app.outbox("{url}"), and make its tables with '
+            f"`backline migrate --outbox {url}`"
+        )
 
     def _outbox_of(self, caller: Caller) -> Outbox:
         file = file_of(caller)
         for outbox in self._declared:
             if outbox.holds(file):
                 return outbox
-        where = file or "a database in memory, which no relay can see"
-        declared = ", ".join(outbox.url for outbox in self._declared) or "none"
-        url = f"sqlite:///{file}" if file else "sqlite:///business.db"
-        raise ConfigError(
-            f"within= is a connection to {where}; the declared outboxes are: {declared}. Declare "
-            f'it with app.outbox("{url}"), and make its tables with '
-            f"`backline migrate --outbox {url}`"
-        )
+        raise self.undeclared(file)
 
-    def _write(self, outbox: Outbox, caller: Caller, requests: Sequence[JobRequest]) -> None:
-        now = self._clock.now()
-        rows = [_row(settled(request, now), now) for request in requests]
-        if len(rows) == 1:
-            caller.change(tables.WRITE, *rows[0])
-        else:
-            caller.change_many(tables.WRITE, rows)
+    def _write(self, caller: Caller, requests: Sequence[JobRequest], now: Micros) -> None:
+        outbox = self._outbox_of(caller)
+        rows = [(one.id, one.queue, encode(one), now) for one in requests]
+        with _explained(outbox):
+            if len(rows) == 1:
+                caller.change(tables.WRITE, *rows[0])
+            else:
+                caller.change_many(tables.WRITE, rows)
         outbox.ring()
 
-    def _complete(self, caller: Caller, job_id: JobId, attempt: int, result: Raw | None) -> None:
-        text = None if result is None else bytes(result).decode()
-        if caller.change(tables.COMPLETE, job_id, attempt, text, self._clock.now()):
-            return
-        [(earlier, _)] = caller.read(tables.COMPLETED, job_id)
-        if earlier == attempt:
-            raise BacklineError(
-                f"attempt {attempt} of job {job_id} called complete twice; once is enough, and "
-                "after a rollback it may be called again"
-            )
-        raise AlreadyCompleted(job_id)
+    def _complete(
+        self, caller: Caller, job_id: JobId, attempt: int, result: str | None
+    ) -> int | None:
+        with _explained(self._outbox_of(caller)):
+            if caller.change(tables.COMPLETE, job_id, attempt, result, self._clock.now()):
+                return None
+            [(earlier, _)] = caller.read(tables.COMPLETED, job_id)
+            return int(earlier)
+
+
+def encode(request: JobRequest) -> str:
+    """A job as a row has it."""
+    return _encode(request).decode()
 
 
 def settled(request: JobRequest, now: Micros) -> JobRequest:
@@ -143,8 +180,10 @@ def settled(request: JobRequest, now: Micros) -> JobRequest:
     return msgspec.structs.replace(request, **changes) if changes else request
 
 
-def _row(request: JobRequest, now: Micros) -> tuple[object, ...]:
-    return request.id, request.queue, _encode(request).decode(), now
+def _in_transaction(within: object) -> Caller:
+    caller = caller_of(within)
+    must_be_in_transaction(caller)
+    return caller
 
 
 async def _run(within: Any, work: Callable[[Any], None]) -> None:
