@@ -3,11 +3,12 @@
 import math
 from collections.abc import Mapping
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Final, Protocol
 
 from backline.display import shown
 from backline.errors import BacklineError
-from backline.job import JobId, LeasedJob, Micros, Progress
+from backline.job import SECOND, JobId, LeasedJob, Micros, Progress, as_datetime
 
 MAX_NOTE: Final = 1_000
 
@@ -31,6 +32,10 @@ class RunControl(Protocol):
         """The same; `within` may be async too."""
         ...
 
+    def time_left(self) -> Micros:
+        """How long until its time limit is reached; negative once it was."""
+        ...
+
     @property
     def context(self) -> "JobContext":
         """What the task sees of this run; always the same object."""
@@ -43,13 +48,11 @@ class JobContext:
     A task gets it by annotating its first parameter `JobContext`, or from `current_job()`.
     """
 
-    __slots__ = ("_control", "_lease", "deadline")
+    __slots__ = ("_control", "_lease")
 
-    def __init__(self, lease: LeasedJob, control: RunControl, deadline: Micros) -> None:
+    def __init__(self, lease: LeasedJob, control: RunControl) -> None:
         self._lease = lease
         self._control = control
-        self.deadline = deadline
-        """The tick of this machine's boot clock at which the time limit is reached."""
 
     @property
     def id(self) -> JobId:
@@ -90,9 +93,9 @@ class JobContext:
         return self._lease.priority
 
     @property
-    def enqueued_at(self) -> Micros:
-        """When it was enqueued: UTC microseconds since 1970, by the store's clock."""
-        return self._lease.enqueued_at
+    def enqueued_at(self) -> datetime:
+        """When it was enqueued, by the store's clock; aware, in UTC."""
+        return as_datetime(self._lease.enqueued_at)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -103,6 +106,13 @@ class JobContext:
     def tags(self) -> tuple[str, ...]:
         """The producer's labels."""
         return self._lease.tags
+
+    def time_left(self) -> float:
+        """How many seconds are left until the run's time limit (`timeout=`); 0 once it is over.
+
+        By a clock that never steps. Safe to call from any thread.
+        """
+        return max(0, self._control.time_left()) / SECOND
 
     @property
     def cancelled(self) -> bool:

@@ -9,6 +9,7 @@ No value here can be part of a cycle, so none is tracked by the garbage collecto
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -33,6 +34,7 @@ SECOND: Final[Micros] = 1_000_000
 MINUTE: Final[Micros] = 60 * SECOND
 HOUR: Final[Micros] = 60 * MINUTE
 DAY: Final[Micros] = 24 * HOUR
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 DEFAULT_QUEUE: Final = "default"
 MAX_PAYLOAD: Final = 256 * 1024
@@ -56,6 +58,16 @@ class OnConflict(StrEnum):
     SKIP = "skip"
     REPLACE = "replace"
     RAISE = "raise"
+
+
+def as_datetime(at: Micros) -> datetime:
+    """A time as people see it: aware, in UTC. The first or last there is, for one beyond."""
+    try:
+        return EPOCH + timedelta(microseconds=at)
+    except OverflowError:
+        if at < 0:
+            return datetime.min.replace(tzinfo=UTC)
+        return datetime.max.replace(tzinfo=UTC)
 
 
 class Backoff(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -191,6 +203,11 @@ class AttemptError(msgspec.Struct, frozen=True, gc=False):
     traceback: str = ""
     at: Micros | None = None
     """Set by the store, by its clock."""
+
+    @property
+    def recorded_at(self) -> datetime | None:
+        """When the store recorded it; None: not yet."""
+        return None if self.at is None else as_datetime(self.at)
 
 
 class Charge(StrEnum):

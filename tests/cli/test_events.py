@@ -26,7 +26,7 @@ def shown():
             *(0, now, now, {}, (), Raw(b"[[],{}]")),
         )
         clock.advance("4ms")
-        run = Run(lease, SimpleNamespace(), 0, 0, lambda report: None)
+        run = Run(lease, SimpleNamespace(), 0, 0, lambda report: None, clock.tick)
         run.begin(clock.tick())
         clock.advance("1.5s")
         run.busy = 1_500_000

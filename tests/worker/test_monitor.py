@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 from msgspec import Raw
 
-from backline.job import HOUR, SECOND, Lane, LeasedJob, Micros, Terms
+from backline import policy
+from backline.job import HOUR, SECOND, AttemptError, Lane, LeasedJob, Micros, Terms
 from backline.testing.clock import VirtualClock
 from backline.testing.loop import run
 from backline.worker import Board, Run, StopReason
@@ -50,7 +51,7 @@ def make_run(clock: VirtualClock, timeout: Micros = SECOND) -> Run:
         tags=(),
         payload=Raw(b"[]"),
     )
-    return Run(lease, None, clock.tick() + LEASE, clock.tick(), lambda _: None)
+    return Run(lease, None, clock.tick() + LEASE, clock.tick(), lambda _: None, clock.tick)
 
 
 def make_monitor(clock: VirtualClock, board: Board | None = None) -> RunMonitor:
@@ -145,3 +146,30 @@ def test_a_lease_that_runs_out_while_all_goes_on_is_over_at_once() -> None:
             assert job.stop is StopReason.LOST
 
     run(main(), clock=clock)
+
+
+@pytest.mark.parametrize(
+    ("reason", "outcome", "cut_short"),
+    [
+        (StopReason.SHUTDOWN, policy.Released(), True),
+        (StopReason.SHUTDOWN, policy.Failed(AttemptError(1, "E", "killed")), True),
+        (StopReason.SHUTDOWN, policy.Succeeded(None), False),
+        (StopReason.TIMEOUT, policy.Failed(AttemptError(1, "timeout", "late")), False),
+        (None, policy.Failed(AttemptError(1, "E", "broken")), False),
+    ],
+)
+def test_a_job_that_is_handed_back_at_the_end_is_noted_on_the_board(
+    reason: StopReason | None, outcome: policy.Outcome, cut_short: bool
+) -> None:
+    """What it has started then ends with the worker."""
+    clock = VirtualClock()
+    board = Board.private(4, "worker")
+    monitor = make_monitor(clock, board)
+    one = make_run(clock)
+    assert monitor.admit(one)
+    if reason is not None:
+        one.tell(reason, clock.tick())
+    one.end(policy.settle(one.lease, outcome, clock.rng))
+    monitor.ended(one)
+    monitor.ended(one)
+    assert board.was_cut_short is cut_short

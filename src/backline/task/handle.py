@@ -1,11 +1,20 @@
 """The handle a producer gets for a job it enqueued."""
 
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from backline.duration import Duration
 from backline.errors import ConfigError, JobCancelled, JobExpired, JobFailed, JobNotFound
-from backline.job import SECOND, AttemptError, JobId, JobRecord, Progress
+from backline.job import (
+    SECOND,
+    AttemptError,
+    JobId,
+    JobRecord,
+    Micros,
+    Progress,
+    as_datetime,
+)
 from backline.states import State
 from backline.store import Cancelling
 from backline.task.options import length
@@ -168,9 +177,33 @@ class Job(Generic[R]):
         return () if self.record is None else self.record.errors
 
     @property
+    def enqueued_at(self) -> datetime | None:
+        """When it was enqueued, by the store's clock; aware, in UTC. None: not looked at yet."""
+        return self._time("enqueued_at")
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When it may start, or might have: its enqueue, `run_at`, the end of a backoff."""
+        return self._time("due")
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When a worker took it last; None: none had when it was last seen."""
+        return self._time("started_at")
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When it ended; None: it had not when it was last seen."""
+        return self._time("finished_at")
+
+    @property
     def progress(self) -> Progress | None:
         """How far it was when it was last seen."""
         return None if self.record is None else self.record.progress
+
+    def _time(self, name: str) -> datetime | None:
+        at: Micros | None = None if self.record is None else getattr(self.record, name)
+        return None if at is None else as_datetime(at)
 
     def __await__(self) -> Any:
         raise TypeError("a Job is not awaitable; write `await job.aresult()`")

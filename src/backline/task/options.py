@@ -1,7 +1,7 @@
 """The options of a task, checked and turned into what a job carries."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
 
@@ -12,6 +12,7 @@ from backline.duration import Duration, micros
 from backline.errors import ConfigError
 from backline.job import (
     DEFAULT_QUEUE,
+    EPOCH,
     HOUR,
     MAX_PRIORITY,
     MIN_PRIORITY,
@@ -28,7 +29,6 @@ MAX_NAME: Final = 200
 MAX_TAGS: Final = 20
 MAX_HEADERS: Final = 8 * 1024
 """Characters of all headers of a job."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 UniqueKey: TypeAlias = str | Callable[..., str | None]
 
@@ -148,7 +148,7 @@ def instant(value: object) -> Micros:
         raise TypeError(f"a datetime with a time zone is wanted, not {shown(value)}")
     if value.tzinfo is None or value.utcoffset() is None:
         raise ValueError(f"{value.isoformat()} has no time zone; give an aware datetime")
-    return (value - _EPOCH) // timedelta(microseconds=1)
+    return (value - EPOCH) // timedelta(microseconds=1)
 
 
 def name_text(value: object) -> str:

@@ -299,7 +299,7 @@ class Worker:
         functions: list[Run] = []
         for job in jobs:
             task = self._registry.get(job.task)
-            run = Run(job, task, until, now, self._progress.send)
+            run = Run(job, task, until, now, self._progress.send, self._clock.tick)
             if task is None:
                 self._refuse(run, policy.TaskUnknown())
             elif task.executor is Executor.PROCESS and self.settings.lane is not Lane.CELL:

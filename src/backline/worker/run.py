@@ -40,6 +40,8 @@ class Run(msgspec.Struct, eq=False, gc=False):
     leased_at: Micros
     """Since when it waits; ahead of now: it is to wait a little longer."""
     send: Report
+    tick: Callable[[], Micros]
+    """The clock that `deadline` is of."""
     slot: int = -1
     """Where it is on the board; -1: it has not begun."""
     started_at: Micros = 0
@@ -72,7 +74,7 @@ class Run(msgspec.Struct, eq=False, gc=False):
     def context(self) -> JobContext:
         """What the task sees of this run; made when first asked for."""
         if self.seen is None:
-            self.seen = JobContext(self.lease, self, self.deadline)
+            self.seen = JobContext(self.lease, self)
         return self.seen
 
     def begin(self, now: Micros) -> None:
@@ -100,6 +102,9 @@ class Run(msgspec.Struct, eq=False, gc=False):
             return False
         self.heeded = True
         return True
+
+    def time_left(self) -> Micros:
+        return self.deadline - self.tick()
 
     def complete(self, result: object, within: object) -> None:
         self._completes(result)
