@@ -18,8 +18,7 @@ from backline.states import State
 from backline.task import Retry
 from backline.testing.clock import VirtualClock
 from backline.testing.loop import run
-from backline.worker import Board, Run, StopReason, Worker
-from backline.worker.runners import LoopRunners, RunnerSetup
+from backline.worker import Run, StopReason, Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,13 +73,15 @@ class SlowPool(Pool):
 
 
 class SlowPoolClock(VirtualClock):
-    """Has one pool, of as many threads as a worker asks for or `threads`."""
+    """Has one slow pool for jobs, of as many threads as a worker asks for or `threads`."""
 
     def __init__(self, threads: int | None = None) -> None:
         super().__init__()
         self._threads = threads
 
     def executor(self, name: str, threads: int = 1) -> Pool:
+        if name != "backline-job":
+            return super().executor(name, threads)
         self.pool = SlowPool(self._threads or threads)
         return self.pool
 
@@ -296,30 +297,23 @@ async def test_a_runner_that_was_given_up_takes_no_more_jobs(bench: SlowBench) -
     """Its function ends late, while another runner has taken its place."""
     make = bench.task(seven)
     await bench.enqueue(*(make() for _ in range(3)))
-    demand = {("default", Lane.MAIN): 3}
-    leased = (await bench.store.exchange("w", 1, [], demand, 90 * SECOND)).jobs
-    task = bench.registry.get("seven")
-    late, *others = (Run(job, task, 0, 0, lambda report: None) for job in leased)
-    ended: list[Run] = []
-    pool = bench.clock.executor("pool", 2)
+    worker = bench.worker(concurrency=1, middleware=[straight], lease=90 * SECOND)
     bench.pool.takes.extend([7, 10, 10])
-    setup = RunnerSetup(
-        bench.clock,
-        Board.private(3, "w"),
-        lambda run: True,
-        lambda run, ack: ended.append(run),
-        pool,
-    )
-    runners = LoopRunners(setup, 1, [straight])
-    runners.feed([late])
-    await asyncio.sleep(6)
-    late.tell(StopReason.TIMEOUT, bench.clock.tick())
-    runners.abandon(late)
-    runners.feed(others)
-    await asyncio.sleep(2)
-    assert (ended, runners.waiting()) == ([late], 1)
-    await asyncio.sleep(20)
-    assert ended == [late, *others]
+    demand = {("default", Lane.MAIN): 3}
+    jobs = (await bench.store.exchange("w", 1, [], demand, 90 * SECOND)).jobs
+    now = bench.clock.tick()
+    async with worker._runners():
+        with worker._monitor:
+            worker._accept(jobs[:1], now, now)
+            await asyncio.sleep(6)
+            [late] = worker.runs
+            late.tell(StopReason.TIMEOUT, bench.clock.tick())
+            worker._give_up(late)
+            worker._accept(jobs[1:], now, now)
+            await asyncio.sleep(2)
+            assert (worker.stuck, worker._coroutines.waiting()) == (0, 1)
+            await asyncio.sleep(20)
+            assert len(worker._outcomes) == 3
 
 
 class TestInRealThreads:

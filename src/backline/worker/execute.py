@@ -5,13 +5,15 @@ import logging
 import random
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from backline import duration, errors, policy
 from backline.context import JobContext
-from backline.job import Ack, AttemptError, Charge
+from backline.job import SECOND, Ack, AttemptError, Charge, Micros
 from backline.policy import Cancelled, Failed, Outcome, Released, Snoozed, Succeeded
 from backline.states import State
+from backline.task import Completion
 from backline.worker.run import Run, StopReason
 
 log = logging.getLogger("backline.worker")
@@ -22,6 +24,7 @@ Middleware: TypeAlias = Callable[[JobContext, CallNext], Awaitable[Any]]
 
 MAX_MESSAGE: Final = 2_000
 MAX_TRACEBACK: Final = 16_000
+_PUT_OFF: Final[Micros] = SECOND
 
 
 class Heeded(Exception):
@@ -39,8 +42,42 @@ def through(middleware: Sequence[Middleware], job: JobContext, call: CallNext) -
     return call
 
 
-def explain(run: Run, error: BaseException) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Whether a transaction of the caller's completed the job, this run's or an earlier one's.
+
+    Whatever was raised after that commit, the effect is there, and must not be repeated.
+    """
+
+    found: Completion | None = None
+    known: bool = True
+
+
+NOTHING: Final = Look()
+UNKNOWN: Final = Look(known=False)
+
+
+def look(run: Run) -> Look:
+    """Look whether the job has completed, if the run tried to.
+
+    Blocks, up to a second for each outbox somebody has locked: not on a loop.
+    """
+    if not run.completing:
+        return NOTHING
+    try:
+        return Look(run.task.transactions.completion(run.lease.id))
+    except errors.StoreRefused as error:  # no outbox as it is, so nothing was committed there
+        log.warning("job %s cannot have completed: %s", run.lease.id, error)
+        return NOTHING
+    except Exception as error:  # noqa: BLE001 - whatever it is, the job may have completed
+        log.warning("whether job %s has completed is not known: %s", run.lease.id, error)
+        return UNKNOWN
+
+
+def explain(run: Run, error: BaseException, seen: Look = NOTHING) -> Outcome:
     """What a run that raised comes to, whatever its exception does when it is looked at."""
+    if seen.found is not None:
+        return Succeeded(seen.found.result)
     try:
         return _explain(run, error)
     except BaseException as another:  # noqa: BLE001 - its class may be anything at all
@@ -49,8 +86,6 @@ def explain(run: Run, error: BaseException) -> Outcome:
 
 
 def _explain(run: Run, error: BaseException) -> Outcome:
-    if run.completing and (done := _completion(run)) is not None:
-        return done
     match error:
         case asyncio.CancelledError() | Heeded() if run.stop is not None:
             return stopped(run, run.stop)
@@ -64,9 +99,9 @@ def _explain(run: Run, error: BaseException) -> Outcome:
             return Failed(describe(run, error), fatal=not run.task.retry.allows(error))
 
 
-def raised(run: Run, error: BaseException, rng: random.Random) -> Ack:
+def raised(run: Run, error: BaseException, rng: random.Random, seen: Look) -> Ack:
     """How a run that raised is recorded; says so in the log, if it was a failure."""
-    ack = policy.settle(run.lease, explain(run, error), rng)
+    ack = _settled(run, explain(run, error, seen), rng, known=seen.known)
     if ack.error is not None and ack.charge is Charge.FAILURE:
         lease, what = run.lease, f"{ack.error.kind}: {ack.error.message}".rstrip(": ")
         if ack.state is State.DEAD:
@@ -103,6 +138,23 @@ def stopped(run: Run, reason: StopReason) -> Outcome:
             return Released()
 
 
+def given_up(run: Run, reason: StopReason, rng: random.Random) -> Ack:
+    """How a run is recorded that ignored being stopped."""
+    return _settled(run, stopped(run, reason), rng, known=not run.completing)
+
+
+def _settled(run: Run, outcome: Outcome, rng: random.Random, *, known: bool) -> Ack:
+    """Settle, but let no job end as failed or cancelled while it may have completed.
+
+    Put off at no cost, its next run finds out: `complete` says so.
+    """
+    ack = policy.settle(run.lease, outcome, rng)
+    if known or ack.state not in {State.DEAD, State.CANCELLED}:
+        return ack
+    wait = policy.backoff(run.lease.terms.backoff, run.lease.failures + 1, rng)
+    return policy.settle(run.lease, Snoozed(max(_PUT_OFF, wait)), rng)
+
+
 def describe(run: Run, error: BaseException) -> AttemptError:
     """An exception as data; survives exceptions that cannot be printed."""
     return AttemptError(
@@ -111,19 +163,6 @@ def describe(run: Run, error: BaseException) -> AttemptError:
         message=_clip(_text(lambda: str(error)), MAX_MESSAGE),
         traceback=_clip(_text(lambda: _traceback(error)), MAX_TRACEBACK),
     )
-
-
-def _completion(run: Run) -> Outcome | None:
-    """The success that this run or an earlier one has committed with its effect, if any.
-
-    Whatever was raised after that commit, the effect is there, and must not be repeated.
-    """
-    try:
-        found = run.task.transactions.completion(run.lease.id)
-    except errors.StoreError as error:
-        log.warning("whether job %s has completed is not known: %s", run.lease.id, error)
-        return None  # its next run will find out
-    return None if found is None else Succeeded(found.result)
 
 
 def _signalled(run: Run, signal: errors.JobSignal) -> Outcome:

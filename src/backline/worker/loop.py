@@ -22,7 +22,7 @@ from backline.states import State
 from backline.store import Demand, Exchange, Hint, Store
 from backline.task import Executor, Registry
 from backline.worker.board import Board
-from backline.worker.execute import Middleware, stopped
+from backline.worker.execute import Middleware, given_up
 from backline.worker.given_up import GivenUp
 from backline.worker.monitor import RunMonitor
 from backline.worker.prefetch import Pace, QueueTurns
@@ -40,6 +40,7 @@ Observer: TypeAlias = Callable[[Run], None]
 _RETRIES: Final = Backoff(base=SECOND // 10, cap=2 * SECOND)
 _LAST_WORDS: Final[Micros] = 5 * SECOND
 """How long after the grace a store that does not answer may still take outcomes."""
+_LOOKUPS: Final = 2
 _PROMOTE: Final = 1_000
 _OVERDUE: Final[Micros] = 50_000
 """How often to try again to have jobs promoted that are due by this process's clock."""
@@ -149,7 +150,12 @@ class Worker:
     @asynccontextmanager
     async def _runners(self) -> AsyncIterator[None]:
         setup = RunnerSetup(
-            self._clock, self.board, self._monitor.admit, self._finished, self._threads
+            self._clock,
+            self.board,
+            self._monitor.admit,
+            self._finished,
+            self._threads,
+            self._clock.executor("backline-look", _LOOKUPS),
         )
         self._coroutines = LoopRunners(setup, self.settings.concurrency, self._middleware)
         self._functions = ThreadRunners(setup)
@@ -158,6 +164,7 @@ class Worker:
         finally:
             await self._coroutines.close()
             self._threads.shutdown(wait=False)
+            setup.lookups.shutdown(wait=False)
 
     async def _work(self) -> None:
         while True:
@@ -355,7 +362,7 @@ class Worker:
         log.error("job %s ignored being stopped (%s)", run.lease.id, run.stop.name.lower())
         self._given_up.add(run)
         self._coroutines.abandon(run)
-        self._finished(run, policy.settle(run.lease, stopped(run, run.stop), self._clock.rng))
+        self._finished(run, given_up(run, run.stop, self._clock.rng))
         no_slot = self._given_up.missing >= self.settings.concurrency
         if (self.worn_out and self.settings.replaceable) or (no_slot and self.settings.drain):
             self.stop()

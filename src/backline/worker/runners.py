@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -19,7 +20,16 @@ from backline.clock import Clock, Pool
 from backline.context import Running, current_run
 from backline.job import SECOND, Ack, Micros
 from backline.worker.board import Board
-from backline.worker.execute import Heeded, Middleware, raised, through
+from backline.worker.execute import (
+    NOTHING,
+    UNKNOWN,
+    Heeded,
+    Look,
+    Middleware,
+    look,
+    raised,
+    through,
+)
 from backline.worker.run import Run
 
 log = logging.getLogger("backline.worker")
@@ -43,6 +53,8 @@ class RunnerSetup:
     admit: Admit
     finished: Finished
     threads: Pool
+    lookups: Executor
+    """For looks at the caller's databases, which may be locked: not behind jobs."""
 
 
 class LoopRunners:
@@ -62,6 +74,7 @@ class LoopRunners:
         self._finished = setup.finished
         self._middleware = middleware
         self._threads = setup.threads
+        self._lookups = setup.lookups
         self._line: deque[Run] = deque()
         self._runners: set[asyncio.Task[None]] = set()
         self._context: Context = copy_context()
@@ -152,7 +165,7 @@ class LoopRunners:
             ack = _returned(run, task.codec.encode_result(value) or run.completed)
             closing = False
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
-            ack = raised(run, error, self._rng)
+            ack = raised(run, error, self._rng, await self._look(run, error))
             closing = isinstance(error, GeneratorExit)
         running.run = None
         ended = self._tick()
@@ -173,6 +186,20 @@ class LoopRunners:
             )
 
         return await through(self._middleware, job, call)()
+
+    async def _look(self, run: Run, error: BaseException) -> Look:
+        """Whether the job has completed all the same; in a thread, for the look may block."""
+        if not run.completing:
+            return NOTHING
+        if isinstance(error, GeneratorExit):  # nothing can be awaited any more
+            return UNKNOWN
+        try:
+            run.call = self._lookups.submit(look, run)
+            return await asyncio.wrap_future(run.call)
+        except BaseException:  # noqa: BLE001 - it was cancelled, or there is no thread
+            return UNKNOWN
+        finally:
+            run.call = None
 
     async def _in_thread(self, run: Run, fn: Callable[[], Any]) -> Any:
         """Call a function in a thread, and do not return before it has.
@@ -265,7 +292,7 @@ class ThreadRunners:
         try:
             ack = _returned(run, copy_context().run(_call, run))
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
-            ack = raised(run, error, self._rng)
+            ack = raised(run, error, self._rng, look(run))
         run.busy = self._tick() - run.started_at
         return ack
 
