@@ -60,7 +60,10 @@ class WorkerSettings:
 
     @property
     def stuck_limit(self) -> int:
-        """How many threads may be lost to jobs that never end before the worker gives up."""
+        """How many jobs may ignore being stopped before the worker is worn out.
+
+        So many threads are replaced. Of those beyond, each costs a slot.
+        """
         return max(1, self.concurrency // 2)
 
     @property
