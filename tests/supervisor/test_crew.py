@@ -36,6 +36,7 @@ class FakeChild:
         self.stop_asked = False
         self.stopping_since: Micros | None = None
         self.hello: object | None = None
+        self.failure: str | None = None
         self.board = FakeBoard()
 
     def stop(self, now: Micros) -> None:

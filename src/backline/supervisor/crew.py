@@ -100,7 +100,7 @@ class WorkerSlot:
         self.restarted.set()
         # Shielded: when nobody keeps the place any more, the worker's end is still its own.
         how = await asyncio.shield(child.ended)
-        if child.stop_asked:
+        if child.stop_asked and child.failure is None:
             log.info("worker %s stopped", child.name)
             return 0
         log.warning("worker %s %s", child.name, how)

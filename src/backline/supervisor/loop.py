@@ -49,7 +49,10 @@ _SETTLING: Final[Micros] = 5 * SECOND
 """How long a shutdown waits for the store to take the last settlements."""
 _READY_WITHIN: Final[Micros] = 60 * SECOND
 """How long a recycling waits for a fresh worker before it goes on to the next."""
-
+_STRAYED: Final = (
+    "backline: the app names another store than when this supervisor started, and this one "
+    "stays with that: start it anew to move"
+)
 
 Announce: TypeAlias = Callable[[Hello, Store], None]
 
@@ -215,10 +218,13 @@ class Supervisor:
         await child.spoke.wait()
         first = self._first_word
         assert first is not None, "a supervisor that does not run"
+        if self._strayed(child):
+            child.failure = _STRAYED
+            child.quit(self._clock.tick())
         if child.failure is not None and child.failure not in self._complaints:
             self._complaints.add(child.failure)
             _say(child.failure)
-        if child.hello is None:
+        if child.hello is None or child.failure is not None:
             if child.failure is not None and not first.done():
                 first.set_result(None)
             return
@@ -228,6 +234,12 @@ class Supervisor:
             self._upkeep.keep(child)
         if self._stopping.is_set():
             child.stop(self._clock.tick())
+
+    def _strayed(self, child: Child) -> bool:
+        """It works on another store than ours, where nobody would keep its leases."""
+        first = self._first_word
+        ours = first.result() if first is not None and first.done() else None
+        return ours is not None and child.hello is not None and child.hello.url != ours.url
 
     def _bury(self, child: Child) -> None:
         task = asyncio.get_running_loop().create_task(self._settle(child))
@@ -259,7 +271,10 @@ class Supervisor:
             await asyncio.sleep(interval / SECOND)
 
     async def _recycle(self) -> None:
-        """Replace every worker, one after the other, so that the others go on."""
+        """Replace every worker, one after the other, so that the others go on.
+
+        If a new one cannot work, the others stay as they are.
+        """
         for cell in self._cells:
             cell.stop(self._clock.tick())
         for place in self._places:
@@ -271,9 +286,13 @@ class Supervisor:
             place.restarted.clear()
             place.child.stop(self._clock.tick())
             await place.restarted.wait()
+            fresh = place.child
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_READY_WITHIN / SECOND):
-                    await place.child.spoke.wait()
+                    await fresh.spoke.wait()
+            if fresh.spoke.is_set() and (fresh.hello is None or self._strayed(fresh)):
+                log.error("worker %s cannot work: the others are not replaced", fresh.name)
+                return
 
     # The end.
 

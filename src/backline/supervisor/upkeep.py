@@ -6,8 +6,9 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeGuard
 
 from backline._version import __version__
 from backline.clock import Clock
@@ -52,6 +53,8 @@ class Upkeep:
         self._recovery = Recovery(store, clock, name, settings.lease)
         self._kept: set[WorkerName] = set()
         self._reported: dict[WorkerName, WorkerReport] = {}
+        self._queues = frozenset(hello.queues)
+        """Of the workers, as far as they have said; while none lives, of those that did."""
         self._hint = asyncio.Event()
 
     def keep(self, child: Child) -> None:
@@ -59,8 +62,8 @@ class Upkeep:
 
         If its board cannot be opened for now (no more files), the next call tries again.
         """
-        known = child.name in self._kept or child.hello is None
-        if not known and child.alive and child.board is not None:
+        known = child.name in self._kept
+        if not known and self._works(child) and child.board is not None:
             self._kept.add(child.name)
             self._heartbeat.add(child.board, lambda: _wake(child))
 
@@ -92,7 +95,7 @@ class Upkeep:
                 async with asyncio.timeout(_TEND_IDLE / SECOND):
                     await self._hint.wait()
             self._hint.clear()
-            cells.tend(await self._waiting_for_cells())
+            cells.tend(await self._waiting_for_cells(places))
             return _TEND
 
         named = {"adopting what dead supervisors left": adopt, "reporting": report}
@@ -115,10 +118,19 @@ class Upkeep:
                     task.cancel()
                 await asyncio.wait(tasks)
 
-    async def _waiting_for_cells(self) -> int:
-        queues = self.hello.queues
+    def _works(self, child: Child | None) -> TypeGuard[Child]:
+        """It lives, and has said hello as a worker of our store."""
+        hello = None if child is None or not child.alive else child.hello
+        return hello is not None and hello.url == self.hello.url
+
+    async def _waiting_for_cells(self, places: Sequence[WorkerSlot]) -> int:
+        """How many jobs wait for a cell in the queues of the workers that there are now."""
+        hellos = [place.child.hello for place in places if self._works(place.child)]
+        served = [hello.queues for hello in hellos if hello is not None]
+        if served:
+            self._queues = frozenset(chain.from_iterable(served))
         stats = await self.store.stats()
-        return sum(each.cells for each in stats if each.queue in queues and not each.paused)
+        return sum(each.cells for each in stats if each.queue in self._queues and not each.paused)
 
     async def _withdraw(self, child: Child) -> None:
         """Let nobody take a worker that has ended for a live one until its report is forgotten."""
@@ -133,7 +145,7 @@ class Upkeep:
         return [
             self._report(child, history.restarts, healthy=history.healthy)
             for child, history in everybody
-            if child is not None and child.alive and child.hello is not None
+            if self._works(child)
         ]
 
     def _report(self, child: Child, restarts: int, *, healthy: bool) -> WorkerReport:

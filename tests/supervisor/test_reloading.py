@@ -1,0 +1,92 @@
+"""SIGHUP after the app has changed: the workers run the new code, or the old ones go on."""
+
+import asyncio
+import signal
+from asyncio.subprocess import Process
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.supervisor.conftest import PATIENCE, Site
+
+from backline.clock import SYSTEM_CLOCK
+from backline.job import JobRequest, Lane
+from backline.states import State
+from backline.stores.sqlite import SqliteStore
+from backline.supervisor.settings import EXIT_OK
+
+OLD = """
+from backline import App
+
+app = App({url!r})
+
+
+@app.task
+def old() -> int:
+    return 1
+"""
+NEW = """
+
+@app.task(executor="process", queue="new")
+def new() -> int:
+    return 2
+"""
+
+
+def write(site: Site, code: str) -> None:
+    """Make this the app that workers import from now on."""
+    (site.path / "changing.py").write_text(code)
+    site.environment |= {"PYTHONPATH": str(site.path), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+async def state_after(site: Site, **fields: Any) -> State:
+    """How a job ends."""
+    request = JobRequest(id=SYSTEM_CLOCK.new_id(), **fields)
+    await site.store.enqueue([[request]])
+    return (await site.job(request.id)).state
+
+
+async def complaint(supervisor: Process, about: str) -> None:
+    """Wait for a line that says so to people."""
+    assert supervisor.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while about not in (await supervisor.stderr.readline()).decode():
+            pass
+
+
+async def test_a_queue_that_the_new_code_has_gets_cells(site: Site) -> None:
+    write(site, OLD.format(url=site.url))
+    supervisor = await site.supervise(target="changing:app")
+    assert await state_after(site, task="changing.old") is State.SUCCEEDED
+    write(site, OLD.format(url=site.url) + NEW)
+    supervisor.send_signal(signal.SIGHUP)
+    job = {"task": "changing.new", "queue": "new", "lane": Lane.CELL}
+    assert await state_after(site, **job) is State.SUCCEEDED
+    supervisor.send_signal(signal.SIGTERM)
+    assert (await site.end(supervisor))[0] == EXIT_OK
+
+
+@pytest.mark.parametrize(
+    ("code", "about"),
+    [(OLD, "another store"), ("raise ZeroDivisionError", "ZeroDivisionError")],
+)
+async def test_new_code_that_cannot_work_is_said_and_the_other_workers_go_on(
+    site: Site, tmp_path: Path, code: str, about: str
+) -> None:
+    """On another store nobody would keep its leases: its jobs would run twice."""
+    other = tmp_path / "other.db"
+    write(site, OLD.format(url=site.url))
+    supervisor = await site.supervise(target="changing:app", processes=2)
+    assert await state_after(site, task="changing.old") is State.SUCCEEDED
+    write(site, code.format(url=f"sqlite:///{other}"))
+    supervisor.send_signal(signal.SIGHUP)
+    await complaint(supervisor, about)
+    for _ in range(3):
+        assert await state_after(site, task="changing.old") is State.SUCCEEDED
+    supervisor.send_signal(signal.SIGTERM)
+    assert (await site.end(supervisor))[0] == EXIT_OK
+    if other.exists():
+        store = SqliteStore(other)
+        await store.open()
+        assert await store.workers() == []
+        await store.close()
