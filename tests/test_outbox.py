@@ -271,7 +271,7 @@ def test_jobs_start_in_the_order_of_their_commits(shop: Shop) -> None:
         KINDS["sqlite3"](shop, n, True)
 
     async def relayed() -> list[bytes]:
-        await shop.app.relay_all()
+        await shop.app.arelay()
         page = await shop.app.store.find(Filter(), limit=9, oldest_first=True)
         return [bytes(job.payload) for job in page.jobs]
 
@@ -398,7 +398,7 @@ def test_a_missing_database_is_not_made_by_a_relay(tmp_path: Path) -> None:
     app = App("memory://")
     app.outbox(f"sqlite:///{tmp_path / 'none.db'}")
     with pytest.raises(StoreUnavailable):
-        asyncio.run(app.relay_all())
+        asyncio.run(app.arelay())
     assert not (tmp_path / "none.db").exists()
 
 
@@ -408,7 +408,7 @@ def test_a_missing_database_is_not_made_by_a_relay(tmp_path: Path) -> None:
 def test_a_job_is_not_known_before_the_commit(shop: Shop) -> None:
     with shop.connected() as connection:
         job = shop.ship.using(within=connection).enqueue(1)
-        assert shop.run(shop.app.relay_all) == 0
+        assert shop.run(shop.app.arelay) == 0
         with pytest.raises(JobNotFound):
             shop.run(job.arefresh)
         connection.commit()
@@ -435,7 +435,7 @@ def test_times_count_from_the_enqueue(shop: Shop) -> None:
     shop.clock.advance("30m")
 
     async def relayed() -> tuple[int, int | None]:
-        await shop.app.relay_all()
+        await shop.app.arelay()
         record = await later.arefresh()
         return record.due, record.expires_at
 
@@ -458,7 +458,7 @@ def test_relaying_again_adds_nothing_twice(shop: Shop, point: str) -> None:
     for n in range(5):
         KINDS["sqlite3"](shop, n, True)
     with hooked(dying_at(point)), pytest.raises(InterruptedError):
-        shop.run(shop.app.relay_all)
+        shop.run(shop.app.arelay)
 
     assert shop.drain() == 5
     assert sorted(shop.ran) == [0, 1, 2, 3, 4]
@@ -520,7 +520,7 @@ def test_a_full_queue_waits_and_holds_up_no_other(shop: Shop) -> None:
             shop.ship.using(within=connection, queue="small").enqueue(n)
         shop.ship.using(within=connection).enqueue(9)
 
-    assert shop.run(shop.app.relay_all) == 3
+    assert shop.run(shop.app.arelay) == 3
     assert shop.waiting == 3
 
     async def work() -> None:

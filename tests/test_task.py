@@ -44,7 +44,7 @@ class JobClient:
     def headers_now(self) -> Mapping[str, str]:
         return self.headers
 
-    async def send(self, request: JobRequest) -> Job[Any]:
+    async def asend(self, request: JobRequest) -> Job[Any]:
         self.sent.append(request)
         return Job(request.id, request.task, self)  # type: ignore[arg-type]
 

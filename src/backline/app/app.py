@@ -253,7 +253,7 @@ class App(Producing):
             async with around as store, self._transacting.relaying(store):
                 yield
 
-    async def relay_all(self) -> int:
+    async def arelay(self) -> int:
         """Relay what is committed in the outboxes now; returns how many rows that were.
 
         Raises StoreError.
@@ -261,6 +261,13 @@ class App(Producing):
         if not self.outboxes:
             return 0
         return await self._home.run(lambda queue: self._transacting.relay_all(queue.store))
+
+    def relay(self) -> int:
+        """Relay what is committed in the outboxes now; returns how many rows that were.
+
+        Raises StoreError.
+        """
+        return self.wait(self.arelay, "arelay")
 
     def make_worker(
         self,
@@ -329,6 +336,10 @@ class App(Producing):
         Not needed; it shows at start what the first enqueue would run into.
         """
         await self.store.open()
+
+    def open(self) -> None:
+        """Open the store now; not needed, as `aopen`."""
+        self.wait(self.aopen, "aopen")
 
     async def aclose(self) -> None:
         """Finish what is being enqueued and close the store; a later use opens it again."""

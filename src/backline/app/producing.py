@@ -136,7 +136,7 @@ class Producing:
             found |= check_headers(hook(), f"the hook {getattr(hook, '__name__', hook)}")
         return found
 
-    async def send(self, request: JobRequest) -> Job[Any]:
+    async def asend(self, request: JobRequest) -> Job[Any]:
         """Enqueue one job; returns after the commit."""
         answers = await self._home.run(
             lambda queue: self._enqueue(queue, (request,)), patience=PATIENCE
@@ -145,11 +145,15 @@ class Producing:
             return self._dropped(request)
         return Job(answers[0].id, request.task, self, added=answers[0].added)
 
-    async def fetch(self, job_id: JobId) -> JobRecord | None:
+    async def afetch(self, job_id: JobId) -> JobRecord | None:
         """The job as the store sees it now, None if unknown or purged."""
         return await self._look(lambda queue: queue.fetch(job_id))
 
-    async def ended(self, job_id: JobId, timeout: float | None) -> JobRecord:
+    def fetch(self, job_id: JobId) -> JobRecord | None:
+        """The job as the store sees it now, None if unknown or purged."""
+        return self.wait(lambda: self.afetch(job_id), "afetch")
+
+    async def aended(self, job_id: JobId, timeout: float | None) -> JobRecord:
         """Wait until the job has ended. Raises ResultTimeout, JobNotFound."""
         return await self._look(lambda queue: queue.ended(job_id, timeout))
 
@@ -157,13 +161,21 @@ class Producing:
         """What the job returned, typed by its task's annotation. Raises InvalidResult."""
         return self._named(record.task).codec.decode_result(record.result)
 
-    async def cancel(self, job_id: JobId) -> Cancelling:
+    async def acancel(self, job_id: JobId) -> Cancelling:
         """Cancel the job: at once before it starts, else by a request to its worker."""
         return await self._look(lambda queue: queue.cancel(job_id))
 
-    async def redrive(self, job_id: JobId) -> bool:
+    def cancel(self, job_id: JobId) -> Cancelling:
+        """Cancel the job: at once before it starts, else by a request to its worker."""
+        return self.wait(lambda: self.acancel(job_id), "acancel")
+
+    async def aredrive(self, job_id: JobId) -> bool:
         """Make a dead, cancelled or expired job ready again. True: this call did it."""
         return await self._look(lambda queue: queue.redrive(job_id))
+
+    def redrive(self, job_id: JobId) -> bool:
+        """Make a dead, cancelled or expired job ready again. True: this call did it."""
+        return self.wait(lambda: self.aredrive(job_id), "aredrive")
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
         """Do `work` from sync code. Raises BacklineError, naming `twin`, on a running loop."""

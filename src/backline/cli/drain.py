@@ -94,7 +94,7 @@ class _Draining:
         store = open_store(self._app.url, clock=self._app.clock)
         await store.open()
         try:
-            await self._app.relay_all()
+            await self._app.arelay()
             length = sum(await self._left(store, scheduled=scheduled))
             in_vain = 0
             with self._on_signals(), progress_bar("drain", length, shown=not quiet) as bar:
@@ -104,7 +104,7 @@ class _Draining:
                     for lane in Lane:
                         await self._work(store, lane, lambda: bar.update(1))
                     ready, later = await self._left(store, scheduled=scheduled)
-                    if ready + later + await self._app.relay_all() == 0:
+                    if ready + later + await self._app.arelay() == 0:
                         return
                     in_vain = in_vain + 1 if ready and self.ends.total() == runs else 0
                     if in_vain == _MOST_IN_VAIN:

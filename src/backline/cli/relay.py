@@ -54,7 +54,7 @@ def relay(
 async def _once(app: App) -> int:
     failed = sum(map(_failed, app.outboxes))
     try:
-        gone = await app.relay_all()
+        gone = await app.arelay()
     finally:
         await app.aclose()
     return gone - (sum(map(_failed, app.outboxes)) - failed)

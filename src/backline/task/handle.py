@@ -26,11 +26,11 @@ T = TypeVar("T")
 class JobClient(Protocol):
     """What a handle asks of the app it came from. The coroutines run on any loop."""
 
-    async def fetch(self, job_id: JobId) -> JobRecord | None:
+    async def afetch(self, job_id: JobId) -> JobRecord | None:
         """The job as the store sees it now, None if unknown or purged."""
         ...
 
-    async def ended(self, job_id: JobId, timeout: float | None) -> JobRecord:
+    async def aended(self, job_id: JobId, timeout: float | None) -> JobRecord:
         """Wait until the job has ended. Raises ResultTimeout, JobNotFound."""
         ...
 
@@ -38,11 +38,11 @@ class JobClient(Protocol):
         """What the job returned, typed by its task's annotation. Raises InvalidResult."""
         ...
 
-    async def cancel(self, job_id: JobId) -> Cancelling:
+    async def acancel(self, job_id: JobId) -> Cancelling:
         """Cancel the job: at once before it starts, else by a request to its worker."""
         ...
 
-    async def redrive(self, job_id: JobId) -> bool:
+    async def aredrive(self, job_id: JobId) -> bool:
         """Make a dead, cancelled or expired job ready again."""
         ...
 
@@ -82,7 +82,7 @@ class Job(Generic[R]):
 
     async def arefresh(self) -> JobRecord:
         """Look at the job again. Raises JobNotFound."""
-        record = await self._client.fetch(self.id)
+        record = await self._client.afetch(self.id)
         if record is None:
             raise JobNotFound(self.id)
         self.record = record
@@ -109,7 +109,7 @@ class Job(Generic[R]):
         for a timeout that is no duration.
         """
         patience = None if timeout is None else _seconds(timeout)
-        self.record = record = await self._client.ended(self.id, patience)
+        self.record = record = await self._client.aended(self.id, patience)
         match record.state:
             case State.DEAD:
                 raise _failed(record)
@@ -133,7 +133,7 @@ class Job(Generic[R]):
 
     async def acancel(self) -> Cancelling:
         """Cancel the job: at once before it starts, else by a request to its worker."""
-        return await self._client.cancel(self.id)
+        return await self._client.acancel(self.id)
 
     def cancel(self) -> Cancelling:
         """Cancel the job: at once before it starts, else by a request to its worker."""
@@ -144,7 +144,7 @@ class Job(Generic[R]):
 
         True: this call did it. False: it was in another state.
         """
-        return await self._client.redrive(self.id)
+        return await self._client.aredrive(self.id)
 
     def retry(self) -> bool:
         """Run a dead, cancelled or expired job again, its failures forgotten.

@@ -42,7 +42,7 @@ class Producer(Protocol):
         """What the app's header hooks say in the context of the caller."""
         ...
 
-    async def send(self, request: JobRequest) -> Job[Any]:
+    async def asend(self, request: JobRequest) -> Job[Any]:
         """Enqueue one job; returns after the commit."""
         ...
 
@@ -163,7 +163,7 @@ class Task(Generic[P, R]):
         return self.enqueue(*args, **kwargs)
 
     async def _send(self, request: JobRequest) -> Job[R]:
-        return await self._producer.send(request)
+        return await self._producer.asend(request)
 
     def _with(self, options: TaskOptions) -> Self:
         copy = object.__new__(type(self))

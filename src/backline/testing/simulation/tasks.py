@@ -109,7 +109,7 @@ class _NoProducer:
     def headers_now(self) -> Mapping[str, str]:
         return {}
 
-    async def send(self, request: JobRequest) -> Job[Any]:
+    async def asend(self, request: JobRequest) -> Job[Any]:
         raise NotImplementedError
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
