@@ -2,7 +2,8 @@
 --   in     nothing
 --   out    a row a queue that has ready jobs: its id, a wall time
 --   locks  none: a reader
---   index  job_ready: from the first entry of each queue, lane and priority to the next
+--   index  job_ready: from the first entry of each queue, lane and priority to the next;
+--          these are grouped
 with recursive level (queue, lane, rank, due) as (
     select * from (
         select queue, lane, rank, due from job indexed by job_ready

@@ -4,5 +4,7 @@
 --   locks  the writer's turn
 --   index  the primary keys of job and unique_key
 update unique_key set orphan = 1
-from json_each(:seqs) as gone cross join job on job.seq = gone.value
-where unique_key.name = job.unique_key and unique_key.holder = job.id
+where (name, holder) in (
+    select job.unique_key, job.id
+    from json_each(:seqs) as gone cross join job on job.seq = gone.value
+)
