@@ -147,8 +147,8 @@ def malformed(job_id: JobId, attempt: int, terms: Terms, why: str) -> Ack:
 def backoff(rule: Backoff, failures: int, rng: random.Random) -> Micros:
     """How long to wait after the `failures`-th failure (1 for the first); never negative.
 
-    Full jitter after "Exponential Backoff And Jitter" (M. Brooker, 2015). The power is
-    capped before it is taken, so no number of failures overflows.
+    Full jitter after "Exponential Backoff And Jitter" (M. Brooker, 2015). A power beyond
+    what a float can hold counts as the cap, so no number of failures is too many.
     """
     if rule.delays:
         return rule.delays[min(failures, len(rule.delays)) - 1]

@@ -18,6 +18,7 @@ from backline.job import (
     LeasedJob,
     Micros,
     Progress,
+    Terms,
     WorkerName,
 )
 from backline.states import QUEUED, TERMINAL, State
@@ -119,15 +120,7 @@ class Row:
         """
         request = self.request
         return LeasedJob(
-            self.id,
-            self.attempt,
-            request.task,
-            request.queue,
-            self.lane,
-            self.failures,
-            self.losses,
-            self.releases,
-            request.terms,
+            *self._lease_fields(),
             request.priority,
             self.enqueued_at,
             self.due,
@@ -138,8 +131,12 @@ class Row:
 
     def held(self) -> HeldLease:
         """The lease on the job, as the store sees it."""
+        return HeldLease(*self._lease_fields(), self.worker or "", self.until, self.cancel)
+
+    def _lease_fields(self) -> tuple[JobId, int, str, str, Lane, int, int, int, Terms]:
+        """The fields of every `Lease`, in its order."""
         request = self.request
-        return HeldLease(
+        return (
             self.id,
             self.attempt,
             request.task,
@@ -149,9 +146,6 @@ class Row:
             self.losses,
             self.releases,
             request.terms,
-            self.worker or "",
-            self.until,
-            self.cancel,
         )
 
     def record(self) -> JobRecord:
