@@ -270,8 +270,30 @@ async def test_what_a_job_started_that_was_cut_off_dies_with_its_worker(yard: Ya
         await ended(pid)
 
 
+async def test_what_a_job_started_that_was_handed_back_dies_with_its_worker(yard: Yard) -> None:
+    """The worker has stopped the job, told the store, and ends as it should."""
+    child = yard.spawn("""
+        subprocess.Popen(["sleep", "600"], start_new_session=True)
+        slot = board.start("job", 1, 0)
+        board.cut_short()
+        board.finish_other(slot)
+        board.clear(slot)
+        hello()
+        heard()
+    """)
+    await asyncio.wait_for(child.spoke.wait(), 30)
+    mark = f"{MARK}={child.name}"
+    assert len(linux.processes_with(mark)) == 2
+    child.stop(0)
+    assert (await end_of(child)).code == 0
+    for pid in linux.processes_with(mark):
+        await ended(pid)
+
+
 async def test_a_worker_that_ends_well_may_leave_what_it_likes(yard: Yard) -> None:
-    child = yard.spawn("print(subprocess.Popen(['sleep', '600']).pid); hello()")
+    child = yard.spawn(
+        "subprocess.Popen(['sleep', '600']); board.finish_other(board.start('j', 1, 0))"
+    )
     await end_of(child)
     left = linux.processes_with(f"{MARK}={child.name}")
     assert len(left) == 1

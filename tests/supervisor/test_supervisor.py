@@ -290,6 +290,24 @@ async def test_a_second_signal_quits_at_once(site: Site) -> None:
         assert (job.state, job.losses, job.failures) == (State.READY, 0, 0)
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_what_a_job_has_started_ends_when_the_job_is_handed_back(
+    site: Site, signals: int
+) -> None:
+    """It runs again elsewhere, and must have that to itself."""
+    supervisor = await site.supervise(grace=SECOND // 2 if signals == 1 else 600 * SECOND)
+    [job_id] = await site.add("visit_beside_a_program", "x")
+    [visitor] = await site.ears.visitors(1)
+    supervisor.send_signal(signal.SIGINT)
+    if signals == 2:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(supervisor.wait(), 0.5)
+        supervisor.send_signal(signal.SIGINT)
+    assert (await site.end(supervisor))[0] == (EXIT_OK if signals == 1 else EXIT_QUIT)
+    assert (await site.job(job_id, lambda job: True)).state is State.READY
+    await ended(int(visitor.name))
+
+
 @pytest.mark.parametrize(
     ("target", "says"),
     [

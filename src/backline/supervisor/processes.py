@@ -37,7 +37,7 @@ from backline.supervisor.messages import (
     send_now,
 )
 from backline.supervisor.settlement import Death, ProcessExit
-from backline.worker.board import Board, Phase, Token
+from backline.worker.board import Board, Token
 
 log = logging.getLogger(__name__)
 
@@ -146,13 +146,15 @@ class Child:
 
     def mourn(self) -> None:
         """It has ended and, if all is well, is not reaped yet, so its id is its own still: hear
-        its last words, and kill what it left behind if it is a cell or was cut off in its jobs.
-        Those run again elsewhere, and what they had started must not work beside that.
+        its last words, and kill what it left behind if it is a cell or its jobs were cut short,
+        by its death or by its having to end. Those run again elsewhere, and what they had
+        started must not work beside that.
         """
         self._read()
         self._hang_up()
         self.finished = 0 if self.board is None else self.board.finished
-        if self.is_cell or self._was_cut_off():
+        cut_short = self.board is not None and self.board.was_cut_short
+        if self.is_cell or cut_short:
             if not self.reaped:
                 linux.kill_group(self.pid)
             self._kill_what_is_left()
@@ -165,10 +167,6 @@ class Child:
             return
         for pid in left:
             linux.kill(pid)
-
-    def _was_cut_off(self) -> bool:
-        entries = () if self.board is None else self.board.entries()
-        return any(entry.phase is Phase.STARTED for entry in entries)
 
     def bury(self, how: ProcessExit) -> None:
         """It is reaped: tell those who wait for it."""

@@ -93,6 +93,20 @@ def hold_the_gil(job: JobContext, name: str) -> str:
 
 
 @app.task
+async def visit_beside_a_program(job: JobContext, name: str) -> str:
+    """As `visit`; the name it calls with is the process id of what it has started."""
+    program = await asyncio.create_subprocess_exec(
+        "sleep", "600", stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+    )
+    reader, writer = await asyncio.open_unix_connection(EARS)
+    writer.write(call(job, str(program.pid)))
+    await reader.read(1)
+    program.kill()
+    await program.wait()
+    return name
+
+
+@app.task
 async def who() -> int:
     return os.getpid()
 
