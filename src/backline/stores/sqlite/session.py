@@ -39,6 +39,10 @@ class Session:
 
     def __init__(self, path: Path, url: str, clock: Clock, vfs: str | None, *, full: bool) -> None:
         self.wakeups: Wakeups | None = None
+        self.openers = 0
+        """How many calls of `SqliteStore.open` wait for `open`; under the lock of the store."""
+        self.was_open = False
+        """Whether it could be used at any time."""
         self._path = path
         self._url = url
         self._clock = clock
@@ -89,6 +93,13 @@ class Session:
                 _log.warning("%s: a write still waits for its turn; left behind", self._path)
         finally:
             self.stop()
+
+    def leave(self) -> None:
+        """Nobody waits for `open` any more: undo it as soon as it is through. Never waits."""
+        self._ended = True
+        with suppress(RuntimeError):  # without a thread nothing was opened either
+            self._write_executor.submit(self._undo_open)
+        self._write_executor.shutdown(wait=False)
 
     def stop(self) -> None:
         """Let the threads end."""
@@ -166,7 +177,16 @@ class Session:
         readers.script("pragma query_only = on")
         self._log_pages = 0
         self._lost = None
+        self.was_open = True
         self._readers = readers  # last: from now on it is open
+
+    def _undo_open(self) -> None:
+        try:
+            if self._readers is not None:  # in its own thread: it may be reading
+                self._read_executor.submit(self._close_reader).result()
+            self._close()
+        finally:
+            self._read_executor.shutdown(wait=False)
 
     def _close_reader(self) -> None:
         connection, self._readers = self._readers, None

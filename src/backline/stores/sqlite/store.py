@@ -110,15 +110,17 @@ class SqliteStore:
 
     async def open(self) -> None:
         driver.check_version(driver.version())
-        session = self._begin()
+        session = self._begin(opening=True)
         try:
             await session.open()
-        except BaseException:
+        finally:
             with self._lock:
-                if self._session is session:
+                session.openers -= 1
+                in_vain = session.openers == 0 and not session.was_open
+                if in_vain and self._session is session:
                     self._session = None
-            session.stop()
-            raise
+            if in_vain:
+                session.leave()
 
     async def close(self) -> None:
         with self._lock:
@@ -234,13 +236,14 @@ class SqliteStore:
         state = "closed" if self._session is None else "open"
         return f"<SqliteStore {self._path} {state}>"
 
-    def _begin(self) -> Session:
+    def _begin(self, *, opening: bool) -> Session:
         """The session of this process, made if need be; others may be about to open it."""
         with self._lock:
             if self._session is None or self._pid != os.getpid():
                 full = self._durability == "full"
                 self._session = Session(self._path, self.url, self._clock, self._vfs, full=full)
                 self._pid = os.getpid()
+            self._session.openers += opening
             return self._session
 
     async def _ready(self) -> Session:
@@ -251,7 +254,7 @@ class SqliteStore:
             await session.open()  # whether it can or not, the next call may try again
         elif self._pid != os.getpid() or not session.is_open:
             await self.open()
-            return self._begin()
+            return self._begin(opening=False)
         return session
 
     async def _write(self, work: Callable[[Transaction], T]) -> T:
