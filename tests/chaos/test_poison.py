@@ -42,7 +42,8 @@ def unharmed(testbed: Testbed) -> Callable[..., contextlib.AbstractAsyncContextM
         story = await testbed.quiet()
         for job, record in story.records.items():
             if job not in poisoned:
-                assert (record.state, record.failures) == (State.SUCCEEDED, 0), record
+                assert record.state is State.SUCCEEDED, record
+                assert record.failures <= kernel_kills, record
         kept = [found for found in check(story) if not any(job in found for job in poisoned)]
         if kernel_kills:  # it may take a neighbour too, before the memory of the first is free
             kept = [found for found in kept if not found.startswith(("c5", "c15"))]
