@@ -2,18 +2,49 @@
 
 import asyncio
 import logging
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from backline import policy
 from backline.clock import Clock
-from backline.errors import StoreError
+from backline.errors import StoreError, StoreFull, StoreUnavailable
 from backline.job import SECOND, Backoff, Micros
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 SHORT: Final = Backoff(base=SECOND // 4, cap=4 * SECOND)
 """How long to wait after the n-th failure in a row: short, for when the store is back
 everything starts again, and drawn at random, for it must not start all at once."""
+
+BRIEF: Final = Backoff(base=SECOND // 50, cap=SECOND)
+"""The same where somebody waits for the answer."""
+
+
+async def ride_out(
+    what: str, clock: Clock, patience: Micros, call: Callable[[], Awaitable[T]]
+) -> T:
+    """Repeat `call` while the store is away, but not beyond `patience`.
+
+    Raises what the last call raised; StoreFull at once, for room on a disk does not come back
+    in seconds.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience / SECOND
+    failures = 0
+    while True:
+        try:
+            return await call()
+        except StoreFull:
+            raise
+        except StoreUnavailable as error:
+            failures += 1
+            wait = policy.backoff(BRIEF, failures, clock.rng) / SECOND
+            if loop.time() + wait >= until:
+                raise
+            log.warning("%s: %s; again in %.2f s", what, error, wait)
+        await asyncio.sleep(wait)
 
 
 class Outage:

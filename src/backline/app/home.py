@@ -8,7 +8,6 @@ the home over from it as soon as that is idle. See docs/adr/0004-where-the-store
 """
 
 import asyncio
-import logging
 import os
 import threading
 from collections import Counter
@@ -20,18 +19,15 @@ from weakref import WeakSet
 from backline.app.background import Background
 from backline.app.crossing import LoopEnded, there, there_from_thread
 from backline.clock import Clock
-from backline.errors import BacklineError, StoreFull, StoreRefused, StoreUnavailable
-from backline.job import SECOND, Micros
+from backline.errors import BacklineError, StoreRefused
+from backline.job import Micros
+from backline.outage import ride_out
 from backline.queue import OnFull, Queue
 from backline.store import QueueSettings, Store
 from backline.stores.memory import MemoryStore
 
 T = TypeVar("T")
 
-log = logging.getLogger("backline.app")
-
-_FIRST_WAIT_S: Final = 0.02
-_LONGEST_WAIT_S: Final = 1.0
 _LAST_WORDS_S: Final = 1.0
 """How long the store of a loop that is gone may take to close."""
 
@@ -227,23 +223,10 @@ class Home:
         self, current: OpenStore, work: Callable[[Queue], Awaitable[T]], patience: Micros
     ) -> T:
         if not current.ready:
-            await self._prepare(current, patience)
+            await ride_out(
+                "opening the store", self._clock, patience, lambda: current.prepare(self._declared)
+            )
         return await work(current.queue)
-
-    async def _prepare(self, current: OpenStore, patience: Micros) -> None:
-        loop = asyncio.get_running_loop()
-        until, wait = loop.time() + patience / SECOND, _FIRST_WAIT_S
-        while True:
-            try:
-                return await current.prepare(self._declared)
-            except StoreFull:
-                raise
-            except StoreUnavailable as error:
-                if loop.time() + wait > until:
-                    raise
-                log.warning("the store cannot be opened, again in %.2f s: %s", wait, error)
-            await asyncio.sleep(self._clock.rng.uniform(wait / 2, wait))
-            wait = min(2 * wait, _LONGEST_WAIT_S)
 
     def _enter(self, loop: asyncio.AbstractEventLoop) -> OpenStore:
         """The open store to go to from `loop`; it does not move until it is left."""

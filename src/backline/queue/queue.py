@@ -1,15 +1,15 @@
 """Enqueueing over a store."""
 
-import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
+from backline import policy
 from backline.batching import Batcher
 from backline.clock import Clock
-from backline.errors import StoreError, StoreFull, StoreUnavailable
+from backline.errors import StoreError, StoreUnavailable
 from backline.job import SECOND, Enqueued, JobId, JobRecord, JobRequest, Micros, Refused
+from backline.outage import BRIEF, ride_out
 from backline.queue.admission import (
     Distinct,
     OnFull,
@@ -22,14 +22,10 @@ from backline.queue.bell import Bell
 from backline.queue.results import Results
 from backline.store import Call, Cancelling, Hint, Store
 
-log = logging.getLogger("backline.queue")
-
 MOST_JOBS: Final = 1_000
 """Jobs that share one commit, at most, unless one call has more."""
 PATIENCE: Final[Micros] = 5 * SECOND
 """How long an enqueue rides out a store that is away."""
-_FIRST_WAIT_S: Final = 0.02
-_LONGEST_WAIT_S: Final = 1.0
 
 
 class Queue:
@@ -53,7 +49,7 @@ class Queue:
         """How many jobs were dropped by `on_full="shed"`, by queue."""
         self._clock = clock
         self._on_full = on_full
-        self._patience = patience / SECOND
+        self._patience = patience
         self._bell = Bell(store, [Hint.FINISHED])
         self._results = Results(store, self._bell, clock)
         self._batches = Batcher(
@@ -111,43 +107,38 @@ class Queue:
 
     async def _admitted(self, call: Distinct) -> list[Enqueued] | None:
         """Send a call until it is taken, or is not to be."""
-        wait = _FIRST_WAIT_S
+        refusals = 0
         while True:
             answer = await self._send(call.requests)
             if not isinstance(answer, Refused):
                 return answer
-            policy = self._on_full(answer.queue)
-            if policy is OnFull.RAISE or never_fits(answer, call.requests):
+            on_full = self._on_full(answer.queue)
+            if on_full is OnFull.RAISE or never_fits(answer, call.requests):
                 raise queue_full(answer, call.requests)
-            if policy is OnFull.SHED:
+            if on_full is OnFull.SHED:
                 self.shed[answer.queue] += len(call.requests)
                 return None
             # Outside of any batch: whoever is admitted meanwhile does not wait for us. A
             # job that ended may have made room; that it was only begun is not hinted at.
-            await self._bell.wait(self._clock.rng.uniform(wait / 2, wait))
-            wait = min(2 * wait, _LONGEST_WAIT_S)
+            refusals += 1
+            wait = policy.backoff(BRIEF, refusals, self._clock.rng)
+            await self._bell.wait(wait / SECOND)
 
     async def _send(self, call: Call) -> list[Enqueued] | Refused:
         """Send a call; a store that is away is asked again for as long as patience lasts."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._patience
-        wait = _FIRST_WAIT_S
         unsure = False
-        while True:
+
+        async def once() -> list[Enqueued] | Refused:
+            nonlocal unsure
             try:
                 answer = await self._batches.submit(call)
                 known = await self._known(call) if unsure and isinstance(answer, Refused) else None
-            except StoreFull:
-                raise  # room on a disk does not come back in seconds
-            except StoreUnavailable as error:
+            except StoreUnavailable:
                 unsure = True
-                if loop.time() + wait > until:
-                    raise
-                log.warning("the store is away, enqueueing again in %.2f s: %s", wait, error)
-            else:
-                return known or answer
-            await asyncio.sleep(self._clock.rng.uniform(wait / 2, wait))
-            wait = min(2 * wait, _LONGEST_WAIT_S)
+                raise
+            return known or answer
+
+        return await ride_out("enqueueing", self._clock, self._patience, once)
 
     async def _known(self, call: Call) -> list[Enqueued] | None:
         """The answer to a call that was refused after an earlier sending got no reply.
