@@ -226,3 +226,9 @@ def test_a_store_that_fails_halfway_is_told_and_the_command_can_be_repeated(shel
         "  try: the same command again, to go on",
     ]
     assert shell.ok("cancel", "--all") == "250 jobs cancelled\n"
+
+
+def test_redrive_of_nothing_in_particular_says_what_it_takes(shell):
+    result = shell.run("redrive")
+    assert result.exit_code == 2
+    assert "Name queues, or give --task, --tag or --all" in result.stderr

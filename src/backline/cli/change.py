@@ -78,7 +78,9 @@ async def change(session: Session, how: Change, which: Which) -> int:
     if which.ids:
         return await _by_ids(session, how, which)
     if not which.filtered and not which.everything:
-        raise click.UsageError(f"{how.verb} which jobs? Give ids, or --queue, or --all")
+        raise click.UsageError(
+            f"{how.verb} which jobs? Give ids, or --queue, --task, --tag or --all"
+        )
     if which.where.queue is not None:
         require_known(await session.store.stats(), [which.where.queue])
     return await _by_filter(session, how, which)

@@ -60,6 +60,8 @@ async def redrive(
     """
     if names and options["everything"]:
         raise click.UsageError("give queues or --all, not both")
+    if not (names or task or tag or options["everything"]):
+        raise click.UsageError("redrive which jobs? Name queues, or give --task, --tag or --all")
     if names:
         require_known(await session.store.stats(), names)
     code: int = ExitCode.OK
