@@ -6,8 +6,9 @@ from typing import Literal
 
 import pytest
 
+from backline import App
 from backline.errors import ConfigError
-from backline.stores import open_store
+from backline.stores import check_url, open_store
 from backline.stores.memory import MemoryStore
 from backline.stores.sqlite import SqliteStore
 from backline.testing.clock import VirtualClock
@@ -44,6 +45,9 @@ def test_a_name_may_be_quoted(tmp_path: Path) -> None:
         ("sqlite://jobs.db", "sqlite:///jobs.db"),
         ("sqlite://", "names no file"),
         ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "write memory://"),
+        ("sqlite:///file::memory:", "write memory://"),
+        ("sqlite:///%3Amemory%3A?durability=normal", "write memory://"),
         ("sqlite:///jobs.db?durability=often", "durability=full"),
         ("sqlite:///jobs.db?cache=9", "durability=full"),
     ],
@@ -53,6 +57,22 @@ def test_a_url_that_names_no_store_is_refused_with_the_remedy(url: str, remedy: 
         open_store(url)
     assert remedy in str(refusal.value)
     assert repr(url) in str(refusal.value)
+    with pytest.raises(ConfigError, match=re.escape(remedy)):
+        check_url(url)
+
+
+def test_an_app_refuses_such_a_url_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("", "tasks", "redis://x", "sqlite:///:memory:"):
+        with pytest.raises(ConfigError, match="memory://"):
+            App(url)
+    with pytest.raises(ConfigError, match="is a str"):
+        App(Path("jobs.db"))  # type: ignore[arg-type]
+    monkeypatch.setenv("BACKLINE_URL", "redis://x")
+    with pytest.raises(ConfigError, match="BACKLINE_URL: no store answers"):
+        App()
+    assert App("memory://").url == "memory://"
+    monkeypatch.setenv("BACKLINE_URL", "")
+    assert App().url == "sqlite:///backline.db"
 
 
 @pytest.mark.parametrize("name", ["50%20off.db", "what?.db", "a#b.db", "a&b=c.db", "æ 日本.db"])

@@ -8,13 +8,11 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
-    Iterator,
     Mapping,
 )
 from contextlib import (
     AbstractAsyncContextManager,
     asynccontextmanager,
-    contextmanager,
     nullcontext,
     suppress,
 )
@@ -37,20 +35,19 @@ from msgspec import UNSET, UnsetType
 
 from backline.app.app_store import AppStore
 from backline.app.declare import C, Declare, queue_settings
+from backline.app.draining import Draining
 from backline.app.home import always
-from backline.app.immediate import Immediate
-from backline.app.producing import HeadersHook, Producing
-from backline.app.working import a_length, drain, opened, weights
+from backline.app.producing import HeadersHook
+from backline.app.working import a_length, opened, weights
 from backline.clock import SYSTEM_CLOCK, Clock
-from backline.display import without_secrets
+from backline.display import shown, without_secrets
 from backline.duration import Duration
 from backline.errors import ConfigError
 from backline.job import DEFAULT_QUEUE
 from backline.outbox import Outbox
 from backline.queue import OnFull
 from backline.store import Store
-from backline.stores import open_store
-from backline.stores.memory import MemoryStore
+from backline.stores import check_url, open_store
 from backline.task import (
     AnyTask,
     AsyncTask,
@@ -76,7 +73,7 @@ P = ParamSpec("P")
 DEFAULT_URL: Final = "sqlite:///backline.db"
 
 
-class App(Producing):
+class App(Draining):
     """Where a service declares its tasks, and through which it enqueues their jobs.
 
     `url` names the store; without it BACKLINE_URL does, else it is sqlite:///backline.db.
@@ -90,8 +87,7 @@ class App(Producing):
     ) -> None:
         if url is not None and store is not None:
             raise ConfigError("an app has a url or a store, not both")
-        named = url or os.environ.get("BACKLINE_URL") or DEFAULT_URL
-        self.url = named if store is None else store.url
+        self.url = _url(url) if store is None else store.url
         """The store's URL."""
         self._given = None if store is None else always(store)
         super().__init__(clock, self._open_store)
@@ -280,54 +276,6 @@ class App(Producing):
         """A worker with this app's tasks, lifespan and middleware, on a store that is open."""
         return self._parts.make_worker(store, settings, board, observer=observer)
 
-    async def adrain(self, *, scheduled: bool = False) -> int:
-        """Work in this process until no job is ready; returns how many runs that took.
-
-        With `scheduled`, until none is scheduled either, waiting for their time. What is
-        committed in the outboxes is relayed first, and again after the runs.
-        """
-        return await self._home.run(lambda queue: self._drain(queue.store, scheduled=scheduled))
-
-    def drain(self, *, scheduled: bool = False) -> int:
-        """Work in this process until no job is ready; returns how many runs that took.
-
-        With `scheduled`, until none is scheduled either, waiting for their time.
-        """
-        return self.wait(lambda: self.adrain(scheduled=scheduled), "adrain")
-
-    @contextmanager
-    def immediate(self, *, raising: bool = True) -> Iterator[None]:
-        """Run jobs at once where they are enqueued, in a memory store of their own.
-
-        For tests. Jobs go through the real worker and the real rules. What a job raised is
-        raised by the enqueue unless `raising` is False; its handle tells of it either way.
-        What is scheduled, a retry too, stays so; `drain(scheduled=True)` waits for it. A job
-        that was enqueued with `within=` runs once its transaction has committed and a handle
-        or another enqueue looks; its handle alone tells what it raised.
-        """
-        with self.isolated():
-            self._immediate = Immediate(self._parts, raising=raising)
-            yield
-
-    @contextmanager
-    def isolated(self) -> Iterator[None]:
-        """Keep jobs in an empty memory store of its own while inside.
-
-        For tests: nothing gets into the store of `url`. Jobs wait for `drain`, or for a
-        `worker` that is started inside. A process that is forked inside can use it no more
-        (StoreRefused).
-        """
-        outside = self._home, self._immediate
-        store = MemoryStore(clock=self.clock)
-        self._home, self._immediate = self._make_home(always(store)), None
-        try:
-            with self._transacting.isolated():
-                yield
-        finally:
-            inside = self._home
-            self._home, self._immediate = outside
-            inside.abandon()
-
     # Living.
 
     async def aopen(self) -> None:
@@ -367,13 +315,6 @@ class App(Producing):
 
     # Within.
 
-    async def _drain(self, store: Store, *, scheduled: bool) -> int:
-        await self._transacting.relay_all(store)
-        runs = await drain(self._parts, store, scheduled=scheduled)
-        while await self._transacting.relay_all(store):
-            runs += await drain(self._parts, store, scheduled=scheduled)
-        return runs
-
     def queues(self) -> set[str]:
         """The queues a worker of this app serves unless told otherwise: the default one, those
         of its tasks, and those declared by `queue`."""
@@ -386,6 +327,23 @@ class App(Producing):
 
     def __repr__(self) -> str:
         return f"<App {without_secrets(self.url)}, {len(self.registry)} tasks>"
+
+
+def _url(given: str | None) -> str:
+    """The URL of an app's store. Raises ConfigError if it names none."""
+    if given is not None:
+        if not isinstance(given, str):
+            raise ConfigError(f"the url of an app is a str, not {shown(given)}")
+        check_url(given)
+        return given
+    named = os.environ.get("BACKLINE_URL")
+    if not named:
+        return DEFAULT_URL
+    try:
+        check_url(named)
+    except ConfigError as error:
+        raise ConfigError(f"BACKLINE_URL: {error}") from None
+    return named
 
 
 _APPS: Final[WeakSet[App]] = WeakSet()
