@@ -172,6 +172,7 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     queues: tuple[str, ...]
     lane: Lane
     concurrency: int
+    """0: a supervisor that has no worker, because those it starts cannot work."""
     tasks: tuple[str, ...]
     """The names of the tasks it knows."""
     started_at: Micros
@@ -180,6 +181,8 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     """How often its supervisor had to start it again."""
     healthy: bool = True
+    draining: bool = False
+    """It leases nothing more, and ends when what it runs has ended."""
     seen_at: Micros | None = None
     """Set by the store."""
 

@@ -95,6 +95,12 @@ async def end_of(child: Child) -> ProcessExit:
     return await asyncio.wait_for(child.ended, 30)
 
 
+async def marked(worker: str, count: int) -> None:
+    """Wait until so many processes carry the worker's mark: one does not while it is exec'ed."""
+    while len(linux.processes_with(f"{MARK}={worker}")) < count:
+        await asyncio.sleep(0.01)
+
+
 async def test_a_worker_says_hello_is_told_to_stop_and_ends(yard: Yard) -> None:
     child = yard.spawn("hello(); assert isinstance(heard(), Stop); board.start('j', 1, 0)")
     await asyncio.wait_for(child.spoke.wait(), 30)
@@ -240,8 +246,8 @@ os._exit(1)
 async def test_what_a_cell_leaves_behind_dies_with_it(yard: Yard) -> None:
     cell = yard.spawn(LEAVE_CHILDREN, Lane.CELL)
     await asyncio.wait_for(cell.spoke.wait(), 30)
+    await marked(cell.name, 190)
     mark = f"{MARK}={cell.name}"
-    assert len(linux.processes_with(mark)) > 190
     cell.stop(0)
     assert (await end_of(cell)).code == 1
     for pid in linux.processes_with(mark):
@@ -262,8 +268,8 @@ async def test_what_a_job_started_that_was_cut_off_dies_with_its_worker(yard: Ya
     """The job runs again elsewhere: what it started must not work beside that run."""
     child = yard.spawn(CUT_OFF)
     await asyncio.wait_for(child.spoke.wait(), 30)
+    await marked(child.name, 3)
     mark = f"{MARK}={child.name}"
-    assert len(linux.processes_with(mark)) == 3
     child.stop(0)
     assert (await end_of(child)).signal == signal.SIGKILL
     for pid in linux.processes_with(mark):
@@ -282,8 +288,8 @@ async def test_what_a_job_started_that_was_handed_back_dies_with_its_worker(yard
         heard()
     """)
     await asyncio.wait_for(child.spoke.wait(), 30)
+    await marked(child.name, 2)
     mark = f"{MARK}={child.name}"
-    assert len(linux.processes_with(mark)) == 2
     child.stop(0)
     assert (await end_of(child)).code == 0
     for pid in linux.processes_with(mark):

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from backline.clock import Clock
 from backline.job import SECOND, Lane, Micros, WorkerName
@@ -72,10 +72,35 @@ class WorkerSlot:
         self._spawner = spawner
         self._clock = clock
         self._started = started
+        self._retired: list[Child] = []
+        self._successor: Child | None = None
+        self._succeeded: asyncio.Future[None] | None = None
+
+    @property
+    def children(self) -> list[Child]:
+        """Its worker, and those before it that still finish what they run."""
+        self._retired = [each for each in self._retired if each.alive]
+        return [*self._retired, *([] if self.child is None else [self.child])]
 
     def hurry(self) -> None:
         """Start the next worker now instead of after its wait."""
         self._hurry.set()
+
+    def start(self) -> Child:
+        """Start a worker beside the one that is here; see `hand_over`. Raises OSError."""
+        child = self._spawner.start(Lane.MAIN)
+        self._started(child)
+        return child
+
+    def hand_over(self, successor: Child) -> None:
+        """This is the place's worker from now on; the one before finishes what it runs."""
+        if self.child is not None and self.child.alive:
+            self._retired.append(self.child)
+            self.child.stop(self._clock.tick())
+        self.child = self._successor = successor
+        if self._succeeded is not None and not self._succeeded.done():
+            self._succeeded.set_result(None)
+        self.hurry()
 
     async def keep(self) -> None:
         """Keep a worker here until cancelled."""
@@ -91,19 +116,24 @@ class WorkerSlot:
             self._hurry.clear()
 
     async def _one_life(self) -> Micros:
+        """Keep one worker until it ends or is succeeded; returns how long to wait then."""
         try:
-            child = self.child = self._spawner.start(Lane.MAIN)
+            child = self.child = self._successor or self.start()
         except OSError as error:
             log.warning("cannot start a worker: %s", error)
             return self._died(lived=0, finished=0)
-        self._started(child)
+        self._successor = None
+        self._succeeded = asyncio.get_running_loop().create_future()
         self.restarted.set()
-        # Shielded: when nobody keeps the place any more, the worker's end is still its own.
-        how = await asyncio.shield(child.ended)
+        # Not awaited by itself: when nobody keeps the place any more, its end is still its own.
+        ends: list[asyncio.Future[Any]] = [child.ended, self._succeeded]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if self._successor is not None:
+            return 0
         if child.stop_asked and child.failure is None:
             log.info("worker %s stopped", child.name)
             return 0
-        log.warning("worker %s %s", child.name, how)
+        log.warning("worker %s %s", child.name, child.ended.result())
         return self._died(lived=self._clock.tick() - child.started_at, finished=child.finished)
 
     def _died(self, *, lived: Micros, finished: int) -> Micros:

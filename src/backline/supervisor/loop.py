@@ -5,13 +5,12 @@ handle of its own and then keeps, reaps, settles and watches until a signal ends
 
     SIGTERM, SIGINT  drain: what runs gets the grace, what is left is handed back; exit 0
     again            quit now: everything is handed back at once; exit 1
-    SIGHUP           replace the workers, one by one
+    SIGHUP           replace the workers one by one, each once a fresh one works beside it
 
 Works as PID 1. Its children die with it, whatever it dies of.
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 import sys
@@ -30,6 +29,7 @@ from backline.supervisor.enforcer import LOOK, Enforcer
 from backline.supervisor.messages import Hello
 from backline.supervisor.notify import notify, watchdog_interval
 from backline.supervisor.processes import CHILD, Child, Processes
+from backline.supervisor.recycle import renew_all
 from backline.supervisor.rundir import Folder
 from backline.supervisor.settings import (
     EXIT_APP,
@@ -47,8 +47,6 @@ _LAST_WORDS: Final[Micros] = SECOND // 2
 """How long workers may take to hand everything back when told to quit now."""
 _SETTLING: Final[Micros] = 5 * SECOND
 """How long a shutdown waits for the store to take the last settlements."""
-_READY_WITHIN: Final[Micros] = 60 * SECOND
-"""How long a recycling waits for a fresh worker before it goes on to the next."""
 _STRAYED: Final = (
     "backline: the app names another store than when this supervisor started, and this one "
     "stays with that: start it anew to move"
@@ -103,6 +101,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keeping: list[asyncio.Task[Any]] = []
         self._recycling: asyncio.Task[None] | None = None
+        self._recycle_again = False
 
     async def run(self) -> int:
         """Supervise until told to stop; returns the exit code. Once only."""
@@ -271,34 +270,22 @@ class Supervisor:
             await asyncio.sleep(interval / SECOND)
 
     async def _recycle(self) -> None:
-        """Replace every worker, one after the other, so that the others go on.
+        """Replace the workers, and once they have been, the cells; then again, if asked again."""
+        while self._recycle_again:
+            self._recycle_again = False
+            self._complaints.clear()
+            if await renew_all(self._places, self._works):
+                for cell in self._cells:
+                    cell.stop(self._clock.tick())
 
-        If a new one cannot work, the others stay as they are.
-        """
-        for cell in self._cells:
-            cell.stop(self._clock.tick())
-        for place in self._places:
-            if place.child is None or self._stopping.is_set():
-                continue
-            if not place.child.alive:
-                place.hurry()
-                continue
-            place.restarted.clear()
-            place.child.stop(self._clock.tick())
-            await place.restarted.wait()
-            fresh = place.child
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_READY_WITHIN / SECOND):
-                    await fresh.spoke.wait()
-            if fresh.spoke.is_set() and (fresh.hello is None or self._strayed(fresh)):
-                log.error("worker %s cannot work: the others are not replaced", fresh.name)
-                return
+    def _works(self, child: Child) -> bool:
+        return child.alive and child.hello is not None and not self._strayed(child)
 
     # The end.
 
     async def _end_workers(self) -> None:
         """Ask every worker to end, and wait until the last one has. The enforcer sees to it."""
-        for task in self._keeping:
+        for task in (*self._keeping, *filter(None, [self._recycling])):
             task.cancel()
         self._cells.close()
         now = self._clock.tick()
@@ -380,8 +367,11 @@ class Supervisor:
             self._stopping.set()
 
     def _asked_to_recycle(self) -> None:
+        self._recycle_again = True
+        if self._stopping.is_set():
+            return
+        log.info("replacing the workers one by one")
         if self._recycling is None or self._recycling.done():
-            log.info("replacing the workers one by one")
             self._recycling = self._do(self._recycle())
 
 

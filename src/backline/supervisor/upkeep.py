@@ -10,6 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, Self, TypeGuard
 
+from msgspec.structs import replace
+
 from backline._version import __version__
 from backline.clock import Clock
 from backline.duty import Duty
@@ -23,6 +25,7 @@ from backline.supervisor.crew import Cells, WorkerSlot, host
 from backline.supervisor.messages import Hello, Wake
 from backline.supervisor.processes import Child
 from backline.supervisor.recovery import Recovery
+from backline.supervisor.restart import RestartHistory
 from backline.supervisor.rundir import abandoned
 from backline.supervisor.settings import SupervisorSettings
 from backline.worker.board import Phase
@@ -31,6 +34,9 @@ from backline.worker.heartbeat import Heartbeat
 log = logging.getLogger(__name__)
 
 REPORT: Final[Micros] = 5 * SECOND
+"""How often it is said of a worker that it lives."""
+_REPORT_LOOK: Final[Micros] = SECOND
+"""How often it is looked whether there is more to say, such as how much it runs."""
 _REPORT_START: Final[Micros] = SECOND // 2
 _REPORT_TTL: Final[Micros] = 3 * REPORT
 _ADOPT: Final[Micros] = 2 * SECOND
@@ -52,7 +58,10 @@ class Upkeep:
         self._reaper = Reaper(store, clock, f"{name}-reaper", settings.lease)
         self._recovery = Recovery(store, clock, name, settings.lease)
         self._kept: set[WorkerName] = set()
+        self._name = name
+        self._began_at = clock.tick()
         self._reported: dict[WorkerName, WorkerReport] = {}
+        self._reported_at: Micros = 0
         self._queues = frozenset(hello.queues)
         """Of the workers, as far as they have said; while none lives, of those that did."""
         self._hint = asyncio.Event()
@@ -72,7 +81,7 @@ class Upkeep:
         self._heartbeat.remove(child.name)
         self._kept.discard(child.name)
         await self._recovery.settle(child.name, Path(child.settings.board), child.death)
-        await self._withdraw(child)
+        await self._withdraw(child.name)
         child.close()
 
     def duties(self, run_dir: Path, places: Sequence[WorkerSlot], cells: Cells) -> list[Duty]:
@@ -85,9 +94,8 @@ class Upkeep:
 
         async def report() -> Micros:
             reports = self._reports(places, cells)
-            self._reported = {each.worker: each for each in reports}
-            await self.store.report(reports, _REPORT_TTL)
-            return REPORT if len(reports) >= len(places) else _REPORT_START
+            await self._tell(reports)
+            return _REPORT_START if len(reports) < len(places) else _REPORT_LOOK
 
         async def tend() -> Micros:
             # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the hint.
@@ -117,6 +125,7 @@ class Upkeep:
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait(tasks)
+                await self._withdraw(self._name)
 
     def _works(self, child: Child | None) -> TypeGuard[Child]:
         """It lives, and has said hello as a worker of our store."""
@@ -132,21 +141,55 @@ class Upkeep:
         stats = await self.store.stats()
         return sum(each.cells for each in stats if each.queue in self._queues and not each.paused)
 
-    async def _withdraw(self, child: Child) -> None:
-        """Let nobody take a worker that has ended for a live one until its report is forgotten."""
-        report = self._reported.pop(child.name, None)
+    async def _withdraw(self, name: WorkerName) -> None:
+        """Let nobody take what has ended for alive until its report is forgotten."""
+        report = self._reported.pop(name, None)
         if report is not None:
             with contextlib.suppress(StoreError):  # then it is forgotten a little later
                 await self.store.report([report], 0)
 
+    async def _tell(self, reports: Sequence[WorkerReport]) -> None:
+        """Report, if there is news or it is time to say that they still live."""
+        now = self._clock.tick()
+        told = {each.worker: each for each in reports}
+        news = {each.worker: _news(each) for each in reports}
+        old = {name: _news(each) for name, each in self._reported.items()}
+        if news == old and now - self._reported_at < REPORT:
+            return
+        await self.store.report(reports, _REPORT_TTL)
+        gone = [each for name, each in self._reported.items() if name not in told]
+        self._reported, self._reported_at = told, now
+        if gone:
+            await self.store.report(gone, 0)
+
     def _reports(self, places: Sequence[WorkerSlot], cells: Cells) -> list[WorkerReport]:
-        workers = [(place.child, place.history) for place in places]
+        workers = [(child, place.history) for place in places for child in place.children]
         everybody = [*workers, *((cell, cells.history) for cell in cells)]
-        return [
+        reports = [
             self._report(child, history.restarts, healthy=history.healthy)
             for child, history in everybody
             if self._works(child)
         ]
+        empty = [place for place in places if not any(map(self._works, place.children))]
+        if any(place.history.row for place in empty):
+            reports.append(self._own_report([place.history for place in empty]))
+        return reports
+
+    def _own_report(self, histories: Sequence[RestartHistory]) -> WorkerReport:
+        """Of a supervisor whose workers cannot work: else nobody would hear of it."""
+        return WorkerReport(
+            worker=self._name,
+            host=host(),
+            pid=os.getpid(),
+            queues=tuple(sorted(self._queues)),
+            lane=Lane.MAIN,
+            concurrency=0,
+            tasks=(),
+            started_at=self._clock.now() - (self._clock.tick() - self._began_at),
+            version=__version__,
+            restarts=sum(history.restarts for history in histories),
+            healthy=all(history.healthy for history in histories),
+        )
 
     def _report(self, child: Child, restarts: int, *, healthy: bool) -> WorkerReport:
         board, hello = child.board, child.hello or self.hello
@@ -165,6 +208,7 @@ class Upkeep:
             running=sum(entry.phase is Phase.STARTED for entry in entries),
             restarts=0 if child.settings.lane is Lane.CELL else restarts,
             healthy=healthy and self._heartbeat.healthy,
+            draining=child.stopping_since is not None,
         )
 
 
@@ -189,6 +233,11 @@ async def open_patiently(url: str, clock: Clock, open_: Callable[..., Store] = o
 def supervisor_name(clock: Clock) -> WorkerName:
     """A name of its own for each start of a supervisor."""
     return f"{host()}-supervisor-{os.getpid()}-{clock.rng.getrandbits(32):08x}"
+
+
+def _news(report: WorkerReport) -> WorkerReport:
+    """What of a report is worth telling at once; when it began is told anew, and jitters."""
+    return replace(report, started_at=0)
 
 
 def _wake(child: Child) -> None:
