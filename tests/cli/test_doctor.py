@@ -6,7 +6,8 @@ from collections import namedtuple
 import pytest
 
 from backline.cli import findings
-from backline.job import Lane
+from backline.job import AttemptError, Lane
+from backline.states import State
 from backline.store import QueueSettings, WorkerReport
 
 
@@ -84,11 +85,71 @@ def test_a_worker_of_another_version_is_worth_a_note(shell):
     assert "some run Backline 0.0.1" in shell.ok("doctor")
 
 
-def test_dead_jobs_and_the_way_to_run_them_again(shell):
+def test_a_supervisor_whose_workers_cannot_work(shell):
+    """They are gone as soon as they come, so it speaks for itself."""
+    report(shell, worker="host-supervisor-7", concurrency=0, tasks=(), healthy=False, restarts=9)
+    result = shell.run("doctor")
+    assert result.exit_code == 1
+    assert "no worker is alive; 0 jobs wait" in result.stdout
+    assert "process 7 on host, has no worker: none can work" in result.stdout
+    assert "started again and again (9 times)" in result.stdout
+    assert "read the log of process 7 on host" in result.stdout
+    assert "backline worker" not in result.stdout, "there is one, and it tries"
+    shell.enqueue(task="app.other")
+    assert set(wrong(shell)) == {"workers"}
+
+
+def test_jobs_that_are_running_with_nobody(shell):
+    [first, _] = shell.enqueue(2)
+    shell.lease()
+    report(shell)
+    assert wrong(shell) == {}, "whoever is alive settles it in a moment"
+    shell.clock.advance("4s")
+    finding = wrong(shell)["leases"]
+    assert finding["message"].startswith("2 jobs counted as running, though the lease is over")
+    assert f"job {first} of worker w1" in finding["message"]
+    assert finding["fix"].startswith("backline worker app:app")
+    assert "lease over" in shell.ok("top")
+
+
+def test_a_draining_worker_serves_no_queue_any_more(shell):
+    shell.enqueue()
+    report(shell, draining=True)
+    assert "1 worker alive, 0 of 10 slots busy, 1 draining" in shell.run("doctor").stdout
+    assert "draining" in shell.ok("top")
+    report(shell, worker="host-2", queues=("pdf",))
+    assert "queues" in wrong(shell)
+
+
+def test_a_task_that_workers_know_under_another_name(shell):
+    """The same file, imported from another folder."""
+    shell.enqueue(task="sub.main.send")
+    report(shell, tasks=("app.other", "main.send"))
+    finding = wrong(shell)["tasks"]
+    assert "they know main.send" in finding["message"]
+    assert finding["fix"].startswith("if it is the same code, import it as main where now sub.main")
+
+
+def test_dead_jobs_are_no_fault_but_worth_a_note(shell):
+    """They stay for 30 days; a health check that fails so long says nothing."""
     shell.dead(2)
-    finding = wrong(shell)["dead"]
-    assert finding["message"] == "2 dead jobs in queue mail"
+    report(shell)
+    assert wrong(shell) == {}
+    [finding] = [each for each in shell.json("doctor") if each["check"] == "dead"]
+    assert (finding["level"], finding["message"]) == ("note", "2 dead jobs in queue mail")
     assert finding["fix"] == "backline dead -q mail, then: backline redrive mail"
+
+
+def test_dead_jobs_that_killed_their_process_are_mended_before_they_run_again(shell):
+    shell.dead()
+    error = AttemptError(attempt=1, kind="lost", message="was killed by SIGSEGV")
+    shell.enqueue()
+    shell.end(shell.lease(), State.DEAD, error=error)
+    [finding] = [each for each in shell.json("doctor") if each["check"] == "dead"]
+    assert finding["message"].endswith("of the newest 2, 1 killed the process that ran them")
+    assert finding["fix"] == (
+        "backline dead -q mail, then, with the task mended: backline redrive mail"
+    )
 
 
 def test_a_full_queue(shell):
@@ -127,6 +188,9 @@ def test_a_clock_that_was_set_back(shell):
     shell.enqueue()
     report(shell)
     shell.clock.step_wall(-3600)
+    assert "1h ahead of this clock" in wrong(shell)["clock"]["message"]
+    [later] = shell.enqueue()
+    assert shell.jobs()[-1].id == later, "ids go on, whatever the clock does"
     assert "1h ahead of this clock" in wrong(shell)["clock"]["message"]
 
 

@@ -20,9 +20,12 @@ _MARKS = {Level.OK: ("ok", "green"), Level.NOTE: ("note", "yellow"), Level.WRONG
 def doctor(store_url: str | None, app_target: str | None, as_json_lines: bool) -> int:
     """Look for what is wrong, and name the command that fixes it.
 
-    Checks the store, its disk and clock, the workers that report to it, tasks that none of
-    them knows, queues that none serves, paused, full and slow queues, and dead jobs. With
-    --app, also the outboxes that the app declares.
+    Checks the store, its disk and clock, the workers that report to it, jobs that were lost
+    with their worker, tasks that no worker knows, queues that none serves, paused, full and
+    slow queues, and dead jobs. With --app, also the outboxes that the app declares.
+
+    "wrong": now, and until somebody acts, jobs are not taken in, not done, or not safe.
+    "note": worth knowing, such as dead jobs, a paused queue, or no worker and no job.
 
     Exit status: 0 nothing is wrong, 1 something is, 3 the store cannot be used.
     """

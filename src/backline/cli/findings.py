@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +13,7 @@ from backline._version import __version__
 from backline.cli.session import Session, sqlite_file
 from backline.cli.text import plural
 from backline.display import ago, safe, span, without_secrets
-from backline.job import MINUTE, SECOND, JobRecord, Lane
+from backline.job import MINUTE, SECOND, HeldLease, JobRecord, Lane
 from backline.states import QUEUED, State
 from backline.store import Capabilities, Filter, QueueStats, WorkerReport
 from backline.stores.sqlite.place import file_system
@@ -21,6 +21,8 @@ from backline.stores.sqlite.place import file_system
 SAMPLE: Final = 200
 """So many queued jobs of a queue are looked at from each end."""
 _AHEAD: Final = 5 * SECOND
+_OVERDUE: Final = 3 * SECOND
+"""Of live workers, somebody settles a lease within a second of its end."""
 _LOW_SPACE: Final = 1 << 30
 _NO_SPACE: Final = 100 << 20
 _LONG_WAIT: Final = 5 * MINUTE
@@ -32,8 +34,9 @@ class Level(StrEnum):
 
     OK = "ok"
     NOTE = "note"
-    """Worth knowing; nothing is wrong."""
+    """Worth knowing: what has happened, or may come. Jobs are taken in and done."""
     WRONG = "wrong"
+    """Now, and until somebody acts, jobs are not taken in, not done, or not safe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,16 @@ class Patient:
     workers: list[WorkerReport]
     queued: dict[str, list[JobRecord]]
     """Of each queue with queued jobs, its oldest and its newest."""
-    newest: JobRecord | None
+    newest: list[JobRecord]
+    dead: dict[str, list[JobRecord]]
+    """Of each queue with dead jobs, the newest."""
+    lost: list[HeldLease]
+    """Leases that have been over for so long that nobody seems to settle them."""
+
+    @property
+    def working(self) -> list[WorkerReport]:
+        """The workers that are there, and no supervisors without any."""
+        return [worker for worker in self.workers if worker.concurrency]
 
 
 Findings: TypeAlias = Iterator[Finding]
@@ -71,13 +83,17 @@ async def examine(session: Session) -> Patient:
     schema = await store.migrate()
     queues = await store.stats()
     queued: dict[str, list[JobRecord]] = {}
+    dead: dict[str, list[JobRecord]] = {}
     for queue in queues:
         if queue.depth:
             where = Filter(queue=queue.queue, states=QUEUED)
             newest = await store.find(where, limit=SAMPLE)
             oldest = await store.find(where, limit=SAMPLE, oldest_first=True)
             queued[queue.queue] = [*oldest.jobs, *newest.jobs]
-    last = await store.find(Filter(), limit=1)
+        if queue.counts.get(State.DEAD, 0):
+            where = Filter(queue=queue.queue, states=frozenset({State.DEAD}))
+            dead[queue.queue] = (await store.find(where, limit=SAMPLE)).jobs
+    overdue = session.clock.tick() - _OVERDUE
     return Patient(
         url=store.url,
         now=session.now,
@@ -86,7 +102,9 @@ async def examine(session: Session) -> Patient:
         queues=queues,
         workers=await store.workers(),
         queued=queued,
-        newest=last.jobs[0] if last.jobs else None,
+        newest=(await store.find(Filter(), limit=SAMPLE)).jobs,
+        dead=dead,
+        lost=[lease for lease in await store.overdue(SAMPLE) if lease.until <= overdue],
     )
 
 
@@ -148,13 +166,13 @@ def _file_system(path: Path) -> Finding:
 
 def the_clock(patient: Patient) -> Findings:
     """A clock that was set back holds up everything that is due by it."""
-    newest = patient.newest
-    if newest is not None and newest.enqueued_at - patient.now > _AHEAD:
-        apart = span(newest.enqueued_at - patient.now)
+    newest = max((job.enqueued_at for job in patient.newest), default=patient.now)
+    if newest - patient.now > _AHEAD:
+        apart = span(newest - patient.now)
         yield Finding(
             "clock",
             Level.WRONG,
-            f"the newest job was enqueued {apart} ahead of this clock, which was set back",
+            f"a job was enqueued {apart} ahead of this clock, which was set back",
             "timedatectl status",
         )
     else:
@@ -163,65 +181,95 @@ def the_clock(patient: Patient) -> Findings:
 
 def the_workers(patient: Patient) -> Findings:
     """Alive, healthy, of this version."""
-    depth = sum(queue.depth for queue in patient.queues)
-    if not patient.workers:
-        waiting = plural(depth, "job")
-        yield Finding(
-            "workers",
-            Level.WRONG if depth else Level.NOTE,
-            f"no worker is alive; {waiting} {'waits' if depth == 1 else 'wait'}",
-            "backline worker app:app",
-        )
-        return
-    running = sum(worker.running for worker in patient.workers)
-    slots = sum(worker.concurrency for worker in patient.workers)
-    alive = plural(len(patient.workers), "worker")
-    yield Finding("workers", Level.OK, f"{alive} alive, {running} of {slots} slots busy")
+    working = patient.working
+    if working:
+        running = sum(worker.running for worker in working)
+        slots = sum(worker.concurrency for worker in working)
+        draining = sum(worker.draining for worker in working)
+        alive = plural(len(working), "worker") + f" alive, {running} of {slots} slots busy"
+        alive += f", {draining} draining" if draining else ""
+        yield Finding("workers", Level.OK, alive)
+    else:
+        yield _no_worker(patient)
     for worker in patient.workers:
-        if not worker.healthy:
+        where = f"process {worker.pid} on {safe(worker.host)}"
+        again = f"started again and again ({worker.restarts} times)"
+        if not worker.concurrency:
             yield Finding(
                 "workers",
                 Level.WRONG,
-                f"{safe(worker.worker)} is started again and again ({worker.restarts} times)",
-                f"the log of process {worker.pid} on {safe(worker.host)}",
+                f"a supervisor, {where}, has no worker: none can work, and they are {again}",
+                f"read the log of {where}, and mend the app or its surroundings",
             )
+        elif not worker.healthy:
+            what = f"{safe(worker.worker)} is {again}"
+            yield Finding("workers", Level.WRONG, what, f"read the log of {where}")
     others = sorted({worker.version for worker in patient.workers} - {__version__})
     if others:
         versions = safe(", ".join(others))
         yield Finding("workers", Level.NOTE, f"some run Backline {versions}, not {__version__}")
 
 
+def _no_worker(patient: Patient) -> Finding:
+    depth = sum(queue.depth for queue in patient.queues)
+    waiting = f"{plural(depth, 'job')} {'waits' if depth == 1 else 'wait'}"
+    fix = "" if patient.workers else "backline worker app:app"
+    level = Level.WRONG if depth else Level.NOTE
+    return Finding("workers", level, f"no worker is alive; {waiting}", fix)
+
+
+def the_leases(patient: Patient) -> Findings:
+    """Jobs that count as running, though whoever ran them is gone."""
+    lost = patient.lost
+    if not lost:
+        return
+    more = "at least " if len(lost) == SAMPLE else ""
+    first = lost[0]
+    yield Finding(
+        "leases",
+        Level.WRONG,
+        f"{more}{plural(len(lost), 'job')} counted as running, though the lease is over and nobody "
+        f"settles it; the first is job {safe(first.id)} of worker {safe(first.worker)}",
+        "backline worker app:app: any live worker has them run again",
+    )
+
+
 def the_tasks(patient: Patient) -> Findings:
     """Jobs whose task no worker has the code of are put back for ever."""
-    if not patient.workers:
+    if not patient.working:
         return
-    known = {task for worker in patient.workers for task in worker.tasks}
+    known = {task for worker in patient.working for task in worker.tasks}
     unknown: defaultdict[str, int] = defaultdict(int)
     for records in patient.queued.values():
         for record in {record.id: record for record in records}.values():
             if record.task not in known:
                 unknown[record.task] += 1
     for task, count in sorted(unknown.items()):
-        yield Finding(
-            "tasks",
-            Level.WRONG,
-            f"no live worker knows the task {safe(task)}: at least {plural(count, 'job')} of it "
-            "cannot run",
-            f"deploy the code that has it, or: backline cancel --task {safe(task)}",
-        )
+        twins = sorted(name for name in known if name.rpartition(".")[2] == task.rpartition(".")[2])
+        what = f"no live worker knows the task {safe(task)}: at least {plural(count, 'job')} of it "
+        cancel = f"backline cancel --task {safe(task)}"
+        if twins:
+            here, there = (safe(name.rpartition(".")[0]) for name in (twins[0], task))
+            what += f"cannot run; they know {safe(twins[0])}"
+            fix = f"if it is the same code, import it as {here} where now {there} is; or: {cancel}"
+        else:
+            what += "cannot run"
+            fix = f"deploy the code that has it, or: {cancel}"
+        yield Finding("tasks", Level.WRONG, what, fix)
     if not unknown:
         yield Finding("tasks", Level.OK, "live workers know every task that is queued")
 
 
 def the_queues(patient: Patient) -> Findings:
     """Served, not paused by an oversight, neither full nor far behind."""
-    served = {q for worker in patient.workers if worker.lane is Lane.MAIN for q in worker.queues}
-    celled = {q for worker in patient.workers if worker.lane is Lane.CELL for q in worker.queues}
+    taking = [worker for worker in patient.working if not worker.draining]
+    served = {name for each in taking if each.lane is Lane.MAIN for name in each.queues}
+    celled = {name for each in taking if each.lane is Lane.CELL for name in each.queues}
     fine = True
     for queue in patient.queues:
         name = safe(queue.queue)
         waits = f"{plural(queue.depth, 'job')} of queue {name}"
-        if queue.depth and patient.workers and queue.queue not in served:
+        if queue.depth and taking and queue.queue not in served:
             fine = False
             yield Finding(
                 "queues",
@@ -253,7 +301,7 @@ def the_queues(patient: Patient) -> Findings:
                 "queues",
                 Level.WRONG,
                 f"queue {name} is full: {queue.depth:,} of {queue.max_depth:,} jobs",
-                "more workers, or a higher max_depth",
+                f"backline worker app:app -q {name} (beside those that run), or a higher max_depth",
             )
     if fine:
         yield Finding("queues", Level.OK, f"{plural(len(patient.queues), 'queue')}, none paused")
@@ -272,14 +320,20 @@ def the_backlog(patient: Patient) -> Findings:
                 "more workers: --processes or --concurrency",
             )
         if count := queue.counts.get(State.DEAD, 0):
-            yield Finding(
-                "dead",
-                Level.WRONG,
-                f"{plural(count, 'dead job')} in queue {name}",
-                f"backline dead -q {name}, then: backline redrive {name}",
-            )
+            yield _dead(name, count, patient.dead[queue.queue])
     if not any(queue.counts.get(State.DEAD, 0) for queue in patient.queues):
         yield Finding("dead", Level.OK, "no dead jobs")
+
+
+def _dead(queue: str, count: int, newest: Sequence[JobRecord]) -> Finding:
+    """Nothing is wrong now: they are the record of what was, until somebody decides."""
+    killers = sum(bool(job.errors) and job.errors[-1].kind == "lost" for job in newest)
+    what = f"{plural(count, 'dead job')} in queue {queue}"
+    first = f"backline dead -q {queue}, then"
+    if killers:
+        what += f"; of the newest {len(newest)}, {killers} killed the process that ran them"
+        first += ", with the task mended"
+    return Finding("dead", Level.NOTE, what, f"{first}: backline redrive {queue}")
 
 
 CHECKS: Final = (
@@ -287,6 +341,7 @@ CHECKS: Final = (
     the_file,
     the_clock,
     the_workers,
+    the_leases,
     the_tasks,
     the_queues,
     the_backlog,

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import click
@@ -15,7 +15,7 @@ from backline.cli.session import Session, with_store
 from backline.cli.text import plural, say, table, width
 from backline.display import ago, clock_time, rate, safe, short_id, without_secrets
 from backline.errors import StoreError
-from backline.job import SECOND, JobRecord, Micros
+from backline.job import SECOND, JobId, JobRecord, Micros
 from backline.states import State
 from backline.store import Filter, QueueStats, WorkerReport
 
@@ -57,13 +57,14 @@ async def picture(session: Session) -> list[str]:
     workers = await session.store.workers()
     where = Filter(states=frozenset({State.RUNNING}))
     running = await session.store.find(where, limit=_RUNNING_SHOWN, oldest_first=True)
+    overdue = {lease.id for lease in await session.store.overdue(_RUNNING_SHOWN)}
     now = session.now
     lines = [_summary(session, queues, workers), ""]
     lines += _headed(table(HEAD, queue_rows(queues, now), right=frozenset(range(1, 10))))
     if workers:
         lines += ["", *_headed(_workers(workers, now))]
     if running.jobs:
-        lines += ["", *_headed(_running(running.jobs, now))]
+        lines += ["", *_headed(_running(running.jobs, overdue, now))]
     return lines
 
 
@@ -86,7 +87,7 @@ def _summary(session: Session, queues: list[QueueStats], workers: list[WorkerRep
             f"{plural(depth, 'job')} queued",
             f"{running:,} running",
             f"{pace} done",
-            f"{plural(len(workers), 'worker')}, {slots} slots",
+            f"{plural(sum(worker.concurrency > 0 for worker in workers), 'worker')}, {slots} slots",
         ]
     )
 
@@ -99,7 +100,7 @@ def _workers(workers: list[WorkerReport], now: Micros) -> list[str]:
             str(worker.pid),
             f"{worker.running}/{worker.concurrency}",
             ago(worker.started_at, now),
-            "healthy" if worker.healthy else click.style("unhealthy", fg="red"),
+            _health(worker),
             safe(", ".join(worker.queues), most=80),
         ]
         for worker in workers
@@ -107,7 +108,15 @@ def _workers(workers: list[WorkerReport], now: Micros) -> list[str]:
     return table(["WORKER", "HOST", "PID", "BUSY", "STARTED", "HEALTH", "QUEUES"], rows)
 
 
-def _running(jobs: list[JobRecord], now: Micros) -> list[str]:
+def _health(worker: WorkerReport) -> str:
+    if not worker.concurrency:
+        return click.style("has no worker", fg="red")
+    if not worker.healthy:
+        return click.style("unhealthy", fg="red")
+    return "draining" if worker.draining else "healthy"
+
+
+def _running(jobs: list[JobRecord], overdue: Collection[JobId], now: Micros) -> list[str]:
     rows = [
         [
             short_id(job.id),
@@ -115,7 +124,7 @@ def _running(jobs: list[JobRecord], now: Micros) -> list[str]:
             safe(job.task, most=40),
             str(job.attempt),
             "" if job.started_at is None else ago(job.started_at, now),
-            _done(job),
+            click.style("lease over", fg="red") if job.id in overdue else _done(job),
             signature(job, most=200),
         ]
         for job in jobs
