@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -157,10 +157,9 @@ class _Draining:
         return ready, later if scheduled else 0
 
     async def _pause(self) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), _LOOK_S)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_S):
+                await self._wake.wait()
 
     @contextmanager
     def _on_signals(self) -> Iterator[None]:

@@ -258,7 +258,8 @@ async def _more_finished(more: int, store: Store) -> None:
         while (await stats_of(store)).counts[State.SUCCEEDED] < enough:
             ended.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), POLL)
+                async with asyncio.timeout(POLL):
+                    await ended.wait()
 
 
 def _started(command: list[str]) -> subprocess.Popen[bytes]:
