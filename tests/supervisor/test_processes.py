@@ -98,7 +98,7 @@ async def end_of(child: Child) -> ProcessExit:
 async def marked(worker: str, count: int) -> None:
     """Wait until so many processes carry the worker's mark: one does not while it is exec'ed."""
     while len(linux.processes_with(f"{MARK}={worker}")) < count:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
 
 
 async def test_a_worker_says_hello_is_told_to_stop_and_ends(yard: Yard) -> None:
