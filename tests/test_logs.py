@@ -92,3 +92,74 @@ def test_a_handler_of_the_service_has_the_fields_too() -> None:
         for r in handler.records
     ]
     assert facts == [[job_id, "charge", "default", 1], [None, None, None, None]]
+
+
+def run_a_job_that_fails(error: Exception, max_attempts: int = 1) -> str:
+    app = App("memory://")
+
+    @app.task(name="charge", max_attempts=max_attempts)
+    def charge() -> None:
+        raise error
+
+    job = charge.enqueue()
+    app.drain()
+    app.close()
+    return job.id
+
+
+def test_the_last_failure_is_an_error_with_its_traceback_below_our_frames(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure()
+
+    run_a_job_that_fails(ValueError("no such card\n12:00:00 info    mine: \x1b[2Jall is well"))
+
+    said = capsys.readouterr().err
+    _, *trace = said[said.index("is dead, failure 1: ValueError: no such card") :].splitlines()
+    assert "Traceback (most recent call last):" in trace[0]
+    assert [line for line in trace if "charge" in line]
+    assert "runners.py" not in said
+    assert all(line.startswith("  ") for line in trace)  # none can pass as a record of its own
+    assert "\x1b" not in "".join(trace)
+
+
+def test_a_failure_that_is_retried_has_no_traceback_unless_one_debugs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure()
+    run_a_job_that_fails(ValueError("no such card"), max_attempts=2)
+    said = capsys.readouterr().err
+    assert "failed, 1 of 2, again in" in said
+    assert "Traceback" not in said
+
+    configure("DEBUG")
+    run_a_job_that_fails(ValueError("no such card"), max_attempts=2)
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("style", ["text", "json", "logfmt"])
+def test_a_long_traceback_loses_its_middle(
+    capsys: pytest.CaptureFixture[str], style: LogFormat
+) -> None:
+    configure(style=style)
+    run_a_job_that_fails(ValueError("begin" + "x" * 100_000 + "end"))
+    said = capsys.readouterr().err
+    assert "characters left out" in said
+    assert len(said) < 40_000
+
+
+def test_an_error_that_defends_itself_against_being_printed_is_logged_all_the_same() -> None:
+    class Handler(Kept):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info:
+                raise SystemExit("looked at too closely")
+            super().emit(record)
+
+    handler = Handler()
+    logger = logging.getLogger("backline.worker")
+    logger.addHandler(handler)
+    try:
+        run_a_job_that_fails(ValueError("no such card"))
+    finally:
+        logger.removeHandler(handler)
+    assert [record.levelname for record in handler.records] == ["ERROR"]

@@ -35,6 +35,14 @@ def safe(text: str, *, most: int | None = None) -> str:
     return text
 
 
+def clipped(text: str, limit: int) -> str:
+    """`text`, without its middle if it is longer than `limit`: the ends say what is wrong."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n... {len(text) - limit:,} characters left out ...\n{text[-half:]}"
+
+
 def shown(value: object, *, most: int = 80) -> str:
     """A value as Python writes it, on one line and cut, whatever it is: for error messages."""
     try:

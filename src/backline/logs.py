@@ -7,11 +7,18 @@ a service that embeds a worker adds a `JobFields` to its handlers and formats as
 import json
 import logging
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Final, Literal, TypeAlias
 
 from backline.context import current_run
+from backline.display import clipped, safe_lines
 
 FIELDS: Final = ("job_id", "task", "queue", "attempt")
+MAX_TRACEBACK: Final = 16_000
+"""Characters of a traceback in the log; more lose their middle."""
+ExcInfo: TypeAlias = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+)
 LogFormat: TypeAlias = Literal["text", "json", "logfmt"]
 
 
@@ -53,17 +60,26 @@ def _facts(record: logging.LogRecord) -> dict[str, object]:
     return facts
 
 
-class _Text(logging.Formatter):
+class _Formatter(logging.Formatter):
+    """What our formats share: no traceback is longer than people read."""
+
+    def formatException(self, ei: ExcInfo) -> str:  # noqa: N802 - logging's name
+        return clipped(super().formatException(ei), MAX_TRACEBACK)
+
+
+class _Text(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         job_id = getattr(record, "job_id", None)
         where = f" [{record.task} {job_id}]" if job_id else ""  # type: ignore[attr-defined]
         line = f"{clock} {record.levelname.lower():7} {record.name}{where}: {record.getMessage()}"
         line = "\\n".join(line.splitlines()) or line  # one record, one line: no forged lines
-        return line + _trace(self, record)
+        if not record.exc_info:
+            return line
+        return f"{line}\n{safe_lines(self.formatException(record.exc_info), '  ')}"
 
 
-class _Json(logging.Formatter):
+class _Json(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         facts = _facts(record)
         if record.exc_info:
@@ -71,16 +87,12 @@ class _Json(logging.Formatter):
         return json.dumps(facts, ensure_ascii=False, default=str)
 
 
-class _Logfmt(logging.Formatter):
+class _Logfmt(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         facts = _facts(record)
         if record.exc_info:
             facts["exception"] = self.formatException(record.exc_info)
         return " ".join(f"{name}={_quoted(value)}" for name, value in facts.items())
-
-
-def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    return f"\n{formatter.formatException(record.exc_info)}" if record.exc_info else ""
 
 
 def _quoted(value: object) -> str:

@@ -811,5 +811,5 @@ def test_failures_are_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
 
     on_virtual_time(story)()
     [record] = [record for record in caplog.records if "is dead" in record.message]
-    assert record.levelname == "WARNING"
+    assert record.levelname == "ERROR"
     assert record.message.endswith("failure 1: ValueError: no luck")

@@ -6,10 +6,12 @@ import random
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Final, TypeAlias
 
 from backline import duration, errors, policy
 from backline.context import JobContext
+from backline.display import clipped
 from backline.job import SECOND, Ack, AttemptError, Charge, Micros
 from backline.policy import Cancelled, Failed, Outcome, Released, Snoozed, Succeeded
 from backline.states import State
@@ -100,29 +102,36 @@ def _explain(run: Run, error: BaseException) -> Outcome:
 
 
 def raised(run: Run, error: BaseException, rng: random.Random, seen: Look) -> Ack:
-    """How a run that raised is recorded; says so in the log, if it was a failure."""
+    """How a run that raised is recorded; says so in the log, if it was a failure.
+
+    The last failure is an error, with its traceback; one that is retried is not, and has its
+    traceback at the level DEBUG alone: a service that is down must not flood the log. The job
+    keeps them all.
+    """
     ack = _settled(run, explain(run, error, seen), rng, known=seen.known)
     if ack.error is not None and ack.charge is Charge.FAILURE:
         lease, what = run.lease, f"{ack.error.kind}: {ack.error.message}".rstrip(": ")
+        nth = lease.failures + 1
         if ack.state is State.DEAD:
-            log.warning(
-                "job %s (%s) is dead, failure %d: %s",
-                lease.id,
-                lease.task,
-                lease.failures + 1,
-                what,
-            )
+            text = "job %s (%s) is dead, failure %d: %s"
+            _log(logging.ERROR, text, lease.id, lease.task, nth, what, error=error)
         else:
-            log.info(
-                "job %s (%s) failed, %d of %d, again in %s: %s",
-                lease.id,
-                lease.task,
-                lease.failures + 1,
-                lease.terms.max_attempts,
-                duration.text(ack.delay),
-                what,
-            )
+            text = "job %s (%s) failed, %d of %d, again in %s: %s"
+            most, wait = lease.terms.max_attempts, duration.text(ack.delay)
+            shown = error if log.isEnabledFor(logging.DEBUG) else None
+            _log(logging.INFO, text, lease.id, lease.task, nth, most, wait, what, error=shown)
     return ack
+
+
+def _log(level: int, text: str, *facts: object, error: BaseException | None) -> None:
+    """Log it, with the traceback of an error that may do anything when it is looked at."""
+    if error is not None:
+        try:
+            log.log(level, text, *facts, exc_info=(type(error), error, _below_ours(error)))
+        except BaseException:  # noqa: BLE001 - raised by the exception, in somebody's handler
+            error = None
+    if error is None:
+        log.log(level, text, *facts)
 
 
 def stopped(run: Run, reason: StopReason) -> Outcome:
@@ -159,9 +168,9 @@ def describe(run: Run, error: BaseException) -> AttemptError:
     """An exception as data; survives exceptions that cannot be printed."""
     return AttemptError(
         attempt=run.lease.attempt,
-        kind=_clip(_text(lambda: _qualified(type(error))), MAX_MESSAGE),
-        message=_clip(_text(lambda: str(error)), MAX_MESSAGE),
-        traceback=_clip(_text(lambda: _traceback(error)), MAX_TRACEBACK),
+        kind=clipped(_text(lambda: _qualified(type(error))), MAX_MESSAGE),
+        message=clipped(_text(lambda: str(error)), MAX_MESSAGE),
+        traceback=clipped(_text(lambda: _traceback(error)), MAX_TRACEBACK),
     )
 
 
@@ -189,11 +198,15 @@ def _qualified(kind: type[BaseException]) -> str:
 
 
 def _traceback(error: BaseException) -> str:
-    """The frames below the worker's own."""
+    return "".join(traceback.format_exception(type(error), error, _below_ours(error)))
+
+
+def _below_ours(error: BaseException) -> TracebackType | None:
+    """Its frames below the worker's own."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__package__") == __package__:
         frames = frames.tb_next
-    return "".join(traceback.format_exception(type(error), error, frames))
+    return frames
 
 
 def _text(make: Callable[[], str]) -> str:
@@ -201,10 +214,3 @@ def _text(make: Callable[[], str]) -> str:
         return make().encode("utf-8", "replace").decode()
     except BaseException as error:  # noqa: BLE001 - an exception's own __str__ may do anything
         return f"<{type(error).__name__} while printing the exception>"
-
-
-def _clip(text: str, limit: int) -> str:
-    if len(text) <= limit:
-        return text
-    half = limit // 2
-    return f"{text[:half]}\n... {len(text) - limit:,} characters left out ...\n{text[-half:]}"
