@@ -44,6 +44,9 @@ class JobClient:
     def headers_now(self) -> Mapping[str, str]:
         return self.headers
 
+    def job(self, job_id: JobId) -> Job[Any]:
+        return Job(job_id, "", self)  # type: ignore[arg-type]
+
     async def asend(self, request: JobRequest) -> Job[Any]:
         self.sent.append(request)
         return Job(request.id, request.task, self)  # type: ignore[arg-type]

@@ -45,6 +45,8 @@ def sync_with_context(job: JobContext, size: int) -> str:
 async def check() -> None:
     assert_type(await bare.aenqueue(1), Job[str])
     assert_type(bare.enqueue(1, greeting="yo"), Job[str])
+    assert_type(bare.handle("an id"), Job[str])
+    assert_type(await sync.handle("an id").aresult(), bytes)
     assert_type(bare.delay(1).result(timeout=5), str)
     assert_type(await called.using(delay="5m").enqueue(1).aresult(), list[str])
     assert_type(sync.enqueue("a", 2.0).return_value, bytes | None)

@@ -42,6 +42,10 @@ class Producer(Protocol):
         """What the app's header hooks say in the context of the caller."""
         ...
 
+    def job(self, job_id: JobId) -> Job[Any]:
+        """The handle of a job that was enqueued earlier, or elsewhere."""
+        ...
+
     async def asend(self, request: JobRequest) -> Job[Any]:
         """Enqueue one job; returns after the commit."""
         ...
@@ -157,6 +161,13 @@ class Task(Generic[P, R]):
         if self.options.within is not None:
             return (await self.transactions.awrite([request], self.options.within))[0]
         return await self._send(request)
+
+    def handle(self, job_id: JobId) -> Job[R]:
+        """The handle of a job of this task that was enqueued earlier, or elsewhere.
+
+        As `app.job(job_id)`, typed. Raises TypeError for an id that is no str.
+        """
+        return self._producer.job(job_id)
 
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """The same as `enqueue`."""

@@ -109,6 +109,9 @@ class _NoProducer:
     def headers_now(self) -> Mapping[str, str]:
         return {}
 
+    def job(self, job_id: JobId) -> Job[Any]:
+        raise NotImplementedError
+
     async def asend(self, request: JobRequest) -> Job[Any]:
         raise NotImplementedError
 
