@@ -30,14 +30,20 @@ from backline.errors import (
     UniqueConflict,
     UnknownOption,
 )
+from backline.job import AttemptError, JobRecord, JobRequest, Progress
 from backline.states import State
+from backline.store import Cancelling
 from backline.task import Job, Retry, Task
+from backline.worker.execute import CallNext
 
 __all__ = [
     "AlreadyCompleted",
     "App",
+    "AttemptError",
     "BacklineError",
+    "CallNext",
     "Cancel",
+    "Cancelling",
     "ConfigError",
     "EnqueueError",
     "InvalidArguments",
@@ -48,8 +54,11 @@ __all__ = [
     "JobExpired",
     "JobFailed",
     "JobNotFound",
+    "JobRecord",
+    "JobRequest",
     "JobSignal",
     "PayloadTooLarge",
+    "Progress",
     "QueueFull",
     "ResultError",
     "ResultTimeout",
