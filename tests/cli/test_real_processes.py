@@ -184,6 +184,8 @@ def test_a_second_ctrl_c_quits_and_hands_back(folder, start):
     worker.until("slow has begun")
     worker.process.send_signal(signal.SIGINT)
     worker.until("draining")
+    with pytest.raises(subprocess.TimeoutExpired):
+        worker.process.wait(0.4)  # sooner it would count as the first one, sent twice
     worker.process.send_signal(signal.SIGINT)
     code, _ = worker.end()
     assert code == 1

@@ -290,6 +290,23 @@ async def test_a_second_signal_quits_at_once(site: Site) -> None:
         assert (job.state, job.losses, job.failures) == (State.READY, 0, 0)
 
 
+@pytest.mark.parametrize("numbers", [(signal.SIGTERM, signal.SIGTERM), (2, signal.SIGTERM)])
+async def test_one_stop_that_is_sent_twice_is_one(site: Site, numbers: tuple[int, int]) -> None:
+    """`timeout` tells its child, and then the child's group."""
+    supervisor = await site.supervise(grace=600 * SECOND)
+    [job_id] = await site.add("visit", "x")
+    [visitor] = await site.ears.visitors(1)
+    supervisor.send_signal(numbers[0])
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(supervisor.wait(), 0.02)
+    supervisor.send_signal(numbers[1])
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(supervisor.wait(), 1)
+    visitor.let_go()
+    assert (await site.end(supervisor))[0] == EXIT_OK
+    assert (await site.job(job_id)).state is State.SUCCEEDED
+
+
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_what_a_job_has_started_ends_when_the_job_is_handed_back(
     site: Site, signals: int

@@ -16,10 +16,11 @@ from backline.cli.loading import APP_HELP, load_app
 from backline.cli.options import a_weighting, json_option
 from backline.cli.session import refuse_memory
 from backline.cli.text import note, plural, say, say_json
-from backline.job import Lane
+from backline.job import Lane, Micros
 from backline.states import State
 from backline.store import Store
 from backline.stores import open_store
+from backline.supervisor.settings import SAME_SIGNAL
 from backline.worker import Board, EmbeddedWorker, Run, WorkerSettings
 from backline.worker.settings import DEFAULT_CONCURRENCY
 
@@ -86,6 +87,7 @@ class _Draining:
         self._queues = queues
         self._concurrency = concurrency
         self._signals = 0
+        self._signalled_at: Micros = 0
         self._worker: EmbeddedWorker | None = None
         self._wake = asyncio.Event()
 
@@ -174,8 +176,11 @@ class _Draining:
                 loop.remove_signal_handler(number)
 
     def _signalled(self) -> None:
+        now = self._app.clock.tick()
+        if self._signals and now - self._signalled_at < SAME_SIGNAL:
+            return
         self.stopped = True
-        self._signals += 1
+        self._signals, self._signalled_at = self._signals + 1, now
         self._wake.set()
         if self._worker is None:
             return

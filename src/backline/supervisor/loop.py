@@ -36,6 +36,7 @@ from backline.supervisor.settings import (
     EXIT_OK,
     EXIT_QUIT,
     EXIT_STORE,
+    SAME_SIGNAL,
     SupervisorSettings,
     default_run_dir,
 )
@@ -91,6 +92,7 @@ class Supervisor:
         self._enforcer = Enforcer(settings, clock)
         self._stopping = asyncio.Event()
         self._quitting = asyncio.Event()
+        self._asked_at: Micros = 0
         self._first_word: asyncio.Future[Hello | None] | None = None
         self._upkeep: Upkeep | None = None
         self._opened = asyncio.Event()
@@ -359,11 +361,15 @@ class Supervisor:
                 loop.remove_signal_handler(number)
 
     def _asked_to_stop(self) -> None:
+        now = self._clock.tick()
         if self._stopping.is_set():
+            if now - self._asked_at < SAME_SIGNAL:
+                return
             _tell("quitting now: running jobs are handed back")
             self._quitting.set()
         else:
             _tell("draining: no new jobs; the second signal quits at once")
+            self._asked_at = now
             self._stopping.set()
 
     def _asked_to_recycle(self) -> None:

@@ -20,6 +20,9 @@ EXIT_STORE: Final = 3
 EXIT_APP: Final = 4
 """The app cannot be loaded; the message says why."""
 
+SAME_SIGNAL: Final[Micros] = SECOND // 5
+"""A signal so soon after the first is that one, sent twice: `timeout` tells us, then our group."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SupervisorSettings:
