@@ -91,3 +91,12 @@ def test_an_app_that_is_not_there_is_said(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, "-o", "backline_app=shop:shop")
     assert done.returncode == 1
     assert "did you mean shop:app?" in done.stdout
+
+
+def test_a_task_for_a_process_of_its_own_runs_in_the_worker_of_a_test(backline_worker: App) -> None:
+    def double(x: int) -> int:
+        return 2 * x
+
+    task = backline_worker.task(name="double", executor="process")(double)
+    jobs = [task.enqueue(n) for n in (1, 2)]
+    assert [job.result(timeout=20) for job in jobs] == [2, 4]

@@ -180,3 +180,26 @@ async def test_leaving_does_not_wait_for_a_heartbeat_whose_store_never_opens() -
     async with asyncio.timeout(10):
         async with embed(HeartbeatStore(opening)):
             pass
+
+
+@on_virtual_time
+async def test_only_this_process_can_run_a_job_of_a_store_in_memory(app: App) -> None:
+    surrounded: list[str] = []
+
+    @app.lifespan
+    async def lifespan() -> AsyncIterator[None]:
+        surrounded.append("entered")
+        yield
+        surrounded.append("left")
+
+    async def alone() -> list[str]:
+        return list(surrounded)
+
+    task = app.task(name="alone", executor="process")(alone)
+    running = app.task(name="slow", executor="process")(nap)
+    async with app.worker(grace=10):
+        assert await (await task.aenqueue()).aresult(timeout=5) == ["entered"]
+        job = await running.aenqueue(5)
+        await asyncio.sleep(1)
+    assert surrounded == ["entered", "left"]
+    assert await job.astatus() is State.SUCCEEDED

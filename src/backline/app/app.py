@@ -217,7 +217,9 @@ class App(Draining):
         """Run a worker in this process while inside; on leaving, running jobs get `grace`.
 
         `queues` is "mail,default=3" (with weights), names, or names with weights; by default
-        every queue of the app's tasks. Raises ConfigError.
+        every queue of the app's tasks. Tasks with `executor="process"` run here, in no process
+        of their own, only if no other process could run them (a store in memory). Raises
+        ConfigError.
         """
         settings = WorkerSettings(
             name=self.clock.new_id(),
@@ -234,7 +236,7 @@ class App(Draining):
                 second = self._open_store if shared and self._given is None else None
                 async with (
                     self._transacting.relaying(store),
-                    self._parts.embed(store, settings, second) as embedded,
+                    self._parts.serve(store, settings, second) as embedded,
                 ):
                     yield embedded
 

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from backline.clock import Clock
@@ -48,15 +49,19 @@ class Parts:
         *,
         observer: Observer | None = None,
         innermost: Sequence[Middleware] = (),
+        surrounded: bool = False,
     ) -> Worker:
-        """A worker of the app, for a store that is open on the running loop."""
+        """A worker of the app, for a store that is open on the running loop.
+
+        `surrounded`: the lifespan is entered already.
+        """
         return Worker(
             store,
             self.registry,
             settings,
             clock=self.clock,
             board=board,
-            lifespan=self.lifespan,
+            lifespan=None if surrounded else self.lifespan,
             middleware=(*self.middleware, *innermost),
             observer=observer,
         )
@@ -69,11 +74,33 @@ class Parts:
         *,
         observer: Observer | None = None,
         innermost: Sequence[Middleware] = (),
+        surrounded: bool = False,
     ) -> EmbeddedWorker:
         """A worker with its heartbeat and reaper, in this process."""
         board = Board.private(settings.most_held, settings.name)
-        worker = self.make_worker(store, settings, board, observer=observer, innermost=innermost)
+        worker = self.make_worker(
+            store, settings, board, observer=observer, innermost=innermost, surrounded=surrounded
+        )
         return EmbeddedWorker(worker, store, self.clock, second_store)
+
+    @asynccontextmanager
+    async def serve(
+        self, store: Store, settings: WorkerSettings, second_store: Callable[[], Store] | None
+    ) -> AsyncIterator[EmbeddedWorker]:
+        """A worker in this process, and one for the jobs of cells if only this process could
+        run them, within the same lifespan."""
+        async with self.embed(store, settings, second_store) as embedded:
+            if store.capabilities.between_processes:
+                yield embedded
+                return
+            alone = replace(
+                settings, name=self.clock.new_id(), lane=Lane.CELL, concurrency=1, max_prefetch=0
+            )
+            async with self.embed(store, alone, second_store, surrounded=True):
+                try:
+                    yield embedded
+                finally:
+                    embedded.worker.stop()  # both have the same grace
 
 
 async def drain(
