@@ -61,7 +61,7 @@ def load(target: str) -> App:
     Raises CannotLoad.
     """
     name, _, attribute = target.partition(":")
-    if not name or not attribute:
+    if not name or not attribute or name.startswith("."):
         raise CannotLoad(f"{target!r} names no app: write module:attribute, such as app:app")
     here = str(Path.cwd())
     if here not in sys.path:

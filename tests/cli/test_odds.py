@@ -54,7 +54,8 @@ def test_without_any_name_it_is_the_file_here(shell):
         ("sqlite:///", 2, "names no file"),
         ("sqlite:///x.db?durability=maybe", 2, "durability"),
         ("memory://", 3, "inside one process"),
-        ("sqlite:///not/there.db", 3, "no such file"),
+        ("sqlite:///there.db", 3, "backline migrate --store sqlite:///there.db (to make it)"),
+        ("sqlite:///not/there.db", 3, "no such folder\n  try: mkdir -p not, or name another"),
         ("sqlite:////dev/null", 3, "no plain file"),
     ],
 )
@@ -229,3 +230,37 @@ def test_backline_alone_shows_its_help(shell):
     assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr == shell.run("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["worker", "-Q", "mail"], "try: -q"),
+        (["worker", "--loglevel", "info"], "try: --log-level info"),
+        (["worker", "--burst"], "try: backline drain"),
+        (["-A", "app", "worker"], "try: -A after the command: backline worker -A ..."),
+        (["beat"], "try: there are no schedules yet"),
+        (["inspect", "active"], "try: backline top, or: backline jobs --state running"),
+        (["wroker"], "try: backline --help"),
+        (["worker", "--nothing"], "try: backline worker --help"),
+    ],
+)
+def test_who_comes_from_another_queue_hears_what_it_is_called_here(shell, words, told):
+    result = shell.run(*words)
+    assert result.exit_code == 2
+    assert told in result.stderr
+
+
+@pytest.mark.parametrize("name", ["./by_file_1.py", "./by_file_2", "by_file_3.py"])
+def test_an_app_may_be_named_by_its_file(shell, name):
+    file = shell.folder / f"{name.removesuffix('.py')}.py"
+    file.write_text(f"from backline import App\napp = App({shell.url!r})\n")
+    shell.enqueue()
+    assert len(shell.json("jobs", "--app", name)) == 1
+
+
+@pytest.mark.parametrize("name", ["../app", ".app:app", "/"])
+def test_a_name_that_no_module_can_have_is_said_to_be_none(shell, name):
+    result = shell.run("jobs", "--app", name)
+    assert result.exit_code == 4
+    assert "names no app: write module:attribute" in result.stderr

@@ -225,7 +225,7 @@ def test_dev_shows_what_happens_and_starts_afresh(folder, start):
         ("x = 1 / 0", 4, "ZeroDivisionError: division by zero"),
         ("app = 1", 4, "not a backline.App"),
         ("from backline import App\napp = App('memory://')", 3, "memory://"),
-        ("from backline import App\napp = App('nosql://x')", 3, "nosql"),
+        ("from backline import App\napp = App('nosql://x')", 4, "nosql"),
     ],
 )
 def test_a_worker_that_cannot_start(folder, text, code, told):

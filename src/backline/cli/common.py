@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from backline.cli.foreign import command_here, option_here
 from backline.clock import SYSTEM_CLOCK, Clock
 from backline.display import ELLIPSIS, safe
 from backline.errors import (
@@ -82,6 +83,15 @@ class Commands(click.Group):
             click.echo(ctx.get_help(), err=True)
             ctx.exit(ExitCode.USAGE)
         return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Who asks for a command of another queue hears what it is called here."""
+        here = "" if args[0] in self.commands else command_here(args[0])
+        if here:
+            raise Failure(f"No such command {args[0]!r}.", fix=here, code=ExitCode.USAGE)
+        return super().resolve_command(ctx, args)
 
     def main(
         self,
@@ -169,6 +179,8 @@ def explain(error: BacklineError) -> tuple[str, str, ExitCode]:
 def _explained(error: click.ClickException) -> tuple[str, str, int]:
     if isinstance(error, Failure):
         return error.message, error.fix, error.code
+    if isinstance(error, click.NoSuchOption) and (here := option_here(error)):
+        return error.format_message(), here, error.exit_code
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "backline"
         return error.format_message(), f"{path} --help", error.exit_code

@@ -17,8 +17,8 @@ def target_of(given: str | None) -> str:
             code=ExitCode.USAGE,
         )
     name, colon, attribute = target.partition(":")
-    if name.endswith(".py"):
-        name = name.removesuffix(".py").removeprefix("./").replace("/", ".")
+    if name.endswith(".py") or "/" in name:  # a file, as shells complete it
+        name = name.removesuffix(".py").removeprefix("./").strip("/").replace("/", ".")
     return f"{name}:{attribute if colon else 'app'}"
 
 
