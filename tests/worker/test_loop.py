@@ -800,6 +800,25 @@ def test_a_function_that_stops_when_told_is_handed_back_not_lost() -> None:
     assert asyncio.run(story()) == (State.READY, 0)
 
 
+def test_a_task_that_is_not_here_is_in_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Enqueued as `sub.main.send`, because another process found the module there."""
+
+    async def story(bench: Bench) -> None:
+        async def send() -> None: ...
+
+        bench.task(send, name="main.send")
+        await bench.store.enqueue(
+            [[JobRequest(id=bench.clock.new_id(), task="sub.main.send") for _ in range(3)]]
+        )
+        await bench.store.enqueue([[JobRequest(id=bench.clock.new_id(), task="gone")]])
+        await bench.drain()
+
+    on_virtual_time(story)()
+    gone, twin = sorted(record.message for record in caplog.records)
+    assert gone == "there is no task gone here, so its jobs are put back"
+    assert twin.endswith("its jobs are put back; is it main.send, imported under another name?")
+
+
 def test_failures_are_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "backline.worker")
 

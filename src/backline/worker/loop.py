@@ -30,6 +30,7 @@ from backline.worker.progress import ProgressSender
 from backline.worker.run import Run, StopReason
 from backline.worker.runners import LoopRunners, RunnerSetup, ThreadRunners
 from backline.worker.settings import WorkerSettings
+from backline.worker.unknown import UnknownTasks
 
 log = logging.getLogger("backline.worker")
 
@@ -87,6 +88,7 @@ class Worker:
         self._held = 0
         self._calls = 0
         self._turns = QueueTurns(settings.queues)
+        self._unknown = UnknownTasks(registry)
         self._busy: Micros = 0
         self._next_at: Micros | None = None
         self._stop_by: Micros | None = None
@@ -322,6 +324,8 @@ class Worker:
 
     def _refuse(self, run: Run, outcome: policy.TaskUnknown | policy.Misplaced) -> None:
         log.debug("gave back job %s: %s", run.lease.id, type(outcome).__name__)
+        if isinstance(outcome, policy.TaskUnknown):
+            self._unknown.note(run.lease.task)
         self._finished(run, policy.settle(run.lease, outcome, self._clock.rng))
 
     def _finished(self, run: Run, ack: Ack) -> None:
@@ -359,7 +363,8 @@ class Worker:
     def _give_up(self, run: Run) -> None:
         """A run ignored being stopped: settle it, so that a late end changes nothing."""
         assert run.stop is not None
-        log.error("job %s ignored being stopped (%s)", run.lease.id, run.stop.name.lower())
+        lease, why = run.lease, run.stop.name.lower()
+        log.error("job %s (%s) ignored being stopped (%s)", lease.id, lease.task, why)
         self._given_up.add(run)
         self._coroutines.abandon(run)
         self._finished(run, given_up(run, run.stop, self._clock.rng))
