@@ -99,7 +99,7 @@ def test_a_failed_job_says_why(app: App) -> None:
     job = app.task(max_attempts=1)(fail).enqueue("boom")
     app.drain()
 
-    with pytest.raises(JobFailed, match="is dead after 1 attempts: ValueError: boom") as caught:
+    with pytest.raises(JobFailed, match="is dead after 1 attempt: ValueError: boom") as caught:
         job.result()
 
     assert caught.value.kind == "ValueError"
@@ -269,7 +269,7 @@ def test_sync_calls_on_a_running_loop_name_their_twins(app: App) -> None:
             "aretry": job.retry,
         }
         for twin, call in calls.items():
-            with pytest.raises(BacklineError, match=rf"write `await \.\.\.{twin}\("):
+            with pytest.raises(BacklineError, match=rf"write `await (add|app|job)\.{twin}\("):
                 call()
         with pytest.raises(TypeError, match=r"await job\.aresult"):
             await job  # type: ignore[misc]

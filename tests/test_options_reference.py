@@ -82,7 +82,7 @@ def of_call(owner: str, call: Callable[..., object], durations: set[str]) -> dic
     return {
         (owner, name): shown(parameter.default, is_duration=name in durations)
         for name, parameter in inspect.signature(call).parameters.items()
-        if name != "self"
+        if name != "self" and parameter.kind is not parameter.VAR_KEYWORD
     }
 
 

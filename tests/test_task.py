@@ -52,7 +52,7 @@ class JobClient:
         return Job(request.id, request.task, self)  # type: ignore[arg-type]
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
-        assert twin == "aenqueue"
+        assert twin == "welcome.aenqueue"
         return asyncio.run(work())
 
 

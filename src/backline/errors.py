@@ -126,7 +126,8 @@ class JobFailed(ResultError):
     def __init__(
         self, job_id: str, *, attempts: int, kind: str, reason: str, traceback: str = ""
     ) -> None:
-        super().__init__(job_id, f"is dead after {attempts} attempts: {kind}: {reason}")
+        runs = f"{attempts} attempt{'' if attempts == 1 else 's'}"
+        super().__init__(job_id, f"is dead after {runs}: {kind}: {reason}")
         self.attempts, self.kind, self.reason, self.traceback = attempts, kind, reason, traceback
 
 

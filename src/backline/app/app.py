@@ -22,6 +22,7 @@ from typing import (
     Concatenate,
     Final,
     Literal,
+    Never,
     ParamSpec,
     Self,
     TypeVar,
@@ -54,7 +55,9 @@ from backline.task import (
     SyncTask,
     TaskSettings,
     make_task,
+    unknown_option,
 )
+from backline.task.dialects import OF_APP, OF_QUEUE
 from backline.worker import (
     Board,
     EmbeddedWorker,
@@ -83,8 +86,15 @@ class App(Draining):
     """
 
     def __init__(
-        self, url: str | None = None, *, clock: Clock = SYSTEM_CLOCK, store: Store | None = None
+        self,
+        url: str | None = None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        store: Store | None = None,
+        **unknown: Never,
     ) -> None:
+        for name in unknown:
+            raise unknown_option(name, ("url", "clock", "store"), "App", OF_APP)
         if url is not None and store is not None:
             raise ConfigError("an app has a url or a store, not both")
         self.url = _url(url) if store is None else store.url
@@ -133,6 +143,7 @@ class App(Draining):
         *,
         max_depth: int | UnsetType | None = UNSET,
         on_full: Literal["raise", "wait", "shed"] = "raise",
+        **unknown: Never,
     ) -> None:
         """Declare settings of a queue; jobs need no declared queue.
 
@@ -142,6 +153,8 @@ class App(Draining):
         `accepted == False`. An operator's later edit of the limit stands until this
         declaration changes. Raises ConfigError.
         """
+        for option in unknown:
+            raise unknown_option(option, ("max_depth", "on_full"), "app.queue", OF_QUEUE)
         settings = queue_settings(name, max_depth, on_full)
         if settings.queue in self._queues:
             raise ConfigError(f"the queue {settings.queue!r} is declared already")
@@ -265,7 +278,7 @@ class App(Draining):
 
         Raises StoreError.
         """
-        return self.wait(self.arelay, "arelay")
+        return self.wait(self.arelay, "app.arelay")
 
     def make_worker(
         self,
@@ -289,7 +302,7 @@ class App(Draining):
 
     def open(self) -> None:
         """Open the store now; not needed, as `aopen`."""
-        self.wait(self.aopen, "aopen")
+        self.wait(self.aopen, "app.aopen")
 
     async def aclose(self) -> None:
         """Finish what is being enqueued and close the store; a later use opens it again."""

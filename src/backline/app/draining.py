@@ -27,7 +27,7 @@ class Draining(Producing):
 
         With `scheduled`, until none is scheduled either, waiting for their time.
         """
-        return self.wait(lambda: self.adrain(scheduled=scheduled), "adrain")
+        return self.wait(lambda: self.adrain(scheduled=scheduled), "app.adrain")
 
     @contextmanager
     def immediate(self, *, raising: bool = True) -> Iterator[None]:

@@ -137,7 +137,7 @@ class Home:
         """
         if _on_a_loop():
             raise BacklineError(
-                f"this call would block the event loop that runs here; write `await ...{twin}(...)`"
+                f"this call would block the event loop that runs here; write `await {twin}(...)`"
             )
         while True:
             loop = self._loop_for_threads()
@@ -189,7 +189,7 @@ class Home:
         current = self._current
         if current is not None:
             if current.loop.is_running():
-                self.wait(self.close, "aclose")
+                self.wait(self.close, "app.aclose")
             else:
                 asyncio.run(self.close())
         self.stop_background()

@@ -10,6 +10,7 @@ from backline.app.transacting import Transacting
 from backline.app.working import Parts
 from backline.clock import Clock
 from backline.display import shown
+from backline.errors import BacklineError
 from backline.job import Enqueued, JobId, JobRecord, JobRequest
 from backline.queue import PATIENCE, OnFull, Queue
 from backline.store import Cancelling, QueueSettings, Store
@@ -82,7 +83,7 @@ class Producing:
         requests = _requests(jobs)
         if within is not None:
             return self._transacting.write(requests, within)
-        return self.wait(lambda: self.aenqueue_many(requests), "aenqueue_many")
+        return self.wait(lambda: self.aenqueue_many(requests), "app.aenqueue_many")
 
     async def aenqueue_many(
         self, jobs: Iterable[JobRequest], *, within: object = None
@@ -151,7 +152,7 @@ class Producing:
 
     def fetch(self, job_id: JobId) -> JobRecord | None:
         """The job as the store sees it now, None if unknown or purged."""
-        return self.wait(lambda: self.afetch(job_id), "afetch")
+        return self.wait(lambda: self.afetch(job_id), "app.afetch")
 
     async def aended(self, job_id: JobId, timeout: float | None) -> JobRecord:
         """Wait until the job has ended. Raises ResultTimeout, JobNotFound."""
@@ -167,7 +168,7 @@ class Producing:
 
     def cancel(self, job_id: JobId) -> Cancelling:
         """Cancel the job: at once before it starts, else by a request to its worker."""
-        return self.wait(lambda: self.acancel(job_id), "acancel")
+        return self.wait(lambda: self.acancel(job_id), "app.acancel")
 
     async def aredrive(self, job_id: JobId) -> bool:
         """Make a dead, cancelled or expired job ready again. True: this call did it."""
@@ -175,11 +176,16 @@ class Producing:
 
     def redrive(self, job_id: JobId) -> bool:
         """Make a dead, cancelled or expired job ready again. True: this call did it."""
-        return self.wait(lambda: self.aredrive(job_id), "aredrive")
+        return self.wait(lambda: self.aredrive(job_id), "app.aredrive")
 
     def wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
         """Do `work` from sync code. Raises BacklineError, naming `twin`, on a running loop."""
-        return self._home.wait(work, twin)
+        try:
+            return self._home.wait(work, twin)
+        except BacklineError as error:
+            if self._immediate is not None:
+                raise  # it may be a task's own
+            raise error.with_traceback(None) from error.__cause__  # what led here is ours
 
     async def _enqueue(self, queue: Queue, requests: Sequence[JobRequest]) -> list[Enqueued] | None:
         await self._catch_up(queue)

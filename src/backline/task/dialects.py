@@ -1,4 +1,4 @@
-"""What the options of other job queues are called here."""
+"""What the options and methods of other job queues are called here."""
 
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
@@ -9,6 +9,18 @@ from backline.errors import UnknownOption
 _RETRY: Final = "use retry=Retry(...), its base=, cap=, jitter=, delays=, on= and not_on="
 _CONTEXT: Final = "annotate the task's first parameter JobContext"
 _LOCK: Final = "unique_key= keeps a second live job of the same key out"
+_NO_SCHEDULES: Final = (
+    "there are no schedules yet: let cron or a systemd timer run `backline enqueue`"
+)
+_NO_CHAINS: Final = "there are no chains yet: enqueue the next job at the end of the task"
+_NO_CALLBACKS: Final = (
+    "there are no callbacks yet: do it at the end of the task, or around every run in "
+    "@app.middleware"
+)
+_NO_RATES: Final = (
+    "there are no rates and no limits per key yet: --concurrency bounds what runs at a time, and "
+    "max_depth= of app.queue what waits"
+)
 _HERE: Final = "that is what .enqueue(...) takes: the task's own arguments and nothing else"
 
 _OURS: Final = {
@@ -60,7 +72,23 @@ FOREIGN: Final[Mapping[str, str]] = {
         ["bind", "context", "pass_context", "takes_context", "ctx", "inject", "with_context"],
         _CONTEXT,
     ),
-    **dict.fromkeys(["lock", "lock_task", "group_limit", "mutex", "concurrency_limit"], _LOCK),
+    **dict.fromkeys(["lock", "lock_task", "group_limit", "mutex"], _LOCK),
+    **dict.fromkeys(
+        ["cron", "crontab", "every", "periodic", "run_every", "timezone"], _NO_SCHEDULES
+    ),
+    **dict.fromkeys(
+        ["rate", "rate_limit", "limiter", "throttle", "concurrency", "concurrency_key",
+         "concurrency_limit", "max_concurrency", "max_concurrent"],
+        _NO_RATES,
+    ),
+    **dict.fromkeys(
+        ["depends_on", "dependencies", "after", "chain", "link", "pipe_target"], _NO_CHAINS
+    ),
+    **dict.fromkeys(
+        ["on_success", "on_failure", "on_error", "on_retry", "on_stopped", "on_complete",
+         "link_error", "callback", "callbacks", "errback"],
+        _NO_CALLBACKS,
+    ),
     **dict.fromkeys(["args", "kwargs", "_args", "_kwargs", "task_kwargs", "payload"], _HERE),
     **dict.fromkeys(
         ["is_async", "task_always_eager", "always_eager", "immediate", "in_memory", "testing"],
@@ -80,20 +108,117 @@ FOREIGN: Final[Mapping[str, str]] = {
     ),
 }  # fmt: skip
 
+_URL: Final = 'an app has the URL of its store: App("sqlite:///backline.db")'
+OF_APP: Final[Mapping[str, str]] = dict.fromkeys(
+    [
+        "broker", "broker_url", "backend", "result_backend", "connection", "redis", "redis_url",
+        "host", "dsn", "database", "filename", "path", "name", "main", "storage", "connector",
+    ],
+    _URL,
+) | {
+    "immediate": "use `with app.immediate():` or the store memory://",
+    "task_always_eager": "use `with app.immediate():` or the store memory://",
+    "include": "import the modules of your tasks where the app is, so that workers know them",
+    "autodiscover": "import the modules of your tasks where the app is, so that workers know them",
+}  # fmt: skip
+OF_QUEUE: Final[Mapping[str, str]] = dict.fromkeys(
+    ["maxsize", "max_size", "limit", "size", "capacity", "max_length", "maxlen", "max_jobs"],
+    "use max_depth=",
+) | dict.fromkeys(
+    ["rate", "rate_limit", "concurrency", "max_concurrency", "concurrency_limit"], _NO_RATES
+) | {
+    "priority": "priority= is an option of tasks; queues have weights: `-q mail=3,default`",
+    "connection": _URL,
+}  # fmt: skip
+OF_RETRY: Final[Mapping[str, str]] = dict.fromkeys(
+    [
+        "max", "max_retries", "retries", "max_attempts", "attempts", "times", "tries",
+        "stop_max_attempt_number",
+    ],
+    "use max_attempts= of the task (runs in all: 3 retries are max_attempts=4)",
+) | dict.fromkeys(
+    ["interval", "intervals", "waits", "schedule"], "use delays=, or base= and cap="
+) | dict.fromkeys(
+    ["delay", "countdown", "wait", "min_backoff", "initial", "retry_delay", "start", "seconds"],
+    "use base=",
+) | dict.fromkeys(
+    ["max_backoff", "max_delay", "maximum", "backoff_max", "retry_backoff_max", "max_wait"],
+    "use cap=",
+) | dict.fromkeys(
+    ["factor", "multiplier", "exponential", "backoff_factor", "coefficient"],
+    'the wait doubles, or stays with backoff="constant"; delays= gives any other waits',
+) | dict.fromkeys(
+    ["exceptions", "exc", "autoretry_for", "retry_for", "retry_on", "retry_when"], "use on="
+) | dict.fromkeys(["throws", "dont_autoretry_for", "ignore", "exclude"], "use not_on=")  # fmt: skip
 
-def unknown_option(name: str, known: Iterable[str], where: str = "") -> UnknownOption:
+_ENQUEUE: Final = "use task.enqueue(...); in async code `await task.aenqueue(...)`"
+_LATER: Final = 'use task.using(delay="5m").enqueue(...), or run_at='
+OF_TASK: Final[Mapping[str, str]] = dict.fromkeys(
+    ["apply_async", "send_with_options", "push", "configure", "set", "options_", "with_options"],
+    'options go first: task.using(delay="5m", queue="mail").enqueue(...)',
+) | dict.fromkeys(
+    ["send", "kiq", "defer", "defer_async", "perform_async", "submit", "spawn", "queue"], _ENQUEUE
+) | dict.fromkeys(
+    ["schedule", "enqueue_in", "enqueue_at", "perform_in", "perform_at", "send_at"], _LATER
+) | dict.fromkeys(
+    ["s", "si", "signature", "subtask", "message"],
+    "use task.job(...), which makes a job for app.enqueue_many; " + _NO_CHAINS,
+) | dict.fromkeys(
+    ["map", "starmap", "chunks", "batch", "enqueue_many"],
+    "use app.enqueue_many([task.job(x) for x in xs])",
+) | dict.fromkeys(["apply", "call_local", "run", "func"], "call the task: task(...)") | {
+    "AsyncResult": "use task.handle(job_id)",
+    "delay_on_commit": "use task.using(within=connection).enqueue(...)",
+    "request": "use current_job(), or a first parameter annotated JobContext",
+}  # fmt: skip
+OF_JOB: Final[Mapping[str, str]] = dict.fromkeys(
+    ["get", "wait", "get_result", "result_value", "return_result", "join"],
+    "use job.result(timeout=5); in async code `await job.aresult(timeout=5)`",
+) | dict.fromkeys(
+    [
+        "state", "get_status", "ready", "successful", "failed", "is_finished", "is_failed",
+        "is_queued", "is_started", "done", "finished",
+    ],
+    "use job.status(), which asks the store; in async code `await job.astatus()`",
+) | dict.fromkeys(["revoke", "abort", "stop", "delete", "terminate"], "use job.cancel()") | {
+    "traceback": "use job.errors[-1].traceback, after job.refresh()",
+    "exc_info": "use job.errors[-1].traceback, after job.refresh()",
+    "error": "use job.errors, after job.refresh()",
+    "meta": "use job.progress, after job.refresh()",
+    "info": "use job.progress, after job.refresh()",
+    "requeue": "use job.retry()",
+    "redrive": "use job.retry()",
+    "task_id": "use job.id",
+    "job_id": "use job.id",
+    "get_id": "use job.id",
+}  # fmt: skip
+
+
+def stranger(thing: object, name: str, foreign: Mapping[str, str]) -> AttributeError:
+    """The error for an attribute that is none of ours: it names what is."""
+    remedy = foreign.get(name)
+    told = f"{type(thing).__name__!r} object has no attribute {name!r}"
+    error = AttributeError(told if remedy is None else f"{told}; {remedy}")
+    if remedy is None:
+        error.name, error.obj = name, thing  # Python itself looks for one that is near
+    return error
+
+
+def unknown_option(
+    name: str, known: Iterable[str], where: str = "", foreign: Mapping[str, str] = FOREIGN
+) -> UnknownOption:
     """The error for an option that is none of ours: it names the one that is."""
     known = sorted(known)
-    remedy = FOREIGN.get(name)
+    remedy = foreign.get(name)
     if remedy is None:
         near = get_close_matches(name, known, n=1) or get_close_matches(
-            name, FOREIGN, n=1, cutoff=0.85
+            name, foreign, n=1, cutoff=0.85
         )
         match near:
             case [close] if close in known:
                 remedy = f"did you mean {close}=?"
             case [close]:
-                remedy = FOREIGN[close]
+                remedy = foreign[close]
             case _:
                 remedy = f"the options are {', '.join(known)}"
     at = f" of {where}" if where else ""

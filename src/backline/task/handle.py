@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from backline.duration import Duration
 from backline.errors import ConfigError, JobCancelled, JobExpired, JobFailed, JobNotFound
@@ -17,6 +17,7 @@ from backline.job import (
 )
 from backline.states import State
 from backline.store import Cancelling
+from backline.task.dialects import OF_JOB, stranger
 from backline.task.options import length
 
 R = TypeVar("R")
@@ -90,7 +91,7 @@ class Job(Generic[R]):
 
     def refresh(self) -> JobRecord:
         """Look at the job again. Raises JobNotFound."""
-        return self._client.wait(self.arefresh, "arefresh")
+        return self._client.wait(self.arefresh, "job.arefresh")
 
     async def astatus(self) -> State:
         """The job's state now. Raises JobNotFound."""
@@ -98,7 +99,7 @@ class Job(Generic[R]):
 
     def status(self) -> State:
         """The job's state now. Raises JobNotFound."""
-        return self._client.wait(self.astatus, "astatus")
+        return self._client.wait(self.astatus, "job.astatus")
 
     async def aresult(self, timeout: Duration | None = None) -> R:
         """Wait until the job has succeeded, and return what its task returned.
@@ -129,7 +130,7 @@ class Job(Generic[R]):
         InvalidResult if what it returned does not fit the task's annotation, and ConfigError
         for a timeout that is no duration.
         """
-        return self._client.wait(lambda: self.aresult(timeout), "aresult")
+        return self._client.wait(lambda: self.aresult(timeout), "job.aresult")
 
     async def acancel(self) -> Cancelling:
         """Cancel the job: at once before it starts, else by a request to its worker."""
@@ -137,7 +138,7 @@ class Job(Generic[R]):
 
     def cancel(self) -> Cancelling:
         """Cancel the job: at once before it starts, else by a request to its worker."""
-        return self._client.wait(self.acancel, "acancel")
+        return self._client.wait(self.acancel, "job.acancel")
 
     async def aretry(self) -> bool:
         """Run a dead, cancelled or expired job again, its failures forgotten.
@@ -151,7 +152,7 @@ class Job(Generic[R]):
 
         True: this call did it. False: it was in another state.
         """
-        return self._client.wait(self.aretry, "aretry")
+        return self._client.wait(self.aretry, "job.aretry")
 
     @property
     def task(self) -> str:
@@ -204,6 +205,11 @@ class Job(Generic[R]):
     def _time(self, name: str) -> datetime | None:
         at: Micros | None = None if self.record is None else getattr(self.record, name)
         return None if at is None else as_datetime(at)
+
+    if not TYPE_CHECKING:  # a type checker knows that there is no other attribute
+
+        def __getattr__(self, name: str) -> Any:
+            raise stranger(self, name, OF_JOB)
 
     def __await__(self) -> Any:
         raise TypeError("a Job is not awaitable; write `await job.aresult()`")

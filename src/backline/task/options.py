@@ -1,6 +1,6 @@
 """The options of a task, checked and turned into what a job carries."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
@@ -44,7 +44,7 @@ class Executor(StrEnum):
     """Alone in a process that is killed when the job runs past its time limit."""
 
 
-class Options(TypedDict, total=False):
+class CommonOptions(TypedDict, total=False):
     """What `.using` takes, and `@app.task` as defaults."""
 
     queue: str
@@ -73,12 +73,17 @@ class Options(TypedDict, total=False):
     """How long the job stays readable once it has ended. Default 7 d."""
     keep_dead: Duration
     """How long it stays in the dead-letter queue. Default 30 d."""
+
+
+class Options(CommonOptions, total=False):
+    """What `.using` takes."""
+
     within: Any
     """A connection (or session) of yours, to the database of an `app.outbox`: the job is
-    enqueued when its transaction commits. Not where the task is declared."""
+    enqueued when its transaction commits."""
 
 
-class TaskSettings(Options, total=False):
+class TaskSettings(CommonOptions, total=False):
     """What `@app.task` takes."""
 
     name: str
@@ -117,8 +122,14 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
         return Terms(self.max_attempts, self.timeout, self.retry.rule(), self.keep, self.keep_dead)
 
 
-def with_options(base: TaskOptions, given: Mapping[str, object], where: str) -> TaskOptions:
-    """`base` with some options changed; `where` names the task, for errors.
+def with_options(
+    base: TaskOptions,
+    given: Mapping[str, object],
+    where: str,
+    known: Collection[str] = OPTIONS,
+) -> TaskOptions:
+    """`base` with some options changed; `where` names the task, for errors, and `known` what
+    may be given there.
 
     Raises UnknownOption for one that does not exist, ConfigError for a value that cannot be.
     """
@@ -127,7 +138,7 @@ def with_options(base: TaskOptions, given: Mapping[str, object], where: str) -> 
         if name in DECLARED_ONLY:
             raise ConfigError(f"{name}= of {where} is set where the task is declared")
         if name not in OPTIONS:
-            raise unknown_option(name, OPTIONS, where)
+            raise unknown_option(name, known, where)
         try:
             changes |= _CHECKS[name](value)
         except (TypeError, ValueError, OverflowError) as error:

@@ -1,14 +1,16 @@
 """Which failures are worth another attempt, and how long to wait before it."""
 
 from collections.abc import Sequence
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Never, TypeAlias
 
 from backline.duration import Duration, micros, text
 from backline.errors import ConfigError
 from backline.job import Backoff, Micros
+from backline.task.dialects import OF_RETRY, unknown_option
 
 Exceptions: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
+_OPTIONS: Final = ("backoff", "base", "cap", "jitter", "on", "not_on", "delays")
 _FACTORS: Final = {"exponential": 2.0, "constant": 1.0}
 
 
@@ -36,19 +38,25 @@ class Retry:
         jitter: bool | None = None,
         on: Exceptions = BaseException,
         not_on: Exceptions = (),
-        delays: Sequence[Duration] = (),
+        delays: Sequence[Duration] | None = None,
+        **unknown: Never,
     ) -> None:
+        for name in unknown:
+            raise unknown_option(name, _OPTIONS, "Retry", OF_RETRY)
         if backoff not in _FACTORS:
             raise ConfigError(f'Retry: backoff is "exponential" or "constant", not {backoff!r}')
-        if not isinstance(delays, list | tuple):
-            raise ConfigError(f"Retry: delays is a list of durations, not {delays!r}")
-        drawn = backoff == "exponential" and not delays if jitter is None else jitter
+        if not (delays is None or (isinstance(delays, list | tuple) and delays)):
+            raise ConfigError(
+                f"Retry: delays is a list of one duration or more, not {delays!r}; to retry "
+                "nothing, give the task max_attempts=1"
+            )
+        drawn = backoff == "exponential" and delays is None if jitter is None else jitter
         self._rule = Backoff(
             base=_wait("base", base),
             cap=_wait("cap", cap),
             factor=_FACTORS[backoff],
             jitter=drawn,
-            delays=tuple(_wait("delays", delay) for delay in delays),
+            delays=tuple(_wait("delays", delay) for delay in delays or ()),
         )
         self._on = _classes("on", on)
         self._not_on = _classes("not_on", not_on)
@@ -60,6 +68,14 @@ class Retry:
     def rule(self) -> Backoff:
         """The waits, as plain data for the job's record."""
         return self._rule
+
+    if not TYPE_CHECKING:  # a type checker knows that it is no function
+
+        def __call__(self, *args: object, **kwargs: object) -> None:
+            raise TypeError(
+                "task.retry is the task's Retry, not a function: to have this run repeated, "
+                'raise RetryLater("60s") in the task'
+            )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Retry):

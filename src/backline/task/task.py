@@ -2,7 +2,17 @@
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Generic, ParamSpec, Protocol, Self, TypeAlias, TypeVar, Unpack
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    ParamSpec,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypeVar,
+    Unpack,
+)
 
 import msgspec
 
@@ -10,7 +20,7 @@ from backline.codec import TaskCodec
 from backline.context import JobContext, current_job
 from backline.errors import ConfigError, InvalidArguments
 from backline.job import JobId, JobRequest
-from backline.task.dialects import misplaced_option
+from backline.task.dialects import OF_TASK, misplaced_option, stranger
 from backline.task.handle import Job
 from backline.task.names import task_name
 from backline.task.options import (
@@ -18,6 +28,7 @@ from backline.task.options import (
     Executor,
     Options,
     TaskOptions,
+    TaskSettings,
     UniqueKey,
     lane_of,
     name_text,
@@ -147,7 +158,7 @@ class Task(Generic[P, R]):
         request = self._request(args, kwargs)
         if self.options.within is not None:
             return self.transactions.write([request], self.options.within)[0]
-        return self._producer.wait(lambda: self._send(request), "aenqueue")
+        return self._producer.wait(lambda: self._send(request), f"{self.__name__}.aenqueue")
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Enqueue a job with these arguments; returns after the commit.
@@ -209,6 +220,11 @@ class Task(Generic[P, R]):
             return self.fn(current_job(), *args, **kwargs)
         return self.fn(*args, **kwargs)
 
+    if not TYPE_CHECKING:  # a type checker knows that there is no other attribute
+
+        def __getattr__(self, name: str) -> Any:
+            raise stranger(self, name, OF_TASK)
+
     def __repr__(self) -> str:
         return f"<Task {self.name} on {self.options.queue}>"
 
@@ -251,6 +267,11 @@ def make_task(
         raise ConfigError(f"a task is a function (def or async def), not {fn!r}")
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise ConfigError(f"{fn.__qualname__} yields; a task returns one result")
+    if _is_method(fn):
+        raise ConfigError(
+            f"{fn.__qualname__} is a method, and a job carries no object to call it on: make the "
+            "task a function, whose arguments say which object to make or to look up"
+        )
     options = dict(settings)
     if "within" in options:
         raise ConfigError("within= is for one transaction: task.using(within=...).enqueue(...)")
@@ -261,7 +282,8 @@ def make_task(
         task = AsyncTask(fn, name, executor, producer, transactions)
     else:
         task = SyncTask(fn, name, executor, producer, transactions)
-    return task._with(with_options(task.options, options, name))  # noqa: SLF001 - made here
+    known = frozenset(TaskSettings.__annotations__)
+    return task._with(with_options(task.options, options, name, known))  # noqa: SLF001 - made here
 
 
 def remote_task(
@@ -277,6 +299,11 @@ def remote_task(
         raise ConfigError(f"the code of {checked} is not in this process")
 
     return SyncTask(elsewhere, checked, Executor.THREAD, producer, transactions)
+
+
+def _is_method(fn: Callable[..., Any]) -> bool:
+    in_a_class = "." in fn.__qualname__ and not fn.__qualname__.split(".")[-2].endswith(">")
+    return in_a_class and next(iter(inspect.signature(fn).parameters), None) in {"self", "cls"}
 
 
 def _given_name(name: object) -> str | None:

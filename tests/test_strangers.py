@@ -1,0 +1,154 @@
+"""What people who know another job queue type first: each answer names what is ours."""
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from backline import App, BacklineError, ConfigError, ResultTimeout, Retry, UnknownOption
+from backline.task import dialects
+from backline.task.options import OPTIONS, TaskSettings
+
+
+@pytest.fixture
+def app() -> App:
+    return App("memory://")
+
+
+def of(thing: object, name: str) -> str:
+    with pytest.raises(AttributeError) as caught:
+        getattr(thing, name)
+    assert not hasattr(thing, name)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("apply_async", "task.using("),
+        ("send", "task.enqueue("),
+        ("s", "task.job("),
+        ("enqueue_in", "delay="),
+        ("AsyncResult", "task.handle("),
+    ],
+)
+def test_methods_of_other_tasks(app: App, name: str, ours: str) -> None:
+    task = app.task(name="t")(lambda: None)
+    assert ours in of(task, name)
+    assert ours in of(task.using(queue="mail"), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("get", "job.result("), ("state", "job.status()"), ("revoke", "job.cancel()")],
+)
+def test_attributes_of_other_handles(app: App, name: str, ours: str) -> None:
+    assert ours in of(app.job("x"), name)
+
+
+def test_a_plain_mistake_is_a_plain_error(app: App) -> None:
+    task = app.task(name="t")(lambda: None)
+    assert of(task, "enqueu") == "'SyncTask' object has no attribute 'enqueu'"
+    with pytest.raises(AttributeError) as caught:
+        task.enqueu()  # type: ignore[attr-defined]
+    assert (caught.value.name, caught.value.obj) == ("enqueu", task)  # Python finds the near one
+
+
+def test_no_attribute_of_ours_is_called_foreign(app: App) -> None:
+    assert not {*dir(app.task(name="t")(lambda: None))} & dialects.OF_TASK.keys()
+    assert not {*dir(app.job("x"))} & dialects.OF_JOB.keys()
+    assert not {"url", "clock", "store"} & dialects.OF_APP.keys()
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda _: App(broker="redis://x"), "option 'broker' of App; an app has the URL of its"),
+        (lambda _: App("tasks", broker="redis://x"), 'App("sqlite:///backline.db")'),
+        (lambda app: app.queue("q", maxsize=3), "'maxsize' of app.queue; use max_depth="),
+        (lambda app: app.queue("q", max_dept=3), "did you mean max_depth=?"),
+        (lambda _: Retry(max=3), "'max' of Retry; use max_attempts= of the task"),
+        (lambda _: Retry(bas="2s"), "did you mean base=?"),
+        (lambda app: app.task(name="t", cron="* * * * *"), "there are no schedules yet"),
+        (lambda app: app.task(name="t", every=60), "there are no schedules yet"),
+        (lambda app: app.task(name="t", rate_limit="10/m"), "there are no rates"),
+        (lambda app: app.task(name="t", depends_on=[]), "there are no chains yet"),
+        (lambda app: app.task(name="t", on_failure=print), "there are no callbacks yet"),
+    ],
+)
+def test_options_of_others_are_type_errors_that_name_ours(
+    app: App, made: Callable[[App], Any], told: str
+) -> None:
+    with pytest.raises(UnknownOption) as caught:
+        made(app)(lambda: None)
+    assert told in str(caught.value)
+    assert isinstance(caught.value, TypeError)
+
+
+def test_the_list_of_options_is_that_of_the_place(app: App) -> None:
+    with pytest.raises(UnknownOption) as declared:
+        app.task(name="t", zzzz=1)(lambda: None)  # type: ignore[call-overload]
+    assert "within" not in str(declared.value)
+    assert "executor, expires" in str(declared.value)
+    with pytest.raises(UnknownOption) as used:
+        app.task(name="t")(lambda: None).using(zzzz=1)  # type: ignore[call-arg]
+    assert "unique_key, within" in str(used.value)
+    assert "executor" not in str(used.value)
+    assert TaskSettings.__annotations__.keys() - OPTIONS == {"name", "executor"}
+
+
+def test_the_retry_of_a_task_is_no_function(app: App) -> None:
+    task = app.task(name="t")(lambda: None)
+    with pytest.raises(TypeError, match="raise RetryLater"):
+        task.retry(countdown=3)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("delays", [[], ()])
+def test_no_delays_are_not_the_default_ones(delays: list[str]) -> None:
+    with pytest.raises(ConfigError, match="max_attempts=1"):
+        Retry(delays=delays)
+
+
+class Mailer:
+    def send(self, to: str) -> None: ...
+
+    @staticmethod
+    def plain(to: str) -> None: ...
+
+
+def test_a_method_is_no_task(app: App) -> None:
+    with pytest.raises(ConfigError, match="is a method, and a job carries no object"):
+        app.task(Mailer.send)
+    assert app.task(Mailer.plain).name.endswith("Mailer.plain")
+
+
+async def test_a_call_that_would_block_names_what_to_write(app: App) -> None:
+    @app.task(name="t")
+    def welcome() -> None: ...
+
+    with pytest.raises(BacklineError, match=r"`await welcome\.aenqueue\(\.\.\.\)`"):
+        welcome.enqueue()
+    with pytest.raises(BacklineError, match=r"`await job\.aresult\(\.\.\.\)`"):
+        app.job("x").result()
+    with pytest.raises(BacklineError, match=r"`await app\.acancel\(\.\.\.\)`"):
+        app.cancel("x")
+
+
+def test_an_error_of_ours_comes_without_the_frames_that_led_to_it(app: App) -> None:
+    job = app.remote("t").enqueue()
+    with pytest.raises(ResultTimeout) as caught:
+        job.result(timeout=0)
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert [frame.name for frame in frames[1:]] == ["result", "wait"]
+
+
+def test_an_error_of_a_task_keeps_its_frames(app: App) -> None:
+    @app.task(name="t")
+    def deep() -> None:
+        asyncio.run(app.job("x").arefresh())
+
+    with app.immediate(), pytest.raises(BacklineError) as caught:
+        deep.enqueue()
+    assert "deep" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
