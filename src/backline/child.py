@@ -5,6 +5,7 @@ It imports the user's app, makes its board, says hello and works until it is tol
 
 import asyncio
 import contextlib
+import errno
 import faulthandler
 import importlib
 import importlib.util
@@ -49,6 +50,10 @@ _OURS: Final = f"{Path(__file__).parent}{os.sep}"
 _SOONER_THAN_THE_SUPERVISOR: Final = 300
 _SOONER_THAN_A_WORKER: Final = 500
 """Points of the kernel's badness, of a thousand: cells run what took too much before."""
+
+_NO_ROOM: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT}
+)
 
 
 class CannotLoad(ConfigError):
@@ -252,6 +257,17 @@ def _nothing(number: int, frame: object) -> None:
     del number, frame
 
 
+def is_passing(error: BaseException | None) -> bool:
+    """No fault of the app: the system had no memory, file, thread or room on its disk left."""
+    while error is not None:
+        if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+            return True
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            return True
+        error = error.__cause__
+    return False
+
+
 def main() -> int:
     """Be a worker process; returns the exit code."""
     settings = msgspec.json.decode(sys.argv[1], type=ChildSettings)
@@ -262,11 +278,12 @@ def main() -> int:
         app = load(settings.target)
         stuck = asyncio.run(_work(app, settings, channel))
     except BacklineError as error:
-        channel.say(CannotStart(message=f"backline: {error}"))
+        channel.say(CannotStart(message=f"backline: {error}", passing=is_passing(error)))
         return EXIT_APP
     except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor must hear of it
         text = "".join(traceback.format_exception(error)).rstrip()
-        channel.say(CannotStart(message=f"backline: a worker of {settings.target} failed\n{text}"))
+        what = f"backline: a worker of {settings.target} failed\n{text}"
+        channel.say(CannotStart(message=what, passing=is_passing(error)))
         return EXIT_APP
     if stuck:  # threads that never end would hold up the end of the interpreter
         sys.stdout.flush()

@@ -234,6 +234,8 @@ def test_a_worker_that_cannot_start(folder, text, code, told):
     assert done.returncode == code
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+    if code == 4:
+        assert " worker " not in done.stderr, "nothing but what is wrong"
 
 
 def test_a_pipe_that_is_closed_early_is_no_error(folder):

@@ -36,6 +36,7 @@ class FakeChild:
         self.stop_asked = False
         self.stopping_since: Micros | None = None
         self.hello: object | None = None
+        self.alive = True
         self.failure: str | None = None
         self.board = FakeBoard()
 
@@ -114,6 +115,46 @@ def test_a_worker_that_was_asked_to_stop_is_no_death(crew: Crew) -> None:
             crew.newest.stop(0)
             crew.newest.ended.set_result(ProcessExit(code=0))
         assert crew.place.history.restarts == 0
+        keeping.cancel()
+
+    crew.run(main)
+
+
+def test_one_that_says_why_it_cannot_start_is_not_tried_again_at_once(crew: Crew) -> None:
+    async def main() -> None:
+        keeping = asyncio.create_task(crew.place.keep())
+        await settle_down()
+        crew.newest.failure = "no app"
+        crew.newest.ended.set_result(ProcessExit(code=4))
+        await asyncio.sleep(0.9)
+        assert crew.count == 1
+        await asyncio.sleep(0.2)
+        assert crew.count == 2
+        keeping.cancel()
+
+    crew.run(main)
+
+
+def test_the_one_that_takes_over_is_kept_and_the_one_before_ends_in_peace(crew: Crew) -> None:
+    async def main() -> None:
+        keeping = asyncio.create_task(crew.place.keep())
+        await settle_down()
+        old = crew.newest
+        fresh: Any = crew.place.start()
+        crew.place.hand_over(fresh)
+        assert crew.place.child is fresh
+        assert crew.place.children == [old, fresh]
+        assert (old.stop_asked, fresh.stop_asked) == (True, False)
+        await settle_down()
+        old.alive = False
+        old.ended.set_result(ProcessExit(code=0))
+        await settle_down()
+        assert crew.place.children == [fresh]
+        assert crew.count == 2
+        fresh.ended.set_result(CRASH)
+        await settle_down()
+        assert crew.count == 3
+        assert crew.place.history.restarts == 1
         keeping.cancel()
 
     crew.run(main)

@@ -97,7 +97,7 @@ async def end_of(child: Child) -> ProcessExit:
 
 async def marked(worker: str, count: int) -> None:
     """Wait until so many processes carry the worker's mark: one does not while it is exec'ed."""
-    while len(linux.processes_with(f"{MARK}={worker}")) < count:
+    while len(linux.processes_with(f"{MARK}={worker}")) < count:  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(0)
 
 

@@ -128,3 +128,24 @@ async def test_new_code_that_cannot_work_is_said_and_the_old_workers_go_on(
         await store.open()
         assert await store.workers() == []
         await store.close()
+
+
+NO_ROOM = """
+import errno, pathlib
+
+flag = pathlib.Path({flag!r})
+if not flag.exists():
+    flag.touch()
+    raise OSError(errno.EMFILE, "Too many open files")
+"""
+
+
+async def test_a_first_worker_for_which_there_is_no_room_is_no_fault_of_the_app(site: Site) -> None:
+    """The next one may find some: the supervisor goes on."""
+    flag = str(site.path / "flag")
+    write(site, NO_ROOM.format(flag=flag) + OLD.format(url=site.url))
+    supervisor = await site.supervise(target="changing:app")
+    await complaint(supervisor, "Too many open files")
+    assert await state_after(site, task="changing.old") is State.SUCCEEDED
+    supervisor.terminate()
+    assert (await site.end(supervisor))[0] == EXIT_OK

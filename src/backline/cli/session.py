@@ -78,8 +78,9 @@ def store_of(url: str | None, target: str | None, *, create: bool = False) -> St
     store = around.open_store(url, clock=around.clock)
     path = sqlite_file(url)
     if path is not None and not create and not path.exists():
-        there = path.parent.is_dir()
-        make = f"backline migrate --store {url} (to make it)" if there else f"mkdir -p {path.parent}"
+        there, make = path.parent.is_dir(), f"mkdir -p {path.parent}"
+        if there:
+            make = f"backline migrate --store {url} (to make it)"
         raise Failure(
             f"there is no store at {url}: no such {'file' if there else 'folder'}",
             fix=f"{make}, or name another with --store",

@@ -21,6 +21,9 @@ _HOST_LENGTH: Final = 60
 _CELL: Final = "-cell-"
 """In the name of every cell."""
 
+_TRY_AGAIN: Final[Micros] = SECOND
+"""How long at least to wait after a worker that has said why it cannot start."""
+
 
 class Spawner:
     """Starts worker processes: each with a name of its own and a board in our folder."""
@@ -107,7 +110,7 @@ class WorkerSlot:
         self._hurry.clear()
         while True:
             wait = await self._one_life()
-            if wait:
+            if wait and self.history.row > 1:
                 log.warning("the next worker starts in %.0f s", wait / SECOND)
             # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the event.
             with contextlib.suppress(TimeoutError):
@@ -133,8 +136,13 @@ class WorkerSlot:
         if child.stop_asked and child.failure is None:
             log.info("worker %s stopped", child.name)
             return 0
-        log.warning("worker %s %s", child.name, child.ended.result())
-        return self._died(lived=self._clock.tick() - child.started_at, finished=child.finished)
+        lived = self._clock.tick() - child.started_at
+        wait = self._died(lived=lived, finished=child.finished)
+        if child.failure is None:
+            log.warning("worker %s %s", child.name, child.ended.result())
+            return wait
+        log.debug("worker %s cannot start, as was said", child.name)
+        return max(wait, _TRY_AGAIN)
 
     def _died(self, *, lived: Micros, finished: int) -> Micros:
         now = self._clock.tick()

@@ -211,7 +211,6 @@ class Supervisor:
     # Each worker's life, as far as the store is concerned.
 
     def _watch_over(self, child: Child) -> None:
-        log.info("worker %s started, pid %d", child.name, child.pid)
         self._do(self._greet(child))
         child.ended.add_done_callback(lambda _: self._bury(child))
 
@@ -226,9 +225,10 @@ class Supervisor:
             self._complaints.add(child.failure)
             _say(child.failure)
         if child.hello is None or child.failure is not None:
-            if child.failure is not None and not first.done():
+            if child.failure is not None and not child.passing and not first.done():
                 first.set_result(None)
             return
+        log.info("worker %s started, pid %d", child.name, child.pid)
         if not first.done():
             first.set_result(child.hello)
         if self._upkeep is not None:

@@ -51,6 +51,8 @@ class CannotStart(msgspec.Struct, frozen=True, kw_only=True, tag="cannot-start")
 
     message: str
     """For people: one line, and what of the traceback is theirs."""
+    passing: bool = False
+    """The system had no room for it: another one may start in a while."""
 
 
 class Wake(msgspec.Struct, frozen=True, tag="wake"):

@@ -64,6 +64,8 @@ class Child:
         self.ended: Final[asyncio.Future[ProcessExit]] = loop.create_future()
         self.failure: str | None = None
         """Why it cannot start, in its own words."""
+        self.passing = False
+        """That is no fault of the app: the next one may be able to."""
         self.finished = 0
         """How many jobs it had finished; known once it has ended."""
         self.stopping_since: Micros | None = None
@@ -71,6 +73,8 @@ class Child:
         self.stop_asked = False
         self.reaped = False
         """Somebody else has reaped it: its id may be another's by now."""
+        self.killed = False
+        """It was sent SIGKILL, and will end as soon as the kernel can have it so."""
         self.hung_up_at: Micros | None = None
         """Since when its end of the channel is closed: it ends, or a job has closed it."""
         self._tick = tick
@@ -142,6 +146,7 @@ class Child:
         self._killed_by_us |= ours
         self._timed_out |= timed_out
         self._cancelled |= cancelled
+        self.killed = True
         linux.kill(self.pid)
 
     def mourn(self) -> None:
@@ -206,8 +211,8 @@ class Child:
             case Hello() as hello:
                 self.hello = hello
                 self.spoke.set()
-            case CannotStart(message=message):
-                self.failure = message
+            case CannotStart(message=message, passing=passing):
+                self.failure, self.passing = message, passing
 
     def _hang_up(self) -> None:
         if self._channel.fileno() >= 0:
