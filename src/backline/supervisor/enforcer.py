@@ -49,6 +49,8 @@ class Enforcer:
         present = list(children)
         self._told = {child: told for child, told in self._told.items() if child in present}
         for child in present:
+            if child.killed:  # whatever holds it up, it was said once
+                continue
             if self._is_over(child, now) or self._is_cut_off(child, now) or child.board is None:
                 continue
             self._judge(child, child.board, now)
