@@ -122,4 +122,4 @@ def _log(worker: WorkerName, ended: Sequence[tuple[HeldLease, Outcome]]) -> None
                 lease.attempt,
                 outcome.error.message,
             )
-    log.info("settled %d jobs of worker %s", len(ended), worker)
+    log.info("settled %d job%s of worker %s", len(ended), "" if len(ended) == 1 else "s", worker)
