@@ -152,3 +152,8 @@ def test_an_error_of_a_task_keeps_its_frames(app: App) -> None:
     with app.immediate(), pytest.raises(BacklineError) as caught:
         deep.enqueue()
     assert "deep" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+
+
+def test_a_job_that_waits_for_long_says_for_what(app: App) -> None:
+    with pytest.raises(ResultTimeout, match="a worker that knows its task; `backline doctor`"):
+        app.remote("t").using(delay="1h").enqueue().result(timeout=0)

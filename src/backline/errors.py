@@ -33,6 +33,13 @@ from typing import Final
 from backline.duration import Duration, micros
 
 _MOST_SHOWN: Final = 60
+_IDLE: Final = {
+    "ready": ": no worker has taken it; `backline doctor` says why, "
+    "`backline worker module:app` starts one",
+    "scheduled": ": it waits for its time, for a retry, or for a worker that knows its task; "
+    "`backline doctor` says if none does",
+}
+"""Why a job in this state does not run, and who knows more."""
 
 
 class BacklineError(Exception):
@@ -149,13 +156,7 @@ class ResultTimeout(ResultError, TimeoutError):
     """The job has not ended within `timeout`; it goes on all the same."""
 
     def __init__(self, job_id: str, *, timeout: float, state: str) -> None:
-        idle = (
-            ": no worker has taken it; `backline doctor` says why, "
-            "`backline worker module:app` starts one"
-            if state == "ready"
-            else ""
-        )
-        super().__init__(job_id, f"is still {state} after {timeout:g} s{idle}")
+        super().__init__(job_id, f"is still {state} after {timeout:g} s{_IDLE.get(state, '')}")
         self.timeout, self.state = timeout, state
 
 

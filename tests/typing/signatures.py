@@ -6,7 +6,7 @@ too: so both directions are checked.
 
 from typing import assert_type
 
-from backline import App, Job, JobContext, Task
+from backline import App, Job, JobContext, Retry, Task
 from backline.job import JobRequest
 from backline.task import AsyncTask, SyncTask
 
@@ -73,6 +73,17 @@ def takes(task: Task[[int], list[str]]) -> None:
 takes(called)
 takes(bare)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 kinds: tuple[AsyncTask[..., str], SyncTask[..., bytes]] = (bare, sync)
+
+
+@app.task(within=app)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue]
+def wrong_place() -> None: ...
+
+
+App(broker="redis://x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Retry(max=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+app.queue("q", maxsize=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+sync.apply_async("a")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+app.job("x").get()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @app.task(countdown=3)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue]
