@@ -247,6 +247,7 @@ async def test_sigterm_lets_running_jobs_finish(site: Site, task: str) -> None:
     [running] = await site.add(task, "running", lane=lane)
     [visitor] = await site.ears.visitors(1)
     supervisor.terminate()
+    await draining(site)  # until it has heard, it may take another job
     [later] = await site.add(task, "later", lane=lane)
     with pytest.raises(TimeoutError):
         await site.ears.visitors(1, within=1)
@@ -382,6 +383,15 @@ async def test_workers_are_reported(site: Site) -> None:
     assert (report.concurrency, report.lane, report.healthy) == (7, Lane.MAIN, True)
     assert "kitchen.visit" in report.tasks
     assert report.queues == ("default",)
+
+
+async def draining(site: Site) -> None:
+    """Wait until every worker says that it takes no more jobs."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = await site.store.workers()
+            if found and all(report.draining for report in found):
+                return
 
 
 async def workers(site: Site, count: int) -> list:
