@@ -46,6 +46,11 @@ class Machine:
         """A worker process started."""
         self._workers[life.settings.worker] = life
 
+    def close(self) -> None:
+        """Let go of what its processes had open."""
+        for life in self._workers.values():
+            life.close()
+
     def kill(self, worker: WorkerName) -> None:
         """What is left of a worker, by who adopts its board; gone already: nothing."""
         life = self._workers[worker]

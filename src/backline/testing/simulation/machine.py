@@ -49,6 +49,17 @@ class WorkerLife:
     end: socket.socket
     """Its end of the channel."""
     worker: Worker | None = None
+    child: "SimulatedChild | None" = None
+    """What its supervisor sees of it."""
+
+    def close(self) -> None:
+        """Unmap its board: what a killed process leaves behind is never stepped again, so
+        nothing else would, and each seed would keep some descriptors for good.
+        """
+        if self.worker is not None:
+            self.worker.board.close()
+        if self.child is not None:
+            self.child.close()
 
 
 class SimulatedChild(Child):
@@ -64,6 +75,7 @@ class SimulatedChild(Child):
     ) -> None:
         super().__init__(life.settings, pid, channel, tick)
         self.life: Final = life
+        life.child = self
         self._end = end
 
     def kill(

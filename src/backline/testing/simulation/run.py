@@ -98,7 +98,10 @@ def simulate(
             folder = Path(name)
             world = World(plan, clock, loop, open_store(clock, folder), folder)
             listener.history = world.history
-            ending = loop.run(world.run())
+            try:
+                ending = loop.run(world.run())
+            finally:
+                world.close()
         finally:
             loop.close()
     trace = Trace(

@@ -99,7 +99,7 @@ class World:
         self.nemesis = Nemesis(self._setting, clock, self._hosts, self._producers, self._do)
         tasks = Tasks(plan.behaviours, self.history, self.nemesis.crash, self.nemesis.block)
         old, new = tasks.registry(MAIN, SYNC), tasks.registry(MAIN, SYNC, UNKNOWN)
-        machines = [
+        self._machines = machines = [
             Machine(folder / f"run-{index}", self.history) for index in sorted(set(MACHINES))
         ]
         for index in range(HOSTS):
@@ -107,6 +107,11 @@ class World:
             registry = old if index == HOSTS - 1 else new
             machine = machines[MACHINES[index]]
             self._hosts.append(Host(index, self._setting, machine_clock, registry, machine))
+
+    def close(self) -> None:
+        """Let go of what its processes had open. Once, when nothing runs any more."""
+        for machine in self._machines:
+            machine.close()
 
     async def run(self) -> Ending:
         """Play the plan, let everything drain, and read what the store then holds."""
