@@ -229,12 +229,24 @@ def c13_not_early(story: Story) -> Iterator[str]:
                 early = (not_before - run.start.wall) / SECOND
                 yield f"{job} started {early:.3f} s before its time"
     for job, runs in story.runs.items():
-        pauses = story.records[job].terms.backoff.delays if job in story.records else ()
-        failed = [(a, b) for a, b in itertools.pairwise(runs) if a.end is not None and not _ok(a)]
-        for failures, (run, again) in enumerate(failed):
-            pause = pauses[min(failures, len(pauses) - 1)] if pauses else 0
-            if not story.troubled(run) and again.start.mono < _end(run) + pause:
-                yield f"{job} ran as attempt {again.start.attempt} before its pause was over"
+        if job in story.records:
+            yield from _impatient(story, story.records[job], runs)
+
+
+def _impatient(story: Story, record: JobRecord, runs: Sequence[Run]) -> Iterator[str]:
+    """Which runs began before the pause was over that the failure before them had earned.
+
+    Only failures that were recorded count: a process may be killed before it can say so. The
+    pauses grow, so one that was earned by more failures than are known here is no shorter.
+    """
+    pauses = record.terms.backoff.delays or (0,)
+    failed = sorted(error.attempt for error in record.errors if error.kind != "lost")
+    for run, again in itertools.pairwise(runs):
+        if run.end is None or run.start.attempt not in failed or story.troubled(run):
+            continue
+        earlier = failed.index(run.start.attempt)
+        if again.start.mono < _end(run) + pauses[min(earlier, len(pauses) - 1)]:
+            yield f"{record.id} ran as attempt {again.start.attempt} before its pause was over"
 
 
 def c15_explained(story: Story) -> Iterator[str]:

@@ -92,7 +92,12 @@ UNDISTURBED = {"events": [*EVENTS, *AGAIN], "job": record(attempt=3), "fenced": 
 RAISED = [event("start", 3, 1), event("end", 3.2, 1, how="ValueError"), *EVENTS[2:]]
 HURRIED = {
     "events": RAISED,
-    "job": record(losses=0, failures=1, terms=Terms(backoff=Backoff(delays=(3 * SECOND,)))),
+    "job": record(
+        losses=0,
+        failures=1,
+        errors=(replace(LOST, kind="ValueError"),),
+        terms=Terms(backoff=Backoff(delays=(3 * SECOND,))),
+    ),
 }
 KEYS = {"keys": {"a": "k", "b": "k"}}
 NEIGHBOUR = (event("start", 5.8, 1, job="b", pid=9), event("end", 6.5, 1, job="b", pid=9, how="ok"))
@@ -163,6 +168,7 @@ def test_what_is_within_its_bounds_is_not_complained_of(tmp_path: Path) -> None:
         {"not_before": {"a": 3 * SECOND}},
         {**HURRIED, "job": replace(HURRIED["job"], terms=Terms(backoff=Backoff(delays=(SECOND,))))},
         {"after": Footprint(MOST_MEMORY, 12 + MORE_FILES, 4 + MORE_THREADS)},
+        {**HURRIED, "job": replace(HURRIED["job"], errors=(LOST,))},  # nobody heard that it failed
         {"log_bytes": MOST_LOG},
         cancelled(Cancelling.REQUESTED, 5.7),
         cancelled(Cancelling.ENDED, 7),
