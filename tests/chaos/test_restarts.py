@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import os
+import json
 import shutil
 import signal
 import subprocess
@@ -193,12 +193,13 @@ def _first_inside(supervisor: SupervisorProcess) -> psutil.Process:
 
 
 def _workers_inside(supervisor: SupervisorProcess) -> list[psutil.Process]:
-    """Main workers; a cell leads a session of its own."""
+    """Main workers, by the settings on their command line."""
     found: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error, ValueError):
         for child in _first_inside(supervisor).children():
-            with contextlib.suppress(psutil.Error, ProcessLookupError):
-                if "backline.child" in child.cmdline() and os.getsid(child.pid) != child.pid:
+            with contextlib.suppress(psutil.Error, ValueError):
+                command = child.cmdline()
+                if "backline.child" in command and json.loads(command[-1])["lane"] == "main":
                     found.append(child)
     return found
 
