@@ -306,9 +306,10 @@ class Worker:
         until = asked_at + self.settings.lease
         coroutines: list[Run] = []
         functions: list[Run] = []
+        send, tick = self._progress.send, self._clock.tick  # bound once, not once a job
         for job in jobs:
             task = self._registry.get(job.task)
-            run = Run(job, task, until, now, self._progress.send, self._clock.tick)
+            run = Run(job, task, until, now, send, tick)
             if task is None:
                 self._refuse(run, policy.TaskUnknown())
             elif task.executor is Executor.PROCESS and self.settings.lane is not Lane.CELL:
