@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _SHIFTS: Final = Path("/proc/self/timens_offsets")
+# Looked up once: `tick` is called several times a job.
+_clock_gettime_ns: Final = time.clock_gettime_ns
+_CLOCK_BOOTTIME: Final = time.CLOCK_BOOTTIME
 
 
 class Pool(Executor):
@@ -79,7 +82,7 @@ class SystemClock:
         return time.time_ns() // 1_000
 
     def tick(self) -> Micros:
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000 - self._shift
+        return _clock_gettime_ns(_CLOCK_BOOTTIME) // 1_000 - self._shift
 
     def boot(self) -> str:
         return _BOOT_ID.read_text().strip()

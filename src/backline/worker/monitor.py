@@ -95,6 +95,8 @@ class RunMonitor:
     def ended(self, run: Run) -> None:
         """A run ended. Repeated, or for a run that never began: nothing."""
         self._running.pop(run, None)
+        if run.stop is None:
+            return
         if run.stop is StopReason.SHUTDOWN and run.ack and run.ack.state is not State.SUCCEEDED:
             self._board.cut_short()
 

@@ -283,17 +283,8 @@ class MemoryStore:
             row.result = ack.result
         if ack.error is not None:
             row.add_error(ack.error, now)
-        match ack.charge:
-            case Charge.NONE:
-                pass
-            case Charge.FAILURE:
-                row.failures += 1
-            case Charge.LOSS:
-                row.losses += 1
-            case Charge.RELEASE:
-                row.releases += 1
-            case _:
-                assert_never(ack.charge)
+        if ack.charge is not Charge.NONE:
+            _charge(row, ack.charge)
 
     def _lease(
         self,
@@ -377,3 +368,17 @@ class MemoryStore:
 def _runs(row: Row, attempt: int) -> bool:
     """`(id, attempt)` is the fencing token: this attempt runs now (I2)."""
     return row.attempt == attempt and row.state is State.RUNNING
+
+
+def _charge(row: Row, charge: Charge) -> None:
+    match charge:
+        case Charge.FAILURE:
+            row.failures += 1
+        case Charge.LOSS:
+            row.losses += 1
+        case Charge.RELEASE:
+            row.releases += 1
+        case Charge.NONE:
+            pass
+        case _:
+            assert_never(charge)
