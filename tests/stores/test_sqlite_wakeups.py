@@ -3,15 +3,20 @@
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from backline.store import Hint
-from backline.stores.sqlite import wakeups
+from backline.clock import SYSTEM_CLOCK
+from backline.job import SECOND, JobRequest, Lane
+from backline.store import Exchange, Hint
+from backline.stores.sqlite import SqliteStore, wakeups
+from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.wakeups import BURST, PACE, Wakeups
 
 OURS, THEIRS = 1, 2
@@ -36,6 +41,60 @@ async def test_another_process_is_heard(tmp_path: Path, hints: Wakeups) -> None:
     with hints.watching([Hint.WORK], woken.set):
         another_process_tells(tmp_path, Hint.WORK)
         await asyncio.wait_for(woken.wait(), 5)
+
+
+async def test_a_worker_that_is_woken_before_the_commit_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer, worker = SqliteStore(tmp_path / "jobs.db"), SqliteStore(tmp_path / "jobs.db")
+    await producer.open()
+    await worker.open()
+    loop = asyncio.get_running_loop()
+    waits = threading.Event()
+    asking: list[Future[Exchange]] = []
+    told: list[set[Hint]] = []
+
+    def tell(hints: set[Hint]) -> None:
+        told.append(set(hints))
+        if len(told) == 1:  # not committed yet
+            demand = {("default", Lane.MAIN): 1}
+            call = worker.exchange("worker", 1, [], demand, SECOND)
+            asking.append(asyncio.run_coroutine_threadsafe(call, loop))
+            assert waits.wait(10)
+
+    assert producer._session is not None
+    assert producer._session.wakeups is not None
+    assert worker._session is not None
+    monkeypatch.setattr(producer._session.wakeups, "tell", tell)
+    monkeypatch.setattr(worker._session, "_check_files", waits.set)
+    job = JobRequest(id=SYSTEM_CLOCK.new_id(), task="t")
+    await producer.enqueue([[job]])
+    found = await asyncio.wrap_future(asking[0])
+    assert [lease.id for lease in found.jobs] == [job.id]
+    assert told == [{Hint.WORK}, {Hint.WORK}]  # and once more, for those who only read
+    await worker.close()
+    await producer.close()
+
+
+async def test_a_look_that_fails_is_an_error_of_its_call_alone(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open()
+    session = store._session
+    assert session is not None
+
+    def look(_db: Connection) -> None:
+        raise ValueError("nobody can read this")
+
+    first, second, third = await asyncio.gather(
+        session.write(lambda _tx: 1),
+        session.write(lambda _tx: 2, look),
+        session.write(lambda _tx: 3, lambda _db: 4),
+        return_exceptions=True,
+    )
+    assert first == 1
+    assert isinstance(second, ValueError)
+    assert third == 4
+    await store.close()
 
 
 async def test_without_inotify_the_files_are_looked_at(

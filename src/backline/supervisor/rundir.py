@@ -74,19 +74,20 @@ class Folder:
 
 def abandoned(run_dir: Path, url: str) -> Iterator[Folder]:
     """The folders of supervisors that are gone and worked on this store; each now ours."""
+    wanted = _digest(url)
     for path in sorted(run_dir.iterdir()):
-        if path.name.startswith(_NEW) or not _is_for(path, url):
+        if path.name.startswith(_NEW) or _store_of(path) != wanted:
             continue
         lock = _try_lock(path)
         if lock is not None:
             yield Folder(path, lock)
 
 
-def _is_for(path: Path, url: str) -> bool:
+def _store_of(path: Path) -> str | None:
     try:
-        return (path / _STORE).read_text() == _digest(url)
-    except OSError:
-        return False
+        return (path / _STORE).read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _digest(url: str) -> str:

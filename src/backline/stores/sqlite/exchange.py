@@ -55,7 +55,7 @@ _met: Final = msgspec.json.Decoder(list[_Met])
 _leased: Final = msgspec.json.Decoder(list[LeasedJob])
 
 
-class Call(msgspec.Struct, frozen=True):
+class ExchangeCall(msgspec.Struct, frozen=True):
     """The arguments of `Store.exchange`."""
 
     worker: WorkerName
@@ -65,7 +65,7 @@ class Call(msgspec.Struct, frozen=True):
     ttl: Micros
 
 
-def exchange(tx: Transaction, call: Call) -> Exchange:
+def exchange(tx: Transaction, call: ExchangeCall) -> Exchange:
     """See `backline.store.Store.exchange`."""
     acked = _settle(tx, call.worker, call.acks) if call.acks else []
     if not call.demand:
@@ -197,7 +197,7 @@ class _Book:
         keys.ended(tx, self._keyed)
 
 
-def _lease(tx: Transaction, call: Call, queues: Mapping[str, QueueRow]) -> list[LeasedJob]:
+def _lease(tx: Transaction, call: ExchangeCall, queues: Mapping[str, QueueRow]) -> list[LeasedJob]:
     params = {"worker": call.worker, "call": call.call, "tick": tx.tick}
     if not tx.db.run(_BEGIN_CALL, params):
         again = tx.db.value(_REPEATS, params)
@@ -218,7 +218,7 @@ def _lease(tx: Transaction, call: Call, queues: Mapping[str, QueueRow]) -> list[
 
 def _grant(
     tx: Transaction,
-    call: Call,
+    call: ExchangeCall,
     queues: Mapping[str, QueueRow],
     want: Demand,
     expiring: int,
@@ -248,7 +248,7 @@ def _grant(
     return leased
 
 
-def _read_leased(tx: Transaction, call: Call) -> tuple[list[LeasedJob], int]:
+def _read_leased(tx: Transaction, call: ExchangeCall) -> tuple[list[LeasedJob], int]:
     """The jobs that this call leased and that still run, and how many of them went dead
     because they cannot be read."""
     params = {"worker": call.worker, "call": call.call}
@@ -264,7 +264,7 @@ def _read_leased(tx: Transaction, call: Call) -> tuple[list[LeasedJob], int]:
     return jobs, count - len(jobs)
 
 
-def _salvage(tx: Transaction, call: Call) -> list[LeasedJob]:
+def _salvage(tx: Transaction, call: ExchangeCall) -> list[LeasedJob]:
     jobs: list[LeasedJob] = []
     book = _Book(tx, call.worker)
     for row in tx.db.rows(_LEASED_ROWS, {"worker": call.worker, "call": call.call}):

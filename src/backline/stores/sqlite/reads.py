@@ -11,7 +11,7 @@ from backline.states import LIVE, TERMINAL, State
 from backline.store import Filter, Page, QueueStats, WorkerReport
 from backline.stores.sqlite import rows
 from backline.stores.sqlite.driver import Connection
-from backline.stores.sqlite.exchange import Call
+from backline.stores.sqlite.exchange import ExchangeCall
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import dumps, rate, rate_since
 
@@ -65,7 +65,7 @@ class _Tally(NamedTuple):
         return sum(n for k, where, n in self.counts if k == kind and lane in {None, where})
 
 
-def peek(db: Connection, call: Call, now: Micros) -> Peeked:
+def peek(db: Connection, call: ExchangeCall, now: Micros) -> Peeked:
     """Whether an exchange without acks would find anything to do."""
     params = {
         "demand": dumps([key for key, want in call.demand.items() if want > 0]),

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from backline.clock import Clock
 from backline.errors import StoreError, StoreFull, StoreUnavailable
@@ -22,6 +22,15 @@ from backline.stores.sqlite.writer import PATIENCE, Request, Writer
 P = ParamSpec("P")
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Transaction], Any]
+Look: TypeAlias = Callable[[Connection], Any]
+
+
+class _Write(NamedTuple):
+    """What to do in a commit, unless a look at the database, just before, answers already."""
+
+    work: Work
+    look: Look | None
+
 
 CHECKPOINT: Final = 4_000
 """Pages of write-ahead log (16 MiB) from which it is copied into the file after a commit."""
@@ -30,6 +39,10 @@ CHECKPOINT_ALONE: Final = 4 * CHECKPOINT
 under writers that never pause."""
 LOG_LIMIT: Final = 64 * 1024 * 1024
 """Bytes that the write-ahead log is cut back to when it starts anew."""
+
+_EARLY: Final = frozenset({Hint.WORK})
+"""Told before the commit too, so that workers wake while the disk is busy with it. They look
+for work only in a turn at writing, and the next turn begins after this commit."""
 
 _log: Final = logging.getLogger("backline.sqlite")
 
@@ -58,7 +71,7 @@ class Session:
         self._log_pages = 0
         self._write_executor = clock.executor("backline sqlite writer")
         self._read_executor = clock.executor("backline sqlite reader")
-        self._writer: Writer[Work] = Writer(self._write_executor, self._apply, self._checkpoint)
+        self._writer: Writer[_Write] = Writer(self._write_executor, self._apply, self._checkpoint)
 
     @property
     def is_open(self) -> bool:
@@ -117,9 +130,15 @@ class Session:
             self.wakeups.close()
         self._db = self._readers = self._turns = self.wakeups = None
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
-        """Have `work` done in a commit; returns after it."""
-        result: T = await self._writer.submit(work)
+    async def write(
+        self, work: Callable[[Transaction], T], look: Callable[[Connection], T | None] | None = None
+    ) -> T:
+        """Have `work` done in a commit; returns after it.
+
+        What `look` answers in the turn at writing, if not None, is the result, and nothing is
+        written.
+        """
+        result: T = await self._writer.submit(_Write(work, look))
         return result
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -244,20 +263,32 @@ class Session:
     def _note_log(self, pages: int) -> None:
         self._log_pages = pages
 
-    def _apply(self, batch: Sequence[Request[Work]]) -> None:
+    def _apply(self, batch: Sequence[Request[_Write]]) -> None:
         """Do a batch in one commit; an error that is no outage is traced to its request."""
         hints: set[Hint] = set()
         db, turns = self._db, self._turns
         if db is None or turns is None:
             raise StoreUnavailable(self._lost or f"{self._path} is closed")
-        self._check_files()  # before the turn too: nobody gives up that of a lost file
-        with turns.mine():
+        # Before waiting too: nobody gives up the turn of a lost file.
+        with turns.mine(self._check_files):
             self._check_files()
-            self._commit(db, batch, hints)
-        if hints and self.wakeups is not None:
-            self.wakeups.tell(hints)
+            batch = [request for request in batch if not self._answered(db, request)]
+            if batch:
+                self._commit(db, batch, hints)
+        self._tell(hints)
 
-    def _commit(self, db: Connection, batch: Sequence[Request[Work]], hints: set[Hint]) -> None:
+    def _answered(self, db: Connection, request: Request[_Write]) -> bool:
+        """Whether a look was enough for this one."""
+        if request.item.look is None:
+            return False
+        try:
+            request.result = request.item.look(db)
+        except Exception as error:  # noqa: BLE001 - handed to the caller it belongs to
+            request.error = error
+            return True
+        return request.result is not None
+
+    def _commit(self, db: Connection, batch: Sequence[Request[_Write]], hints: set[Hint]) -> None:
         try:
             told = self._transact_with_room(db, batch)
         except StoreError as error:
@@ -273,7 +304,7 @@ class Session:
         else:
             hints |= told
 
-    def _transact_with_room(self, db: Connection, batch: Sequence[Request[Work]]) -> set[Hint]:
+    def _transact_with_room(self, db: Connection, batch: Sequence[Request[_Write]]) -> set[Hint]:
         """Where the disk is full, the log may hold room that it needs no more."""
         try:
             return self._transact(db, batch)
@@ -283,21 +314,26 @@ class Session:
                 self._log_pages = 0
             return self._transact(db, batch)
 
-    def _transact(self, db: Connection, batch: Sequence[Request[Work]]) -> set[Hint]:
+    def _transact(self, db: Connection, batch: Sequence[Request[_Write]]) -> set[Hint]:
         hints: set[Hint] = set()
         now, tick = self._clock.now(), self._clock.tick()
         try:
             db.run("begin immediate")
             for request in batch:
                 tx = Transaction(db, now, tick)
-                request.result = request.item(tx)
+                request.result = request.item.work(tx)
                 tx.finish()
                 hints |= tx.hints
+            self._tell(hints & _EARLY)
             db.run("commit")
         except BaseException:
             self._undo(db)
             raise
         return hints
+
+    def _tell(self, hints: set[Hint]) -> None:
+        if hints and self.wakeups is not None:
+            self.wakeups.tell(hints)
 
     def _undo(self, db: Connection) -> None:
         """Roll back; SQLite has done it itself after some errors of the disk."""

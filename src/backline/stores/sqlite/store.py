@@ -43,6 +43,7 @@ from backline.stores.declaring import declare
 from backline.stores.requests import check
 from backline.stores.sqlite import driver, enqueue, exchange, moves, reads, schema
 from backline.stores.sqlite.driver import Connection
+from backline.stores.sqlite.exchange import ExchangeCall
 from backline.stores.sqlite.session import Session
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import Transaction, dumps
@@ -144,13 +145,9 @@ class SqliteStore:
         demand: Demand,
         ttl: Micros,
     ) -> Exchange:
-        asked = exchange.Call(worker, call, acks, demand, ttl)
-        if not acks:
-            seen = await self._read(partial(reads.peek, call=asked, now=self._clock.now()))
-            if not seen.work or call <= self._in_vain.get(worker, call - 1):
-                self._note_in_vain(worker, call)
-                return Exchange([], [], seen.next_in)
-        answer = await self._write(partial(exchange.exchange, call=asked))
+        asked = ExchangeCall(worker, call, acks, demand, ttl)
+        look = None if acks else partial(self._look, asked)
+        answer = await (await self._ready()).write(partial(exchange.exchange, call=asked), look)
         if answer.jobs and self._session is not None and self._session.wakeups is not None:
             self._session.wakeups.paid()
         return answer
@@ -262,6 +259,16 @@ class SqliteStore:
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         return await (await self._ready()).read(work)
+
+    def _look(self, call: ExchangeCall, db: Connection) -> Exchange | None:
+        """What a call without acks brings if there is nothing to do, or None; in the writer's
+        thread, so that a call that does bring jobs hops to one thread only."""
+        seen = reads.peek(db, call, self._clock.now())
+        in_vain = call.call <= self._in_vain.get(call.worker, call.call - 1)
+        if seen.work and not in_vain:
+            return None
+        self._note_in_vain(call.worker, call.call)
+        return Exchange([], [], seen.next_in)
 
     def _note_in_vain(self, worker: WorkerName, call: int) -> None:
         """A repeat of this call must lease nothing either (I5)."""

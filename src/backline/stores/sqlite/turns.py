@@ -11,9 +11,13 @@ side files, because closing any descriptor of the database itself would drop SQL
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def _nothing() -> None:
+    """There is nothing to see to."""
 
 
 class Turns:
@@ -28,17 +32,37 @@ class Turns:
             raise
 
     @contextmanager
-    def mine(self) -> Iterator[None]:
-        """Wait for the turn, and give it up at the end."""
+    def mine(self, before_waiting: Callable[[], None] = _nothing) -> Iterator[None]:
+        """Take the turn, and give it up at the end.
+
+        `before_waiting` is called once if somebody else has it, and may raise.
+        """
+        if not self._free():
+            before_waiting()
+            self._wait()
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+    def _free(self) -> bool:
+        """Take the turn if nobody has it or waits for it."""
+        try:
+            fcntl.flock(self._gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            finally:
+                fcntl.flock(self._gate, fcntl.LOCK_UN)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _wait(self) -> None:
         fcntl.flock(self._gate, fcntl.LOCK_EX)
         try:
             fcntl.flock(self._turn, fcntl.LOCK_EX)
         finally:
             fcntl.flock(self._gate, fcntl.LOCK_UN)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the side files; in the child of a fork this leaves the parent's locks alone,

@@ -274,8 +274,11 @@ class _Ear:
 def _teller(file: Path) -> int | None:
     """The token of who wrote the last hint; None if that cannot be said."""
     try:
-        with file.open("rb", buffering=0) as side:
-            stamp = side.read(_STAMP.size)
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            stamp = os.read(descriptor, _STAMP.size)
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
     return _STAMP.unpack(stamp)[0] if len(stamp) == _STAMP.size else None
