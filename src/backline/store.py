@@ -263,6 +263,10 @@ class Store(Protocol):
         An ack to `ready` keeps the job's place in the order; one to `scheduled` gives it a
         new due time. `error` is added to the job's errors (the newest `MAX_ERRORS` stay).
         A stored row that cannot be read as a job goes dead as `malformed` and is not leased.
+
+        Acks that are answered are kept like an enqueue. Leases alone need not outlast those
+        who hold them: a store that dies with all its workers, as with the power of their
+        machine, may forget the newest.
         """
         ...
 

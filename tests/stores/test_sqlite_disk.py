@@ -1,7 +1,9 @@
 """Disks that fill up, break, or lose power under a SQLite store."""
 
+import asyncio
 import os
 import random
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,11 +16,14 @@ from backline.job import SECOND, Ack, Enqueued, JobRequest, Lane
 from backline.states import State
 from backline.store import Filter, QueueSettings
 from backline.stores.sqlite import SqliteStore
+from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.faulty_vfs import Event, FaultyVfs, PowerCut, Sync, power_cuts
+from backline.stores.sqlite.writer import Writer
 from backline.testing.clock import VirtualClock
 
 MEMORY = Path("/dev/shm")
 DEMAND = {("default", Lane.MAIN): 2}
+ONE = {("default", Lane.MAIN): 1}
 
 
 @pytest.fixture
@@ -47,7 +52,10 @@ def job(clock: VirtualClock, size: int = 10) -> JobRequest:
 
 
 async def _a_life(path: Path, clock: VirtualClock, disk: FaultyVfs) -> None:
-    """Enqueue, lease, ack, checkpoint; each answer is noted once it is there."""
+    """Enqueue, lease, ack, checkpoint; each answer is noted once it is there.
+
+    What a call without acks leases is offered: the power may take that back.
+    """
     store = SqliteStore(path, clock=clock, vfs=disk.name)
     await store.open()
     acks: list[Ack] = []
@@ -56,12 +64,16 @@ async def _a_life(path: Path, clock: VirtualClock, disk: FaultyVfs) -> None:
         await store.enqueue([jobs])
         for one in jobs:
             disk.mark(f"added {one.id}")
-        answer = await store.exchange("w", call, acks, DEMAND, 30 * SECOND)
+        answer = await store.exchange("w", 2 * call, acks, ONE, 30 * SECOND)
         for ack in acks:
             disk.mark(f"done {ack.id}")
         for lease in answer.jobs:
-            disk.mark(f"leased {lease.id}")
-        acks = [Ack(lease.id, lease.attempt, State.SUCCEEDED, keep=SECOND) for lease in answer.jobs]
+            disk.mark(f"{'leased' if acks else 'offered'} {lease.id}")
+        more = await store.exchange("w", 2 * call + 1, (), ONE, 30 * SECOND)
+        for lease in more.jobs:
+            disk.mark(f"offered {lease.id}")
+        held = [*answer.jobs, *more.jobs]
+        acks = [Ack(lease.id, lease.attempt, State.SUCCEEDED, keep=SECOND) for lease in held]
         if call == 3:
             assert store._session is not None
             assert store._session._db is not None
@@ -102,6 +114,7 @@ async def _check(folder: Path, path: Path, cut: PowerCut, clock: VirtualClock) -
         assert found is not None, (what, job_id)
         assert what != "done" or found.state is State.SUCCEEDED
         assert what != "leased" or found.state in {State.RUNNING, State.SUCCEEDED}
+        assert what != "offered" or found.state in {State.READY, State.RUNNING, State.SUCCEEDED}
     counts = {state: n for stats in await store.stats() for state, n in stats.counts.items() if n}
     jobs = (await store.find(Filter(), limit=100)).jobs
     assert counts == {s: n for s in State if (n := sum(j.state is s for j in jobs))}
@@ -127,6 +140,33 @@ async def test_the_power_cut_test_sees_a_missing_sync(
     *_, last = power_cuts(unsynced[: len(unsynced) // 2])
     with pytest.raises(AssertionError, match="SUCCEEDED"):
         await _check(folder / "cut", path, last, clock)
+
+
+async def test_what_an_answer_did_not_wait_for_is_on_the_disk_soon(
+    folder: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(folder / "jobs.db", clock=clock)
+    await store.open()
+    session = store._session
+    assert session is not None
+    synced = threading.Event()
+    monkeypatch.setattr(Connection, "sync", lambda _self: synced.set())
+
+    async def lease(call: int) -> None:
+        synced.clear()
+        await store.enqueue([[job(clock)]])
+        assert (await store.exchange("w", call, (), DEMAND, SECOND)).jobs
+
+    await lease(1)
+    assert await asyncio.to_thread(synced.wait, 10)
+    monkeypatch.setattr(Writer, "busy", True)
+    await lease(2)
+    await session.write(lambda _tx: None)  # writes nothing, so it syncs nothing
+    assert not synced.is_set()
+    monkeypatch.setattr(Writer, "busy", False)
+    await session.write(lambda _tx: None)
+    assert await asyncio.to_thread(synced.wait, 10)
+    await store.close()
 
 
 @pytest.mark.parametrize("short", [False, True])

@@ -25,6 +25,8 @@ BUSY: Final[Micros] = 5_000_000
 _RESTART_BUSY: Final[Micros] = 100_000
 _CACHE_KIB: Final = 16 * 1024
 _PAGE: Final = 4096
+_SYNCED: Final = "pragma synchronous = extra"
+_UNSYNCED: Final = "pragma synchronous = normal"
 _NOTHING: Final[Params] = {}
 
 
@@ -50,13 +52,13 @@ class Connection:
         self._path = path
         self._busy = BUSY // 1_000
         self._apsw: apsw.Connection | None = None
+        self._synced = True
         try:
             self._apsw = apsw.Connection(str(path), flags=flags, vfs=vfs)
             self._apsw.set_busy_timeout(self._busy)
-            # `extra` is `full`, and syncs the folder too: see `relax`.
             self.script(
                 f"pragma cache_size = -{_CACHE_KIB}; pragma temp_store = memory;"
-                "pragma synchronous = extra; pragma wal_autocheckpoint = 0;"
+                f"{_SYNCED}; pragma wal_autocheckpoint = 0;"
                 "pragma trusted_schema = off"
             )
         except apsw.Error as error:
@@ -120,14 +122,29 @@ class Connection:
 
         self._open().set_wal_hook(hook)
 
-    def relax(self) -> None:
-        """Sync at checkpoints only: the last commits may be lost with the power.
+    @property
+    def synced(self) -> bool:
+        """Whether a commit is on the disk before it returns; else it is by `sync`, or by the
+        next one that is, of any connection. To be set between transactions.
 
-        Until then a commit is synced before it returns, and so is the folder when a file in
-        it is removed: the rollback journal of the first commits, which, had it come back
-        after a power cut, would undo all that followed them.
+        Synced, so is the folder when a file in it is removed: the rollback journal of the
+        first commits, which, had it come back after a power cut, would undo all that followed.
         """
-        self.script("pragma synchronous = normal")
+        return self._synced
+
+    @synced.setter
+    def synced(self, synced: bool) -> None:
+        if synced != self._synced:
+            self.script(_SYNCED if synced else _UNSYNCED)
+            self._synced = synced
+
+    def sync(self) -> None:
+        """Have on the disk what was committed. Raises OSError."""
+        descriptor = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)  # SQLite has its locks on other files
 
     def checkpoint(self, *, restart: bool = False) -> None:
         """Copy the write-ahead log into the file, as far as readers let it.

@@ -30,6 +30,7 @@ class _Write(NamedTuple):
 
     work: Work
     look: Look | None
+    synced: bool
 
 
 CHECKPOINT: Final = 4_000
@@ -69,9 +70,10 @@ class Session:
         self._lost_lock = Lock()
         self._ended = False
         self._log_pages = 0
+        self._unsynced = False
         self._write_executor = clock.executor("backline sqlite writer")
         self._read_executor = clock.executor("backline sqlite reader")
-        self._writer: Writer[_Write] = Writer(self._write_executor, self._apply, self._checkpoint)
+        self._writer: Writer[_Write] = Writer(self._write_executor, self._apply, self._afterwards)
 
     @property
     def is_open(self) -> bool:
@@ -131,14 +133,19 @@ class Session:
         self._db = self._readers = self._turns = self.wakeups = None
 
     async def write(
-        self, work: Callable[[Transaction], T], look: Callable[[Connection], T | None] | None = None
+        self,
+        work: Callable[[Transaction], T],
+        look: Callable[[Connection], T | None] | None = None,
+        *,
+        synced: bool = True,
     ) -> T:
         """Have `work` done in a commit; returns after it.
 
         What `look` answers in the turn at writing, if not None, is the result, and nothing is
-        written.
+        written. Without `synced` the result need not wait for the disk: a power cut in the
+        next milliseconds may undo the commit, and the crash of any process cannot.
         """
-        result: T = await self._writer.submit(_Write(work, look))
+        result: T = await self._writer.submit(_Write(work, look, synced))
         return result
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -185,8 +192,7 @@ class Session:
         db = Connection(self._path, vfs=self._vfs, create=True)
         self._db = db
         schema.prepare(db, self._url, self._clock)
-        if not self._full:
-            db.relax()
+        db.synced = self._full
         db.script(f"pragma journal_size_limit = {LOG_LIMIT}")
         db.on_commit(self._note_log)
         self._files = place.identities(self._path)
@@ -261,7 +267,9 @@ class Session:
         _log.warning("%s", self._lost)
 
     def _note_log(self, pages: int) -> None:
+        """In the course of a commit that wrote something."""
         self._log_pages = pages
+        self._unsynced = self._full and self._db is not None and not self._db.synced
 
     def _apply(self, batch: Sequence[Request[_Write]]) -> None:
         """Do a batch in one commit; an error that is no outage is traced to its request."""
@@ -317,6 +325,7 @@ class Session:
     def _transact(self, db: Connection, batch: Sequence[Request[_Write]]) -> set[Hint]:
         hints: set[Hint] = set()
         now, tick = self._clock.now(), self._clock.tick()
+        db.synced = self._full and any(request.item.synced for request in batch)
         try:
             db.run("begin immediate")
             for request in batch:
@@ -340,11 +349,27 @@ class Session:
         with suppress(StoreError, ValueError):
             db.rollback()
 
-    def _checkpoint(self) -> None:
-        """Keep the write-ahead log short, once the answers of a batch are out."""
+    def _afterwards(self) -> None:
+        """What can wait until the answers of a batch are out."""
         db, turns = self._db, self._turns
-        if self._log_pages < CHECKPOINT or db is None or turns is None or self._is_gone():
+        if db is None or turns is None:
             return
+        if self._unsynced and not self._writer.busy:  # what comes next may be synced itself
+            self._sync(db)
+        if self._log_pages >= CHECKPOINT and not self._is_gone():
+            self._checkpoint(db, turns)
+
+    def _sync(self, db: Connection) -> None:
+        self._unsynced = False
+        try:
+            db.sync()
+        except FileNotFoundError:
+            pass  # it was removed; the next call says so
+        except OSError as error:
+            _log.warning("%s: the last commits may not be on the disk: %s", self._path, error)
+
+    def _checkpoint(self, db: Connection, turns: Turns) -> None:
+        """Keep the write-ahead log short."""
         try:
             if self._log_pages < CHECKPOINT_ALONE:
                 db.checkpoint()

@@ -146,8 +146,11 @@ class SqliteStore:
         ttl: Micros,
     ) -> Exchange:
         asked = ExchangeCall(worker, call, acks, demand, ttl)
-        look = None if acks else partial(self._look, asked)
-        answer = await (await self._ready()).write(partial(exchange.exchange, call=asked), look)
+        session, work = await self._ready(), partial(exchange.exchange, call=asked)
+        if acks:
+            answer = await session.write(work)
+        else:  # no job waits for the disk: after a power cut there is nobody who runs it
+            answer = await session.write(work, partial(self._look, asked), synced=False)
         if answer.jobs and self._session is not None and self._session.wakeups is not None:
             self._session.wakeups.paid()
         return answer

@@ -69,6 +69,11 @@ class Writer(Generic[T]):
         self._lock = Lock()
         self._driving = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether more waits to be applied."""
+        return bool(self._waiting)
+
     async def submit(self, item: T) -> Any:
         """Have `item` applied; returns after its commit.
 
