@@ -11,8 +11,8 @@ from tests.chaos.history import Run
 from tests.chaos.processes import Pulse, SupervisorProcess, gone
 from tests.chaos.testbed import Testbed
 
-from backline.job import SECOND, JobId, Lane, Micros
-from backline.states import State
+from backline.job import SECOND, JobRecord, Lane, Micros
+from backline.states import TERMINAL
 
 MEALS = (("cook", 0.3), ("bake", 0.3), ("roast", 0.3), ("spill_once", 0.1), ("burn", 0.1))
 SHORT_AND_LONG = [
@@ -74,25 +74,33 @@ async def _kill_a_busy_worker(testbed: Testbed, supervisor: SupervisorProcess) -
     testbed.history.read()
     hit = [run for run in testbed.history.runs() if run.start.pid == victim and run.end is None]
 
-    await testbed.until(lambda: _again(testbed, hit))
+    await _go_on(testbed, hit)
 
 
-async def _again(testbed: Testbed, cut: Sequence[Run]) -> bool:
-    """What was cut off runs again, unless somebody cancelled it or it died of its losses.
+async def _go_on(testbed: Testbed, cut: Sequence[Run]) -> None:
+    """Wait until what was cut off runs again, unless somebody cancelled it or it has ended.
 
-    It may: a job that lost its process again and again ends dead, whoever killed them.
+    It may: a job that lost its process again and again dies, whoever killed them, and one that
+    waits for its next attempt may be replaced. Whether it did so rightly is for the checker.
     """
-    newest: dict[JobId, int] = {}
-    for run in testbed.history.runs():
-        newest[run.start.job] = run.start.attempt
-    cancelled = {cancel.job for cancel in testbed.intake.cancels}
-    left = [
-        run.start.job
-        for run in cut
-        if run.start.job not in cancelled and newest[run.start.job] <= run.start.attempt
-    ]
-    records = await testbed.store.get(left)
-    return all(record is not None and record.state is State.DEAD for record in records)
+    left: list[JobRecord | None] = []
+
+    async def again() -> bool:
+        newest = {run.start.job: run.start.attempt for run in testbed.history.runs()}
+        cancelled = {cancel.job for cancel in testbed.intake.cancels}
+        waits = [
+            run.start.job
+            for run in cut
+            if run.start.job not in cancelled and newest[run.start.job] <= run.start.attempt
+        ]
+        records = await testbed.store.get(waits)
+        left[:] = [each for each in records if each is None or each.state not in TERMINAL]
+        return not left
+
+    try:
+        await testbed.until(again)
+    except TimeoutError:
+        raise AssertionError(f"cut off, and not running again: {left}") from None
 
 
 def _judge(
@@ -178,4 +186,4 @@ async def _kill_with_all_its_workers(testbed: Testbed, supervisor: SupervisorPro
     hit = [run for run in testbed.history.runs() if run.start.pid in {w.pid for w in workers}]
     cut = [run for run in hit if run.end is None]
 
-    await testbed.until(lambda: _again(testbed, cut))
+    await _go_on(testbed, cut)
