@@ -3,24 +3,32 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
+from typing import TypeAlias
 
 from backline.job import DAY, JobId, Micros, WorkerName
 from backline.stores.memory.row import Row
 
 
-class WorkerState:
-    """What the store knows of one worker: its leases, its last call, whether it is retired."""
+Table: TypeAlias = OrderedDict[JobId, Row]
 
-    __slots__ = ("call", "granted", "held", "retired", "seen")
+
+class WorkerState:
+    """What the store knows of one worker: its leases, its last call, whether it is retired.
+
+    Ticks never step back, so leases of one length are over in the order they were granted
+    or extended: a table in that order for each length, merged when somebody asks.
+    """
+
+    __slots__ = ("_by_ttl", "call", "granted", "retired", "seen")
 
     def __init__(self) -> None:
-        self.held: dict[JobId, Row] = {}
         self.call: int | None = None
         self.granted: list[tuple[Row, int]] = []
         """The job and the attempt of every lease that the last call handed out."""
         self.retired = False
         self.seen: Micros = 0
+        self._by_ttl: dict[Micros, Table] = {}
 
     def grants(self, call: int) -> bool:
         """Whether this call leases jobs.
@@ -30,19 +38,27 @@ class WorkerState:
         """
         return not self.retired and (self.call is None or call > self.call)
 
+    def table(self, ttl: Micros) -> Table:
+        """Its leases of this length."""
+        table = self._by_ttl.get(ttl)
+        if table is None:
+            table = self._by_ttl[ttl] = OrderedDict()
+        return table
+
+    def tables(self) -> list[Table]:
+        """All its leases; tables that have become empty are dropped."""
+        if not all(self._by_ttl.values()):
+            self._by_ttl = {ttl: table for ttl, table in self._by_ttl.items() if table}
+        return list(self._by_ttl.values())
+
 
 class Leases:
-    """Every running job, by worker and by the time its lease is over.
+    """Every running job, by worker and by the time its lease is over."""
 
-    Ticks never step back, so leases of one length are over in the order they were granted
-    or extended: a table in that order for each length, merged when somebody asks.
-    """
-
-    __slots__ = ("_by_ttl", "_workers")
+    __slots__ = ("_workers",)
 
     def __init__(self) -> None:
         self._workers: dict[WorkerName, WorkerState] = {}
-        self._by_ttl: dict[Micros, OrderedDict[JobId, Row]] = {}
 
     def worker(self, name: WorkerName, tick: Micros) -> WorkerState:
         """The worker of that name, from now on known for at least a day."""
@@ -55,43 +71,39 @@ class Leases:
     def held(self, name: WorkerName) -> Iterable[Row]:
         """The jobs that the worker runs."""
         worker = self._workers.get(name)
-        return () if worker is None else worker.held.values()
-
-    def table(self, ttl: Micros) -> OrderedDict[JobId, Row]:
-        """The leases of this length."""
-        table = self._by_ttl.get(ttl)
-        if table is None:
-            table = self._by_ttl[ttl] = OrderedDict()
-        return table
+        tables = () if worker is None else worker.tables()
+        return chain.from_iterable(table.values() for table in tables)
 
     def extend(self, row: Row, tick: Micros, ttl: Micros) -> None:
-        """The lease lasts `ttl` from now."""
-        del self._by_ttl[row.ttl][row.id]
-        row.until, row.ttl = tick + ttl, ttl
-        self.table(ttl)[row.id] = row
+        """The lease of a running job lasts `ttl` from now."""
+        assert row.worker is not None
+        self.end(row)
+        row.until = tick + ttl
+        row.leases = self._workers[row.worker].table(ttl)
+        row.leases[row.id] = row
 
-    def end(self, row: Row) -> None:
+    @staticmethod
+    def end(row: Row) -> None:
         """The job no longer runs."""
-        del self._by_ttl[row.ttl][row.id]
-        if row.worker is not None:
-            del self._workers[row.worker].held[row.id]
+        if row.leases is not None:
+            del row.leases[row.id]
+            row.leases = None
 
     def over(self, tick: Micros, limit: int) -> list[Row]:
         """The leases that are over, the longest over first."""
-        tables = [_over(table.values(), tick) for table in self._by_ttl.values() if table]
-        return list(islice(merge(*tables, key=_until), max(limit, 0)))
+        tables = chain.from_iterable(worker.tables() for worker in self._workers.values())
+        found = merge(*(_over(table.values(), tick) for table in tables), key=_until)
+        return list(islice(found, max(limit, 0)))
 
     def forget(self, tick: Micros) -> None:
         """Forget workers that hold nothing and were not heard of for a day."""
         idle = [
             name
             for name, worker in self._workers.items()
-            if not worker.held and worker.seen + DAY <= tick
+            if worker.seen + DAY <= tick and not worker.tables()
         ]
         for name in idle:
             del self._workers[name]
-        for ttl in [ttl for ttl, table in self._by_ttl.items() if not table]:
-            del self._by_ttl[ttl]
 
 
 def _over(rows: Iterable[Row], tick: Micros) -> Iterator[Row]:

@@ -43,6 +43,7 @@ class Row:
         "id",
         "key",
         "lane",
+        "leases",
         "line",
         "losses",
         "mark",
@@ -55,7 +56,6 @@ class Row:
         "seq",
         "started_at",
         "state",
-        "ttl",
         "until",
         "worker",
     )
@@ -84,7 +84,8 @@ class Row:
         self.progress: Progress | None = None
         # The lease, while it runs.
         self.until: Micros = 0
-        self.ttl: Micros = 0
+        self.leases: dict[JobId, Row] | None = None
+        """The table of leases that it is in."""
         # Its place in the lines: every move of the job moves the mark.
         self.mark = 0
         self.line: Line[Row] | None = None

@@ -296,7 +296,7 @@ class MemoryStore:
         tick: Micros,
     ) -> list[LeasedJob]:
         table, until = self._table, tick + ttl
-        held, leases = state.held, self._leases.table(ttl)
+        leases, granted = state.table(ttl), state.granted
         jobs: list[LeasedJob] = []
         for (name, lane), wanted in demand.items():
             queue = table.queues.get(name)
@@ -312,14 +312,15 @@ class MemoryStore:
                 row.attempt += 1
                 row.worker = worker
                 row.started_at = now
-                row.until, row.ttl = until, ttl
+                row.until = until
                 try:
                     jobs.append(row.leased())
                 except (AttributeError, TypeError, ValueError) as error:
                     self._bury(row, error, now, tick)
                     continue
-                held[row.id] = leases[row.id] = row
-                state.granted.append((row, row.attempt))
+                leases[row.id] = row
+                row.leases = leases
+                granted.append((row, row.attempt))
         return jobs
 
     def _bury(self, row: Row, error: Exception, now: Micros, tick: Micros) -> None:

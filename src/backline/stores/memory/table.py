@@ -102,7 +102,10 @@ class Table:
         del members[source][row.id]
         members[target][row.id] = row
         row.state = target
-        self._leave(row)
+        if row.line is None:  # spelled out, for most moves are of jobs that stand in none
+            row.mark += 1
+        else:
+            self._leave(row)
         if row.fuse is not None and (ends or target is State.RUNNING):
             row.fuse.mark += 1
             row.fuse = None
