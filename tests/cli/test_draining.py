@@ -123,6 +123,7 @@ def test_ctrl_c_finishes_what_runs_and_leaves_the_rest(shell, app):
         (["drain", "x:y", "-A", "x:y"], 2, "once"),
         (["worker", "-q", "mail=0"], 2, "weight"),
         (["worker", "--max-memory", "lots"], 2, "500M"),
+        (["worker", "--max-memory", "1.5"], 2, "500M"),
         (["worker", "--lease", "10ms"], 2, "at least 1 s"),
         (["worker", "-p", "0"], 2, "0 is not in the range"),
         (["worker", "x:y", "-A", "x:y"], 2, "once"),

@@ -177,6 +177,28 @@ def test_ctrl_c_in_a_terminal_does_not_reach_what_jobs_have_started(folder):
     assert job["state"] == "succeeded", said
 
 
+def test_a_terminal_that_closes_ends_what_was_started_in_it(folder):
+    screen, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", ON_ITS_TERMINAL, "worker"],
+        cwd=folder,
+        env=environment(),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    ) as worker:
+        os.close(terminal)
+        said = b""
+        while b"Ctrl-C" not in said:
+            assert select.select([screen], [], [], SECONDS)[0], said
+            said += os.read(screen, 65536)
+        os.close(screen)
+        try:
+            assert worker.wait(SECONDS) == 0
+        finally:
+            worker.kill()
+
+
 def test_a_second_ctrl_c_quits_and_hands_back(folder, start):
     worker = start("worker")
     worker.until("Ctrl-C")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -16,6 +16,8 @@ from backline.states import State
 from backline.store import Filter
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_LEAST_SIZE: Final = 1024 * 1024
 
 
 def json_option(command: F) -> F:
@@ -39,7 +41,10 @@ def a_size(text: str) -> int:
     found = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]+)?) ?([KMGT]?)(?:I?B)?", text.upper())
     if found is None:
         raise click.BadParameter(f"{shown(text)} is no amount of memory; write 500M or 2G")
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+    size = int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
+    if size < _LEAST_SIZE:
+        raise click.BadParameter(f"{shown(text)} is less than any process takes; write 500M or 2G")
+    return size
 
 
 def a_weighting(text: str) -> dict[str, int]:

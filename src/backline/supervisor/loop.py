@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from backline.clock import SYSTEM_CLOCK, Clock
@@ -26,6 +27,7 @@ from backline.job import SECOND, Micros
 from backline.store import Store
 from backline.supervisor.crew import Cells, Spawner, WorkerSlot
 from backline.supervisor.enforcer import LOOK, Enforcer
+from backline.supervisor.linux import has_terminal
 from backline.supervisor.messages import Hello
 from backline.supervisor.notify import notify, watchdog_interval
 from backline.supervisor.processes import CHILD, Child, Processes
@@ -350,7 +352,7 @@ class Supervisor:
         handlers = {
             signal.SIGTERM: self._asked_to_stop,
             signal.SIGINT: self._asked_to_stop,
-            signal.SIGHUP: self._asked_to_recycle,
+            signal.SIGHUP: partial(self._hung_up, of_terminal=has_terminal()),
         }
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
@@ -371,6 +373,13 @@ class Supervisor:
             _tell("draining: no new jobs; the second signal quits at once")
             self._asked_at = now
             self._stopping.set()
+
+    def _hung_up(self, *, of_terminal: bool) -> None:
+        """A service is told so to reload; to who sits at a terminal it means that it closed."""
+        if of_terminal and not has_terminal():
+            self._asked_to_stop()
+        else:
+            self._asked_to_recycle()
 
     def _asked_to_recycle(self) -> None:
         self._recycle_again = True

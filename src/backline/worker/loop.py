@@ -89,6 +89,7 @@ class Worker:
         self._calls = 0
         self._turns = QueueTurns(settings.queues)
         self._unknown = UnknownTasks(registry)
+        self._promoting = Outage("making due jobs ready", clock)
         self._busy: Micros = 0
         self._next_at: Micros | None = None
         self._stop_by: Micros | None = None
@@ -266,9 +267,11 @@ class Worker:
             return
         try:
             await self._store.promote(_PROMOTE)
-            self._next_at = None
         except StoreError as error:
-            log.warning("due jobs were not promoted: %s", error)
+            self._promoting.failed(error)
+        else:
+            self._next_at = None
+            self._promoting.over()
 
     def _note_next(self, demand: Demand, due: Micros | None) -> None:
         """Remember when to look for due jobs; of queues that were not asked, what is known."""

@@ -152,7 +152,11 @@ class LoopRunners:
             self._finished(run, policy.released(lease))
             return self._tick()
         running.run, run.runner = run, me
-        run.slot = self._board.start(lease.id, lease.attempt, run.deadline)
+        try:
+            run.slot = self._board.start(lease.id, lease.attempt, run.deadline)
+        except ValueError as error:  # somebody wrote another id into the store
+            self._finished(run, policy.malformed(lease.id, lease.attempt, lease.terms, str(error)))
+            return self._tick()
         task = run.task
         try:
             arguments, keywords = task.codec.decode(lease.payload)
@@ -288,7 +292,11 @@ class ThreadRunners:
             self._tell_loop()
 
     def _run(self, run: Run) -> Ack:
-        run.slot = self._board.start(run.lease.id, run.lease.attempt, run.deadline)
+        lease = run.lease
+        try:
+            run.slot = self._board.start(lease.id, lease.attempt, run.deadline)
+        except ValueError as error:  # somebody wrote another id into the store
+            return policy.malformed(lease.id, lease.attempt, lease.terms, str(error))
         try:
             ack = _returned(run, copy_context().run(_call, run))
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all

@@ -147,6 +147,7 @@ def _cells() -> list[Damage]:
     )
     return [
         *(_cell(column, name, data) for column in columns for name, data in _CELLS.items()),
+        _cell("id", "40 letters beyond ASCII", "é".encode() * 40),
         *(_json("terms", name, value, reads=reads) for name, (value, reads) in _TERMS.items()),
         *(_json("headers", name, value, reads=reads) for name, (value, reads) in _HEADERS.items()),
         *(_json("tags", name, value, reads=reads) for name, (value, reads) in _TAGS.items()),
