@@ -36,20 +36,6 @@ def be_killed_before(others: int) -> None:
         path.write_text(str(min(_OOM_WORST, int(path.read_text()) + others)))
 
 
-def has_terminal() -> bool:
-    """Whether this process belongs to a terminal, which may hang up on it one day.
-
-    Not under `nohup`, whose whole purpose is to outlive it.
-    """
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        return False
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
-
-
 def resident_bytes(pid: int) -> int:
     """The memory a process has in RAM; 0 if it is gone."""
     try:

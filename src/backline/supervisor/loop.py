@@ -12,11 +12,8 @@ Works as PID 1. Its children die with it, whatever it dies of.
 
 import asyncio
 import logging
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeAlias
 
 from backline.clock import SYSTEM_CLOCK, Clock
@@ -27,7 +24,6 @@ from backline.job import SECOND, Micros
 from backline.store import Store
 from backline.supervisor.crew import Cells, Spawner, WorkerSlot
 from backline.supervisor.enforcer import LOOK, Enforcer
-from backline.supervisor.linux import has_terminal
 from backline.supervisor.messages import Hello
 from backline.supervisor.notify import notify, watchdog_interval
 from backline.supervisor.processes import CHILD, Child, Processes
@@ -42,6 +38,7 @@ from backline.supervisor.settings import (
     SupervisorSettings,
     default_run_dir,
 )
+from backline.supervisor.signals import heeded
 from backline.supervisor.upkeep import Upkeep, open_patiently, supervisor_name
 
 log = logging.getLogger("backline.supervisor")
@@ -112,7 +109,10 @@ class Supervisor:
         self._first_word = asyncio.get_running_loop().create_future()
         folder = Folder.make(self._run_dir, self._name)
         try:
-            with self._signals(), Processes(self._clock, self._command) as processes:
+            with (
+                heeded(self._asked_to_stop, self._asked_to_recycle),
+                Processes(self._clock, self._command) as processes,
+            ):
                 self._processes = processes
                 self._staff(folder)
                 return await self._live(folder)
@@ -346,22 +346,6 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        handlers = {
-            signal.SIGTERM: self._asked_to_stop,
-            signal.SIGINT: self._asked_to_stop,
-            signal.SIGHUP: partial(self._hung_up, of_terminal=has_terminal()),
-        }
-        for number, handler in handlers.items():
-            loop.add_signal_handler(number, handler)
-        try:
-            yield
-        finally:
-            for number in handlers:
-                loop.remove_signal_handler(number)
-
     def _asked_to_stop(self) -> None:
         now = self._clock.tick()
         if self._stopping.is_set():
@@ -373,13 +357,6 @@ class Supervisor:
             _tell("draining: no new jobs; the second signal quits at once")
             self._asked_at = now
             self._stopping.set()
-
-    def _hung_up(self, *, of_terminal: bool) -> None:
-        """A service is told so to reload; to who sits at a terminal it means that it closed."""
-        if of_terminal and not has_terminal():
-            self._asked_to_stop()
-        else:
-            self._asked_to_recycle()
 
     def _asked_to_recycle(self) -> None:
         self._recycle_again = True

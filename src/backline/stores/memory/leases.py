@@ -9,7 +9,6 @@ from typing import TypeAlias
 from backline.job import DAY, JobId, Micros, WorkerName
 from backline.stores.memory.row import Row
 
-
 Table: TypeAlias = OrderedDict[JobId, Row]
 
 
