@@ -102,6 +102,7 @@ class Supervisor:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._keeping: list[asyncio.Task[Any]] = []
         self._recycling: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._recycle_again = False
 
     async def run(self) -> int:
@@ -157,7 +158,9 @@ class Supervisor:
         await asyncio.wait([finding, stopping], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not finding.done():
-            await self._end_workers()
+            # What they run meanwhile needs its leases kept: go on looking while they do.
+            ending = self._end_workers()
+            await asyncio.wait([finding, ending], return_when=asyncio.FIRST_COMPLETED)
             if self._first_word.done():  # what they have taken must be settled
                 await asyncio.wait([finding], timeout=_SETTLING / SECOND)
         if not finding.done():
@@ -206,7 +209,7 @@ class Supervisor:
             await self._stopping.wait()
             notify("STOPPING=1", "STATUS=draining")
             # Leases are kept and outcomes settled while the last jobs run.
-            await self._end_workers()
+            await asyncio.shield(self._end_workers())
             await self._settle_the_rest()
         await store.close()
 
@@ -287,7 +290,13 @@ class Supervisor:
 
     # The end.
 
-    async def _end_workers(self) -> None:
+    def _end_workers(self) -> asyncio.Task[None]:
+        """Ask every worker to end; done when the last one has. Repeated: the same."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._see_workers_end())
+        return self._ending
+
+    async def _see_workers_end(self) -> None:
         """Ask every worker to end, and wait until the last one has. The enforcer sees to it."""
         for task in (*self._keeping, *filter(None, [self._recycling])):
             task.cancel()
