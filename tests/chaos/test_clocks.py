@@ -139,7 +139,8 @@ async def long_jobs(testbed: Testbed, lease: float = 2.0) -> list[str]:
 async def undisturbed(testbed: Testbed, ids: list[str]) -> None:
     """They ran once, and nobody thought them lost."""
     for record in await testbed.ended(ids):
-        assert (record.state, record.attempt, record.losses) == (State.SUCCEEDED, 1, 0), record
+        runs = record.attempt - record.releases  # leased ahead in vain, it is given back
+        assert (record.state, runs, record.losses) == (State.SUCCEEDED, 1, 0), record
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,22 @@ def c18_backpressure(trace: Trace) -> Iterator[str]:
     for life in trace.lives.values():
         for answer in life.answers:
             refused = answer.what in (What.REFUSED, What.SHED)
-            if refused and life.added is not None and life.added.seq < answer.seq:
+            if refused and _stored_before(life, answer) and not _in_part(life, answer):
                 yield f"{life.id} was {answer.what.value}, and is there all the same"
+
+
+def _stored_before(life: Life, answer: Event) -> bool:
+    return life.added is not None and life.added.seq < answer.seq
+
+
+def _in_part(life: Life, answer: Event) -> bool:
+    """Its call had been answered by a conflict of another job: of a repeat of that call, what
+    was not stored then may be refused."""
+    return any(
+        earlier.what is What.CONFLICT and _stored_before(life, earlier)
+        for earlier in life.answers
+        if earlier.seq < answer.seq
+    )
 
 
 def _counts_after(trace: Trace, index: int, queue: str) -> Event | None:
@@ -81,7 +95,7 @@ def answers_true(trace: Trace) -> Iterator[str]:
     """What a producer was told of a job is what the store had done by then."""
     for life in trace.lives.values():
         for answer in life.answers:
-            added = life.added is not None and life.added.seq < answer.seq
+            added = _stored_before(life, answer)
             if is_stored(answer) and not added:
                 yield f"{life.id} is stored, its producer was told, and it was not"
             if answer.what is What.ENQUEUED and not is_stored(answer):
