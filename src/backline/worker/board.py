@@ -119,6 +119,9 @@ class Board:
         name = memory[_H_NAME * _WORD : end].rstrip(b"\0")
         self.worker: Final[WorkerName] = name.decode()
         self._free = list(range(self.slots - 1, -1, -1))
+        # What the worker wrote last, to read none of it back: for each slot, its generation.
+        self._entries = [0] * self.slots
+        self._finished = 0
         self._replies_seen = self._words[_H_REPLIES]
 
     @classmethod
@@ -179,12 +182,11 @@ class Board:
         name = job_id.encode()
         if len(name) > _ID_BYTES:
             raise ValueError(f"a job's id takes at most {_ID_BYTES} bytes: {job_id!r}")
-        words = self._words
         slot = self._free.pop()
         base = _HEADER_WORDS + slot * _SLOT_WORDS
-        entry = (words[base] & ~0xFF) + _NEXT_GENERATION + _STARTED
+        entry = self._entries[slot] = self._entries[slot] + _NEXT_GENERATION
         _BODY.pack_into(self._memory, (base + _S_BODY) * _WORD, entry >> 8, attempt, deadline, name)
-        words[base] = entry
+        self._words[base] = entry | _STARTED
         return slot
 
     def finish(self, slot: int, result: bytes | None) -> None:
@@ -201,15 +203,17 @@ class Board:
             at = (base + _S_RESULT) * _WORD
             self._memory[at : at + size] = result
             words[base + _S_LENGTH] = size
-        words[base] = words[base] & ~0xFF | _SUCCEEDED
-        words[_H_FINISHED] += 1
+        words[base] = self._entries[slot] | _SUCCEEDED
+        self._finished += 1
+        words[_H_FINISHED] = self._finished
 
     def finish_other(self, slot: int) -> None:
         """The job ended in some other way, or with a result that does not fit."""
         words = self._words
         base = _HEADER_WORDS + slot * _SLOT_WORDS
-        words[base] = words[base] & ~0xFF | _FINISHED
-        words[_H_FINISHED] += 1
+        words[base] = self._entries[slot] | _FINISHED
+        self._finished += 1
+        words[_H_FINISHED] = self._finished
 
     def cut_short(self) -> None:
         """A job is handed back unfinished because the worker is to end. Say it before the
@@ -219,9 +223,7 @@ class Board:
 
     def clear(self, slot: int) -> None:
         """The outcome is stored (or was refused): the slot is free."""
-        base = _HEADER_WORDS + slot * _SLOT_WORDS
-        words = self._words
-        words[base] &= ~0xFF
+        self._words[_HEADER_WORDS + slot * _SLOT_WORDS] = self._entries[slot]
         self._free.append(slot)
 
     def reply(self, slot: int) -> Reply:
