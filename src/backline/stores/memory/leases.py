@@ -6,10 +6,10 @@ from heapq import merge
 from itertools import chain, islice
 from typing import TypeAlias
 
-from backline.job import DAY, JobId, Micros, WorkerName
+from backline.job import DAY, Micros, WorkerName
 from backline.stores.memory.row import Row
 
-Table: TypeAlias = OrderedDict[JobId, Row]
+Table: TypeAlias = OrderedDict[int, Row]
 
 
 class WorkerState:
@@ -79,13 +79,13 @@ class Leases:
         self.end(row)
         row.until = tick + ttl
         row.leases = self._workers[row.worker].table(ttl)
-        row.leases[row.id] = row
+        row.leases[row.seq] = row
 
     @staticmethod
     def end(row: Row) -> None:
         """The job no longer runs."""
         if row.leases is not None:
-            del row.leases[row.id]
+            del row.leases[row.seq]
             row.leases = None
 
     def over(self, tick: Micros, limit: int) -> list[Row]:

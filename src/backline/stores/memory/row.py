@@ -11,7 +11,6 @@ from backline.job import (
     MAX_ERRORS,
     AttemptError,
     HeldLease,
-    JobId,
     JobRecord,
     JobRequest,
     Lane,
@@ -84,7 +83,7 @@ class Row:
         self.progress: Progress | None = None
         # The lease, while it runs.
         self.until: Micros = 0
-        self.leases: dict[JobId, Row] | None = None
+        self.leases: dict[int, Row] | None = None
         """The table of leases that it is in."""
         # Its place in the lines: every move of the job moves the mark.
         self.mark = 0
@@ -276,7 +275,7 @@ class QueueState:
         self.max_depth: int | None = None
         self.purged = 0
         self.drained = Rate()
-        self.members: dict[State, dict[JobId, Row]] = {state: {} for state in State}
+        self.members: dict[State, dict[int, Row]] = {state: {} for state in State}
         """Every job that is not purged; their numbers are the counts (I11)."""
         self.ready = {lane: Ready() for lane in Lane}
         self.scheduled: Line[Row] = Line()

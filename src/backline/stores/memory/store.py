@@ -318,7 +318,7 @@ class MemoryStore:
                 except (AttributeError, TypeError, ValueError) as error:
                     self._bury(row, error, now, tick)
                     continue
-                leases[row.id] = row
+                leases[row.seq] = row
                 row.leases = leases
                 granted.append((row, row.attempt))
         return jobs

@@ -99,8 +99,8 @@ class Table:
         if keep is None:
             keep = row.request.terms.keep_for(target) if ends else 0
         members = row.queue.members
-        del members[source][row.id]
-        members[target][row.id] = row
+        del members[source][row.seq]
+        members[target][row.seq] = row
         row.state = target
         if row.line is None:  # spelled out, for most moves are of jobs that stand in none
             row.mark += 1
@@ -169,7 +169,7 @@ class Table:
     def purge(self, row: Row, now: Micros) -> None:
         """Take a finished job out; its id is remembered for a day."""
         queue = row.queue
-        del queue.members[row.state][row.id]
+        del queue.members[row.state][row.seq]
         queue.purged += 1
         self._leave(row)
         del self.rows[row.id]
@@ -230,7 +230,7 @@ class Table:
     def _insert(self, row: Row) -> None:
         self.rows[row.id] = row
         self._ids.add(row.id)
-        row.queue.members[row.state][row.id] = row
+        row.queue.members[row.state][row.seq] = row
         if row.expires_at is not None:
             row.fuse = Fuse(row)
             self._fuses.push(row.expires_at, row.seq, row.fuse)
