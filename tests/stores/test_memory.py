@@ -39,7 +39,7 @@ class MemoryRaw:
         row = self._table.rows.get(job_id)
         if row is None:
             return None
-        [members] = [table for table in row.queue.members.values() if job_id in table]
+        [members] = [table for table in row.queue.members.values() if row.seq in table]
         assert members is row.queue.members[row.state]
         values = {name: self._value(row, name) for name in RAW_FIELDS}
         for name in ("payload", "result"):
