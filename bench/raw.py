@@ -152,7 +152,7 @@ class Finisher:
         want = self._leased if self._left is None else min(self._leased, self._left)
         self._calls += 1
         demand = {("default", Lane.MAIN): want}
-        asked = exchange.Call(self._worker, self._calls, self._acks, demand, TTL)
+        asked = exchange.ExchangeCall(self._worker, self._calls, self._acks, demand, TTL)
         jobs = exchange.exchange(tx, asked).jobs
         self._acks = [self._settle(job) for job in jobs]
         self.over = not jobs
