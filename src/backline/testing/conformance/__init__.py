@@ -5,7 +5,7 @@
         def make_store(self, tmp_path):
             return lambda clock: MyStore(tmp_path / "jobs", clock=clock)
 
-Names of tests begin with the invariant they hold (`backline.store` lists them). Time is a
+Names of tests begin with the invariant they hold (`backline.store.contract` lists them). Time is a
 `VirtualClock`; nothing sleeps. For readable failures call, in a conftest.py,
 `pytest.register_assert_rewrite("backline.testing.conformance")`.
 """

@@ -37,154 +37,35 @@ Invariants, each the name of a test in `backline.testing.conformance`:
     I11 the counts of a queue add up in every snapshot
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
-from enum import StrEnum
-from typing import Protocol, TypeAlias
-
-import msgspec
-from msgspec import UNSET, UnsetType
+from typing import Protocol
 
 from backline.job import (
     Ack,
-    Acked,
     Enqueued,
     HeldLease,
     JobId,
     JobRecord,
-    JobRequest,
-    Lane,
     Lease,
-    LeasedJob,
     Micros,
     Progress,
     Refused,
     WorkerName,
 )
-from backline.states import QUEUED, State
-
-Call: TypeAlias = Sequence[JobRequest]
-"""Jobs that are admitted together or not at all."""
-Demand: TypeAlias = Mapping[tuple[str, Lane], int]
-"""How many jobs are wanted from each (queue, lane); 0: none, only when the next one is due."""
-
-
-class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between stores, as facts to show and to decide by."""
-
-    product: str
-    """What runs it, with its version: `SQLite 3.54.1`."""
-    between_processes: bool
-    """Other processes see the same jobs by opening the same URL."""
-    survives: str
-    """The worst that an acknowledged job survives: `nothing`, `process`, `power cut`."""
-
-
-class Exchange(msgspec.Struct, frozen=True):
-    """The answer to `Store.exchange`."""
-
-    acks: list[Acked]
-    jobs: list[LeasedJob]
-    """In the order of each queue; queues in no order."""
-    next_in: Micros | None = None
-    """How long until the earliest scheduled job of the queues asked for is due, by the store's
-    clock; None: there is none. 0: due, and not promoted yet."""
-
-
-class Cancelling(StrEnum):
-    """What `Store.cancel` did."""
-
-    CANCELLED = "cancelled"
-    """It will not run (any more)."""
-    REQUESTED = "requested"
-    """It is running: its worker is told; there will be no further attempt."""
-    ENDED = "ended"
-    """It had ended before."""
-    UNKNOWN = "unknown"
-
-
-class Hint(StrEnum):
-    """What `Store.watch` tells of."""
-
-    WORK = "work"
-    """A job became ready, or due sooner than any before."""
-    FINISHED = "finished"
-    """A job ended."""
-
-
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which jobs; every field that is given must match."""
-
-    queue: str | None = None
-    task: str | None = None
-    states: frozenset[State] = frozenset()
-    """Empty: any state."""
-    tag: str | None = None
-
-
-class Page(msgspec.Struct, frozen=True):
-    """Some of the jobs of a `Filter`, and where the next page begins."""
-
-    jobs: list[JobRecord]
-    after: JobId | None
-    """Pass to `find` for the next page; None: that was the last."""
-
-
-class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of a queue; what is UNSET stays as it is."""
-
-    queue: str
-    max_depth: int | UnsetType | None = UNSET
-    """At most this many scheduled, waiting and ready jobs; None: no limit."""
-    paused: bool | UnsetType = UNSET
-    """A paused queue takes jobs and hands out none."""
-
-
-class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue at one moment."""
-
-    queue: str
-    paused: bool
-    max_depth: int | None
-    counts: dict[State, int]
-    """Jobs by state, every state; finished ones until they are purged."""
-    purged: int
-    """Jobs that were purged, ever."""
-    cells: int
-    """How many of the ready jobs wait for a cell."""
-    oldest_ready: Micros | None
-    """When the ready job that has waited longest became due; None: none is ready."""
-    drain_rate: float
-    """Jobs per second that left the queue lately, by ending."""
-
-    @property
-    def depth(self) -> int:
-        """What counts towards `max_depth`."""
-        return sum(self.counts.get(state, 0) for state in QUEUED)
-
-
-class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says of itself, for people; nothing is decided by it."""
-
-    worker: WorkerName
-    host: str
-    pid: int
-    queues: tuple[str, ...]
-    lane: Lane
-    concurrency: int
-    """0: a supervisor that has no worker, because those it starts cannot work."""
-    tasks: tuple[str, ...]
-    """The names of the tasks it knows."""
-    started_at: Micros
-    version: str
-    running: int = 0
-    restarts: int = 0
-    """How often its supervisor had to start it again."""
-    healthy: bool = True
-    draining: bool = False
-    """It leases nothing more, and ends when what it runs has ended."""
-    seen_at: Micros | None = None
-    """Set by the store."""
+from backline.store.values import (
+    Call,
+    Cancelling,
+    Capabilities,
+    Demand,
+    Exchange,
+    Filter,
+    Hint,
+    Page,
+    QueueSettings,
+    QueueStats,
+    WorkerReport,
+)
 
 
 class Store(Protocol):
