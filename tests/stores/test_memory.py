@@ -34,6 +34,7 @@ class MemoryRaw:
     def __init__(self, store: Store) -> None:
         assert isinstance(store, MemoryStore)
         self._table: Table = store._table
+        self._schedules = store._schedules
 
     def read(self, job_id: JobId) -> Mapping[str, Any] | None:
         row = self._table.rows.get(job_id)
@@ -71,6 +72,12 @@ class MemoryRaw:
         fields = msgspec.structs.asdict(row.request)
         del fields[field]
         row.request = SimpleNamespace(**fields)  # type: ignore[assignment]
+
+    def corrupt_schedule(self, name: str, value: bytes) -> None:
+        """Objects cannot hold it: the schedule has no spec any more."""
+        del value
+        rows = self._schedules._rows
+        rows[name] = msgspec.structs.replace(rows[name], spec=None)
 
 
 class _Memory:

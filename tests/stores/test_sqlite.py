@@ -71,6 +71,9 @@ class SqliteRaw:
         column = {"terms": "terms", "headers": "headers"}[field]
         self._db.execute(f"update job set {column} = cast(? as text) where id = ?", (value, job_id))
 
+    def corrupt_schedule(self, name: str, value: bytes) -> None:
+        self._db.execute("update schedule set spec = cast(? as text) where name = ?", (value, name))
+
     def close(self) -> None:
         self._db.close()
 

@@ -26,6 +26,7 @@ INDEXES = {
     "job_over",
     "unique_key_orphan",
     "purged_forget",
+    "schedule_next",
 }
 
 

@@ -17,6 +17,7 @@ from backline.job import (
     WorkerName,
 )
 from backline.queue import Queue
+from backline.schedule import ScheduleChange, Tick
 from backline.store import (
     Call,
     Cancelling,
@@ -29,6 +30,7 @@ from backline.store import (
     QueueSettings,
     QueueStats,
     Store,
+    Timetable,
     WorkerReport,
 )
 
@@ -128,6 +130,24 @@ class AppStore:
 
     async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
         await self._home().run(lambda queue: queue.store.configure(settings, declared=declared))
+
+    async def schedules(
+        self, *, limit: int, after: str | None = None, names: Collection[str] | None = None
+    ) -> Timetable:
+        return await self._home().run(
+            lambda queue: queue.store.schedules(limit=limit, after=after, names=names)
+        )
+
+    async def due_schedules(self, *, limit: int, after: str | None = None) -> Timetable:
+        return await self._home().run(
+            lambda queue: queue.store.due_schedules(limit=limit, after=after)
+        )
+
+    async def arrange(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        return await self._home().run(lambda queue: queue.store.arrange(changes))
+
+    async def tick(self, ticks: Sequence[Tick]) -> list[bool]:
+        return await self._home().run(lambda queue: queue.store.tick(ticks))
 
     async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
         await self._home().run(lambda queue: queue.store.report(workers, ttl))

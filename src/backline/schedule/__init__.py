@@ -6,7 +6,8 @@ a process started or from when it looked.
 
 `cron` and `every` check what people write and make a `Rule`, which is plain data; `next_slot`
 finds its next slot, `due_slots` what to do about those that have come, `in_words` says it to
-people. No slot lies before 1970 or after the year 9900.
+people. `Schedule` is one as stores keep it; what an edit makes of it is in `change`. No slot
+lies before 1970 or after the year 9900.
 
 All schedulers of a store need the same time zone files: where governments change their clocks
 at short notice, two versions of the files have different slots.
@@ -14,8 +15,15 @@ at short notice, two versions of the files have different slots.
 
 from backline.schedule.declare import cron, every
 from backline.schedule.due import GRACE, SLOTS_AT_ONCE, Due, Missed, due_slots
+from backline.schedule.firing import job_of, slot_id, tick_for
 from backline.schedule.rule import Cron, Every, Rule
 from backline.schedule.slots import next_slot
+from backline.schedule.stored import (
+    Schedule,
+    ScheduleChange,
+    ScheduleSpec,
+    Tick,
+)
 from backline.schedule.words import in_words
 
 __all__ = [
@@ -26,9 +34,16 @@ __all__ = [
     "Every",
     "Missed",
     "Rule",
+    "Schedule",
+    "ScheduleChange",
+    "ScheduleSpec",
+    "Tick",
     "cron",
     "due_slots",
     "every",
     "in_words",
+    "job_of",
     "next_slot",
+    "slot_id",
+    "tick_for",
 ]

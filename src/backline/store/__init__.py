@@ -12,6 +12,7 @@ from backline.store.values import (
     Page,
     QueueSettings,
     QueueStats,
+    Timetable,
     WorkerReport,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "QueueSettings",
     "QueueStats",
     "Store",
+    "Timetable",
     "WorkerReport",
 ]

@@ -35,6 +35,8 @@ Invariants, each the name of a test in `backline.testing.conformance`:
     I8  an enqueue never takes the depth above the limit by more than the calls in flight;
         retries and releases are never refused; draining works while full
     I11 the counts of a queue add up in every snapshot
+    I12 a slot of a schedule makes one job, however many schedulers look at it; by who read the
+        schedule before it was changed, paused or deleted, it makes none
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -53,6 +55,7 @@ from backline.job import (
     Refused,
     WorkerName,
 )
+from backline.schedule import ScheduleChange, Tick
 from backline.store.values import (
     Call,
     Cancelling,
@@ -64,6 +67,7 @@ from backline.store.values import (
     Page,
     QueueSettings,
     QueueStats,
+    Timetable,
     WorkerReport,
 )
 
@@ -239,6 +243,44 @@ class Store(Protocol):
 
         `declared`: they stand in code. Each setting applies when it differs from the last
         one declared for that queue; in between an operator's edit stays.
+        """
+        ...
+
+    async def schedules(
+        self, *, limit: int, after: str | None = None, names: Collection[str] | None = None
+    ) -> Timetable:
+        """A page of schedules, all or those of `names`, in an order of the store's own.
+
+        What follows `after`, which an earlier page answered; a page may hold fewer than `limit`
+        and yet not be the last. What is stored and cannot be read has no `spec`.
+        """
+        ...
+
+    async def due_schedules(self, *, limit: int, after: str | None = None) -> Timetable:
+        """A page of those whose `next` slot has come, by the store's clock. Reads only."""
+        ...
+
+    async def arrange(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        """Make, change and delete schedules, in their order.
+
+        True: done. False: the schedule is not that version any more, and nothing was changed:
+        read it again. Nothing is decided here (see `schedule.change`). A repeat answers False.
+
+        Raises ConfigError for a schedule that could not be read back as what it is: then
+        nothing of the call was written.
+        """
+        ...
+
+    async def tick(self, ticks: Sequence[Tick]) -> list[bool]:
+        """Use slots: move the schedule on and enqueue their jobs, in one commit.
+
+        True: done by this call. False: nothing was changed, since the schedule is not what it
+        was when it was read: another scheduler was first, a person changed or deleted it, or
+        this is a repeat. A full queue refuses none of the jobs; one whose id is known, or
+        whose unique key is taken, adds nothing, and the slot counts as used. No two ticks of a
+        call are for the same schedule: the caller sees to it.
+
+        Raises EnqueueError as `enqueue` does: then nothing of the call was written.
         """
         ...
 

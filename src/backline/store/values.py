@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from backline.job import Acked, JobId, JobRecord, JobRequest, Lane, LeasedJob, Micros, WorkerName
+from backline.schedule import Schedule
 from backline.states import QUEUED, State
 
 Call: TypeAlias = Sequence[JobRequest]
@@ -57,6 +58,8 @@ class Hint(StrEnum):
     """A job became ready, or due sooner than any before."""
     FINISHED = "finished"
     """A job ended."""
+    SCHEDULE = "schedule"
+    """A schedule was made, changed or deleted."""
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,3 +135,14 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """It leases nothing more, and ends when what it runs has ended."""
     seen_at: Micros | None = None
     """Set by the store."""
+
+
+class Timetable(msgspec.Struct, frozen=True):
+    """Some schedules, and the store's wall clock at that moment."""
+
+    now: Micros
+    schedules: list[Schedule]
+    after: str | None = None
+    """Pass on for the next page; None: that was the last."""
+    next_in: Micros | None = None
+    """Of those due: how long until the earliest slot that has not come; None: there is none."""

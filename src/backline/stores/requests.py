@@ -13,8 +13,9 @@ import msgspec
 from msgspec import Raw, json
 
 from backline.display import safe, shown
-from backline.errors import EnqueueError
+from backline.errors import ConfigError, EnqueueError
 from backline.job import JobId, JobRequest, Lane, Micros, OnConflict, Rank, Terms
+from backline.schedule import Schedule, ScheduleChange
 from backline.store import Call
 
 _Facts: TypeAlias = tuple[
@@ -27,6 +28,7 @@ _encode: Final = json.Encoder().encode
 _skip: Final = json.Decoder(Raw).decode
 _many: Final = json.Decoder(list[_Facts]).decode
 _one: Final = json.Decoder(JobRequest).decode
+_schedule: Final = json.Decoder(Schedule).decode
 _terms: Final = json.Decoder(list[Terms]).decode
 _WRONG: Final = (msgspec.MsgspecError, TypeError, ValueError, RecursionError, AttributeError)
 
@@ -48,6 +50,23 @@ def check(calls: Sequence[Call]) -> None:
             name = shown(getattr(job, "task", None))
             raise EnqueueError(f"a job of {name} cannot be stored: {complaint}")
     # What is left differs and means the same: a list of tags, say.
+
+
+def check_changes(changes: Sequence[ScheduleChange]) -> None:
+    """Raises ConfigError for the first schedule that cannot be stored, or is another's."""
+    for change in changes:
+        schedule = change.schedule
+        if schedule is None:
+            continue
+        try:
+            fine = _schedule(_encode(schedule)) == schedule and schedule.name == change.name
+        except _WRONG as error:
+            complaint = _words(error)
+        else:
+            if fine:
+                continue
+            complaint = "it could not be read back as what it is"
+        raise ConfigError(f"schedule {shown(change.name)} cannot be stored: {complaint}")
 
 
 def _are_fine(jobs: Sequence[JobRequest]) -> bool:

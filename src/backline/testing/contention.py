@@ -26,7 +26,9 @@ import msgspec
 import pytest
 
 from backline.clock import SYSTEM_CLOCK
-from backline.job import Acked, OnConflict
+from backline.job import HOUR, Acked, OnConflict
+from backline.schedule import Every, Missed, ScheduleChange, ScheduleSpec, tick_for
+from backline.schedule.change import created
 from backline.states import State
 from backline.store import Hint, QueueSettings, Store
 from backline.testing.conformance.jobs import (
@@ -96,6 +98,19 @@ async def reap(store: Store, name: str, count: int) -> list[Any]:
     return applied
 
 
+async def tick_slots(store: Store, name: str, count: int) -> list[Any]:
+    """Use slots, at most `count` at a time, until none is due; says which this process used."""
+    del name
+    used: list[Any] = []
+    while (page := await store.due_schedules(limit=10)).schedules:
+        [found] = page.schedules
+        tick = tick_for(found, page.now, limit=count)
+        assert tick is not None
+        if await store.tick([tick]) == [True]:
+            used += [job.run_at for job in tick.jobs]
+    return used
+
+
 async def look(store: Store, name: str, count: int) -> list[Any]:
     """Migrate, and look at the store: nothing may be half done."""
     del name
@@ -107,7 +122,15 @@ async def look(store: Store, name: str, count: int) -> list[Any]:
 
 ROLES: Final[Mapping[str, Role]] = {
     role.__name__: role
-    for role in (lease_and_finish, lease_for_ever, enqueue_keys, enqueue_many, reap, look)
+    for role in (
+        lease_and_finish,
+        lease_for_ever,
+        enqueue_keys,
+        enqueue_many,
+        reap,
+        tick_slots,
+        look,
+    )
 }
 
 
@@ -205,6 +228,18 @@ class Contention:
         seen = self.race(address, reap, 5)
         settled = Counter(job_id for answers in seen for job_id in answers)
         assert settled == Counter(dict.fromkeys(left, 1))
+
+    def test_i12_each_slot_makes_one_job(self, address: str) -> None:
+        long_ago = SYSTEM_CLOCK.now() // HOUR * HOUR - 200 * HOUR
+        spec = ScheduleSpec(rule=Every(HOUR), job=make_job(SYSTEM_CLOCK), missed=Missed.ALL)
+        new = [ScheduleChange("hourly", 0, created("hourly", spec, long_ago))]
+        self.with_store(address, lambda store: store.arrange(new))
+        seen = self.race(address, tick_slots, 2)
+        used = sorted(slot for slots in seen for slot in slots)
+        assert used == [long_ago + n * HOUR for n in range(1, len(used) + 1)]
+        assert len(used) >= 200
+        jobs = self.with_store(address, partial(find_all, page=500))
+        assert sorted(job.due for job in jobs) == used
 
     def test_a_crowd_may_open_a_new_store_at_once(self, address: str) -> None:
         self.race(address, look, 3, crowd=8)

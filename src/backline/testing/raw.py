@@ -52,3 +52,7 @@ class RawAccess(Protocol):
         The suite damages `terms` and `headers`.
         """
         ...
+
+    def corrupt_schedule(self, name: str, value: bytes) -> None:
+        """Damage what a schedule runs and when: it is now `value`, which cannot be read back."""
+        ...

@@ -16,6 +16,7 @@ from backline.job import (
     Refused,
     WorkerName,
 )
+from backline.schedule import ScheduleChange, Tick
 from backline.store import (
     Call,
     Cancelling,
@@ -28,6 +29,7 @@ from backline.store import (
     QueueSettings,
     QueueStats,
     Store,
+    Timetable,
     WorkerReport,
 )
 
@@ -130,6 +132,24 @@ class StoreWrapper:
 
     async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
         await self._pass("configure", lambda: self._store.configure(settings, declared=declared))
+
+    async def schedules(
+        self, *, limit: int, after: str | None = None, names: Collection[str] | None = None
+    ) -> Timetable:
+        return await self._pass(
+            "schedules", lambda: self._store.schedules(limit=limit, after=after, names=names)
+        )
+
+    async def due_schedules(self, *, limit: int, after: str | None = None) -> Timetable:
+        return await self._pass(
+            "due_schedules", lambda: self._store.due_schedules(limit=limit, after=after)
+        )
+
+    async def arrange(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        return await self._pass("arrange", lambda: self._store.arrange(changes))
+
+    async def tick(self, ticks: Sequence[Tick]) -> list[bool]:
+        return await self._pass("tick", lambda: self._store.tick(ticks))
 
     async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
         await self._pass("report", lambda: self._store.report(workers, ttl))

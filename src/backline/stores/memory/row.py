@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from bisect import insort
-from typing import Any
+from typing import Any, assert_never
 
 from msgspec import UNSET, Raw
 
 from backline.job import (
     MAX_ERRORS,
+    Ack,
     AttemptError,
+    Charge,
     HeldLease,
     JobRecord,
     JobRequest,
@@ -95,6 +97,30 @@ class Row:
         """Keep how an attempt went wrong, and only the newest of them."""
         stamped = AttemptError(error.attempt, error.kind, error.message, error.traceback, now)
         self.errors = (*self.errors, stamped)[-MAX_ERRORS:]
+
+    def settle(self, ack: Ack, now: Micros) -> None:
+        """Write down what a run left behind."""
+        if ack.lane is not None:
+            self.lane = ack.lane
+        if ack.result is not None:
+            self.result = ack.result
+        if ack.error is not None:
+            self.add_error(ack.error, now)
+        if ack.charge is not Charge.NONE:
+            self._charge(ack.charge)
+
+    def _charge(self, charge: Charge) -> None:
+        match charge:
+            case Charge.FAILURE:
+                self.failures += 1
+            case Charge.LOSS:
+                self.losses += 1
+            case Charge.RELEASE:
+                self.releases += 1
+            case Charge.NONE:
+                pass
+            case _:
+                assert_never(charge)
 
     def salvage(self) -> None:
         """Keep what can be read of a damaged row, so that it can be shown and purged."""

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from threading import Lock
-from typing import Final, assert_never
+from typing import Final
 
 import msgspec
 
@@ -14,7 +14,6 @@ from backline.clock import SYSTEM_CLOCK, Clock
 from backline.job import (
     Ack,
     Acked,
-    Charge,
     Enqueued,
     HeldLease,
     JobId,
@@ -26,6 +25,7 @@ from backline.job import (
     Refused,
     WorkerName,
 )
+from backline.schedule import ScheduleChange, Tick
 from backline.states import TERMINAL, State
 from backline.store import (
     Call,
@@ -38,13 +38,15 @@ from backline.store import (
     Page,
     QueueSettings,
     QueueStats,
+    Timetable,
     WorkerReport,
 )
 from backline.stores.memory.leases import Leases, WorkerState
 from backline.stores.memory.row import Row
+from backline.stores.memory.schedules import Schedules
 from backline.stores.memory.table import Table
 from backline.stores.memory.watchers import Watchers
-from backline.stores.requests import check
+from backline.stores.requests import check, check_changes
 
 _CAPABILITIES: Final = Capabilities(
     product=f"memory {__version__}", between_processes=False, survives="nothing"
@@ -64,6 +66,7 @@ class MemoryStore:
         self._lock = Lock()
         self._table = Table()
         self._leases = Leases()
+        self._schedules = Schedules()
         self._watchers = Watchers()
         self._reports: dict[WorkerName, tuple[Micros, WorkerReport]] = {}
 
@@ -210,6 +213,36 @@ class MemoryStore:
             self._table.hints.add(Hint.WORK)  # a queue may have been resumed
         self._tell()
 
+    async def schedules(
+        self, *, limit: int, after: str | None = None, names: Collection[str] | None = None
+    ) -> Timetable:
+        with self._lock:
+            return self._schedules.page(self._clock.now(), limit, after, names)
+
+    async def due_schedules(self, *, limit: int, after: str | None = None) -> Timetable:
+        with self._lock:
+            return self._schedules.due(self._clock.now(), limit, after)
+
+    async def arrange(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        check_changes(changes)
+        with self._lock:
+            answers = [self._schedules.change(change) for change in changes]
+            if any(answers):
+                self._table.hints.add(Hint.SCHEDULE)
+        self._tell()
+        return answers
+
+    async def tick(self, ticks: Sequence[Tick]) -> list[bool]:
+        check([tick.jobs for tick in ticks])
+        with self._lock:
+            now, clock_tick = self._clock.now(), self._clock.tick()
+            answers = [self._schedules.tick(tick) for tick in ticks]
+            for tick, done in zip(ticks, answers, strict=True):
+                for job in tick.jobs if done else ():
+                    self._table.add(job, now, clock_tick)
+        self._tell()
+        return answers
+
     async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
         with self._lock:
             now, until = self._clock.now(), self._clock.tick() + ttl
@@ -264,7 +297,7 @@ class MemoryStore:
             return Acked.LOST
         self._leases.end(row)
         row.worker = worker
-        self._record(row, ack, now)
+        row.settle(ack, now)
         target: State = ack.state
         if target not in TERMINAL:
             if row.cancel:
@@ -273,18 +306,6 @@ class MemoryStore:
                 row.due = now + ack.delay
         self._table.move(row, target, now, tick, ack.keep)
         return Acked.APPLIED
-
-    @staticmethod
-    def _record(row: Row, ack: Ack, now: Micros) -> None:
-        """Write down what the run left behind."""
-        if ack.lane is not None:
-            row.lane = ack.lane
-        if ack.result is not None:
-            row.result = ack.result
-        if ack.error is not None:
-            row.add_error(ack.error, now)
-        if ack.charge is not Charge.NONE:
-            _charge(row, ack.charge)
 
     def _lease(
         self,
@@ -327,7 +348,7 @@ class MemoryStore:
         """The row cannot be read as a job."""
         row.salvage()
         ack = policy.malformed(row.id, row.attempt, row.request.terms, str(error))
-        self._record(row, ack, now)
+        row.settle(ack, now)
         self._table.move(row, ack.state, now, tick, ack.keep)
 
     def _next_in(self, queues: set[str], now: Micros) -> Micros | None:
@@ -369,17 +390,3 @@ class MemoryStore:
 def _runs(row: Row, attempt: int) -> bool:
     """`(id, attempt)` is the fencing token: this attempt runs now (I2)."""
     return row.attempt == attempt and row.state is State.RUNNING
-
-
-def _charge(row: Row, charge: Charge) -> None:
-    match charge:
-        case Charge.FAILURE:
-            row.failures += 1
-        case Charge.LOSS:
-            row.losses += 1
-        case Charge.RELEASE:
-            row.releases += 1
-        case Charge.NONE:
-            pass
-        case _:
-            assert_never(charge)

@@ -44,6 +44,22 @@ def enqueue(tx: Transaction, calls: Sequence[Call]) -> list[list[Enqueued] | Ref
     return [refusals[at] if at in refusals else next(answers) for at in range(len(calls))]
 
 
+def add_unrefused(tx: Transaction, jobs: Sequence[JobRequest]) -> None:
+    """Add jobs whatever the depth of their queues; two may share a unique key."""
+    queues = tx.queues({job.queue for job in jobs}, make=True) if jobs else {}
+    left = list(jobs)
+    while left:
+        now: list[JobRequest] = []
+        later: list[JobRequest] = []
+        taken: set[str] = set()
+        for job in left:
+            (later if job.unique_key in taken else now).append(job)
+            if job.unique_key is not None:
+                taken.add(job.unique_key)
+        _add(tx, [now], queues)
+        left = later
+
+
 def _in_turn(tx: Transaction, call: Call) -> list[list[Enqueued] | Refused]:
     answers = enqueue(tx, [call])
     tx.finish()

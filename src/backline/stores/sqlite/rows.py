@@ -28,7 +28,7 @@ _tags: Final = msgspec.json.Decoder(tuple[str, ...])
 _errors: Final = msgspec.json.Decoder(tuple[AttemptError, ...])
 _progress: Final = msgspec.json.Decoder(Progress | None)
 _skip: Final = msgspec.json.Decoder(Raw)
-_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, TypeError)
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, TypeError)
 """What decoders raise for what is no JSON, not the right one, nested too deeply, or no text."""
 _LANES: Final = frozenset(Lane)
 _STATES: Final = frozenset(State)
@@ -61,7 +61,7 @@ def leased_job(cells: Sequence[Any]) -> LeasedJob:
     )
     try:
         return _lease.decode(msgspec.json.encode(lease))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError(f"it cannot be read as a job: {error}") from error
 
 
@@ -160,14 +160,14 @@ def text(cell: object) -> str:
 def _strictly(decoder: msgspec.json.Decoder[T], cell: bytes, part: str) -> T:
     try:
         return decoder.decode(cell)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError(f"its {part} cannot be read: {error}") from error
 
 
 def _leniently(decoder: msgspec.json.Decoder[T], cell: bytes, default: T) -> T:
     try:
         return decoder.decode(cell)
-    except _UNREADABLE:
+    except UNREADABLE:
         return default
 
 
@@ -176,7 +176,7 @@ def _raw(cell: bytes) -> Raw:
     try:
         cell.decode()
         _skip.decode(cell)
-    except (*_UNREADABLE, AttributeError):
+    except (*UNREADABLE, AttributeError):
         return Raw(msgspec.json.encode(text(cell)))
     return Raw(cell)
 

@@ -26,6 +26,7 @@ from backline.job import (
     Refused,
     WorkerName,
 )
+from backline.schedule import ScheduleChange, Tick
 from backline.store import (
     Call,
     Cancelling,
@@ -37,11 +38,12 @@ from backline.store import (
     Page,
     QueueSettings,
     QueueStats,
+    Timetable,
     WorkerReport,
 )
 from backline.stores.declaring import declare
-from backline.stores.requests import check
-from backline.stores.sqlite import driver, enqueue, exchange, moves, reads, schema
+from backline.stores.requests import check, check_changes
+from backline.stores.sqlite import driver, enqueue, exchange, moves, reads, schedules, schema
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.exchange import ExchangeCall
 from backline.stores.sqlite.session import Session
@@ -209,6 +211,26 @@ class SqliteStore:
     async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
         if settings:
             await self._write(partial(_configure, settings=settings, declared=declared))
+
+    async def schedules(
+        self, *, limit: int, after: str | None = None, names: Collection[str] | None = None
+    ) -> Timetable:
+        now = self._clock.now()
+        return await self._read(
+            partial(schedules.page, limit=limit, after=after, names=names, now=now)
+        )
+
+    async def due_schedules(self, *, limit: int, after: str | None = None) -> Timetable:
+        now = self._clock.now()
+        return await self._read(partial(schedules.due, limit=limit, after=after, now=now))
+
+    async def arrange(self, changes: Sequence[ScheduleChange]) -> list[bool]:
+        check_changes(changes)
+        return await self._write(partial(schedules.arrange, changes=changes)) if changes else []
+
+    async def tick(self, ticks: Sequence[Tick]) -> list[bool]:
+        check([tick.jobs for tick in ticks])
+        return await self._write(partial(schedules.tick, ticks=ticks)) if ticks else []
 
     async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
         if workers:

@@ -19,6 +19,7 @@ from backline.testing.conformance.operating import Operating, Upkeep
 from backline.testing.conformance.reading import Reading, Watching
 from backline.testing.conformance.repeating import Repeating
 from backline.testing.conformance.replacing import Replacing
+from backline.testing.conformance.scheduling import Scheduling
 from backline.testing.conformance.settling import Settling
 from backline.testing.conformance.sharing import Sharing
 from backline.testing.conformance.uniqueness import Uniqueness
@@ -38,6 +39,7 @@ class StoreConformance(
     Repeating,
     LookingBehind,
     Sharing,
+    Scheduling,
 ):
     """Every example of the suite, but those with rows that cannot be read: `Malformed`."""
 

@@ -119,6 +119,21 @@ create table report (
     body text not null
 ) strict, without rowid;
 
+-- When jobs are made by themselves. `version` is another one with each change, also under the
+-- same name after a delete (`meta` has the last one given); a tick leaves it as it is.
+create table schedule (
+    id integer primary key,
+    name text not null unique,
+    version integer not null,
+    paused integer not null default 0,
+    last integer not null,            -- every slot up to it is dealt with
+    ran integer,                      -- the newest slot that made a job
+    next integer,                     -- the slot that is to come; null: none is, or it is paused
+    spec text not null,               -- when and what, as JSON
+    declared text                     -- what of it was last declared in code, as JSON
+) strict;
+create index schedule_next on schedule (next) where next is not null;
+
 -- For people with a SQLite shell, and for `get` and `find`: text is bytes, so that it can be
 -- read whatever somebody wrote there. Which job is meant is said by `seq`.
 create view record as

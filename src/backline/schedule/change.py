@@ -1,0 +1,71 @@
+"""What becomes of a schedule when code declares it or people change it: pure.
+
+Each function takes a schedule as it was read and returns what to store in its place. With the
+compare-and-set of `Store.arrange` and a second look after a change that came between, that is
+all there is to an edit, in every store.
+
+A rule counts from when it was given and from a resume: slots before are never made up for,
+whatever the policy for missed ones. What is changed besides the rule leaves the next slot as
+it is.
+"""
+
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from backline.job import Micros
+from backline.schedule.slots import next_slot
+from backline.schedule.stored import Schedule, ScheduleSpec
+
+_FIELDS: Final = ScheduleSpec.__struct_fields__
+
+
+def created(name: str, spec: ScheduleSpec, now: Micros) -> Schedule:
+    """A schedule that was not there. Raises ConfigError for a rule that cannot work here."""
+    return Schedule(name=name, spec=spec, last=now, next=next_slot(spec.rule, now))
+
+
+def edited(found: Schedule, spec: ScheduleSpec, now: Micros) -> Schedule:
+    """The schedule with another spec. Raises ConfigError as `created` does."""
+    if found.spec is not None and found.spec.rule == spec.rule:
+        return replace(found, spec=spec)
+    return _from(replace(found, spec=spec), now)
+
+
+def declared(found: Schedule | None, name: str, spec: ScheduleSpec, now: Micros) -> Schedule:
+    """The schedule after code declared it; `found` itself if that changes nothing.
+
+    Field by field: rule, job and policy each apply when they differ from the last declaration,
+    so what an operator made of one stays until that one changes in code.
+    """
+    if found is None:
+        return replace(created(name, spec, now), declared=spec)
+    if found.spec is None:
+        return replace(edited(found, spec, now), declared=spec)
+    if found.declared == spec:
+        return found
+    before = found.declared
+    news: dict[str, Any] = {
+        field: getattr(spec, field)
+        for field in _FIELDS
+        if before is None or getattr(spec, field) != getattr(before, field)
+    }
+    return replace(edited(found, replace(found.spec, **news), now), declared=spec)
+
+
+def paused(found: Schedule) -> Schedule:
+    """The schedule, running nothing until it is resumed."""
+    return replace(found, paused=True, next=None)
+
+
+def resumed(found: Schedule, now: Micros) -> Schedule:
+    """The schedule, running again from now on; `found` itself if it was not paused."""
+    return _from(replace(found, paused=False), now) if found.paused else found
+
+
+def _from(found: Schedule, now: Micros) -> Schedule:
+    """Nothing up to `now` is to be run any more."""
+    last = max(found.last, now)
+    if found.paused or found.spec is None:
+        return replace(found, last=last, next=None)
+    return replace(found, last=last, next=next_slot(found.spec.rule, last))
