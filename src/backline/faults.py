@@ -10,7 +10,8 @@ Points are named `where.when`. In use:
   `backline.testing.flaky.FlakyStore` passes on: the request has arrived and nothing is
   written; all is written and the reply has not left.
 - `worker.before_exchange`, `heartbeat.before_extend`, `reaper.before_settle`,
-  `recovery.before_settle`: it is decided what to tell the store, and nothing is told yet.
+  `recovery.before_settle`, `scheduler.before_tick`: it is decided what to tell the store, and
+  nothing is told yet.
 - `sqlite.statement`: a statement of a transaction was run, and nothing is committed by it
   unless it is the commit.
 - `relay.before_read`, `relay.before_enqueue`, `relay.after_enqueue`, `relay.before_delete`,

@@ -19,6 +19,7 @@ from backline.errors import StoreError, StoreUnavailable
 from backline.job import SECOND, Lane, Micros, WorkerName
 from backline.outage import Outage
 from backline.reaper import Reaper
+from backline.scheduler import Scheduler
 from backline.store import Hint, Store, WorkerReport
 from backline.stores import open_store
 from backline.supervisor.crew import Cells, WorkerSlot, host
@@ -45,7 +46,7 @@ _TEND_IDLE: Final[Micros] = SECOND
 
 
 class Upkeep:
-    """Heartbeats, reaping, settling, reports and cells, over an open store."""
+    """Heartbeats, reaping, schedules, settling, reports and cells, over an open store."""
 
     def __init__(
         self, store: Store, hello: Hello, settings: SupervisorSettings, clock: Clock, name: str
@@ -56,6 +57,7 @@ class Upkeep:
         self._clock = clock
         self._heartbeat = Heartbeat(store, clock, settings.lease)
         self._reaper = Reaper(store, clock, f"{name}-reaper", settings.lease)
+        self._scheduler = Scheduler(store, clock)
         self._recovery = Recovery(store, clock, name, settings.lease)
         self._kept: set[WorkerName] = set()
         self._name = name
@@ -113,11 +115,12 @@ class Upkeep:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Keep and reap, and hear of new work, while inside."""
+        """Keep, reap and fire schedules, and hear of new work, while inside."""
         async with self.store.watch([Hint.WORK], self._hint.set):
             tasks = [
                 asyncio.create_task(self._heartbeat.run(), name="heartbeat"),
                 asyncio.create_task(self._reaper.run(), name="reaper"),
+                asyncio.create_task(self._scheduler.run(), name="scheduler"),
             ]
             try:
                 yield self

@@ -1,9 +1,9 @@
 """A worker inside somebody else's process: a service that also works, a test, a script.
 
-It is the same worker, with its own heartbeat and reaper beside it. With threads, those run
-in a thread of their own with a store handle of their own, so a blocked event loop loses no
-lease. What only a supervisor can do is missing: nobody holds the leases while C code keeps
-the GIL, kills a job that ignores its time limit, or settles at once after a crash; another
+It is the same worker, with its own heartbeat, reaper and scheduler beside it. With threads,
+those run in a thread of their own with a store handle of their own, so a blocked event loop
+loses no lease. What only a supervisor can do is missing: nobody holds the leases while C code
+keeps the GIL, kills a job that ignores its time limit, or settles at once after a crash; another
 process's reaper does that when the lease is over.
 """
 
@@ -19,6 +19,7 @@ from backline.clock import Clock, call_in
 from backline.errors import StoreError
 from backline.outage import Outage
 from backline.reaper import Reaper
+from backline.scheduler import Scheduler
 from backline.store import Store
 from backline.worker.heartbeat import Heartbeat
 from backline.worker.loop import Worker
@@ -30,7 +31,7 @@ Errand: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class EmbeddedWorker:
-    """Runs a worker, its heartbeat and a reaper while inside `async with`.
+    """Runs a worker, its heartbeat, a reaper and a scheduler while inside `async with`.
 
     Entering waits until the worker works, and raises what made it fail before: the lifespan.
 
@@ -141,7 +142,9 @@ class EmbeddedWorker:
         heartbeat = Heartbeat(store, self._clock, settings.lease)
         heartbeat.add(self.worker.board, wake)
         reaper = Reaper(store, self._clock, f"{settings.name}-reaper", settings.lease)
-        return [heartbeat.run, reaper.run]
+        if settings.drain:  # it is to end, so nothing new is begun beside it
+            return [heartbeat.run, reaper.run]
+        return [heartbeat.run, reaper.run, Scheduler(store, self._clock).run]
 
 
 class _GuardThread:

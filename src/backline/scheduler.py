@@ -1,0 +1,155 @@
+"""The scheduler: fires the slots of schedules that have come.
+
+Every supervisor and every embedded worker runs one; any number of them on one store do no
+harm, and none is the leader. It keeps no plan: each look asks the store what is due, and each
+write names what it read, so one that was stopped for an hour fires nothing that was changed
+meanwhile. It needs no user code: what a slot enqueues is in the store.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from backline.clock import Clock
+from backline.display import iso, safe
+from backline.duty import Duty
+from backline.errors import ConfigError, StoreError
+from backline.faults import fault
+from backline.job import SECOND, Micros
+from backline.outage import Outage
+from backline.schedule import Schedule, Tick, slot_id, tick_for
+from backline.store import Hint, Store
+
+log = logging.getLogger(__name__)
+
+LOOK: Final[Micros] = SECOND
+"""The longest wait while a slot is to come: the wall clock may be put forward, and hints of
+an edit may be lost."""
+SELDOM: Final[Micros] = 5 * SECOND
+"""The longest wait while none is."""
+SPREAD: Final[Micros] = SECOND // 50
+"""Schedulers look at a slot so far apart, at random: who comes later finds it used, and writes
+nothing."""
+BITE: Final = 500
+"""At most this many schedules a look, and about as many jobs a write, so that no other caller
+of the store waits long."""
+
+
+class _Firing(NamedTuple):
+    schedule: Schedule
+    tick: Tick
+
+
+class Scheduler:
+    """Fires slots as they come, by the store's clock."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._changed = asyncio.Event()
+        self._wait: Micros = 0
+        self._damaged: dict[str, int] = {}
+        """The schedules that cannot work, by name: the version of which that was said."""
+        self._duty = Duty("firing schedules", self._round, clock)
+
+    @property
+    def healthy(self) -> bool:
+        """The last look reached the store."""
+        return self._duty.failures == 0
+
+    async def run(self) -> None:
+        """Fire slots until cancelled."""
+        deaf = Outage("hearing of schedules", self._clock)
+        while True:
+            try:
+                async with self._store.watch([Hint.SCHEDULE], self._changed.set):
+                    deaf.over()
+                    await self._duty.run()
+            except StoreError as error:  # it went while we began to listen
+                await deaf.wait(error)
+
+    async def fire(self) -> Micros:
+        """Use every slot that has come; returns how long until the next look at the latest.
+
+        Raises StoreError; what was used until then is used.
+        """
+        after: str | None = None
+        waits: list[Micros] = []
+        while True:
+            page = await self._store.due_schedules(limit=BITE, after=after)
+            firings = [found for s in page.schedules if (found := self._firing(s, page.now))]
+            for bite in _bites(firings):
+                await self._use(bite)
+            slots = [firing.tick.next for firing in firings]
+            waits += [max(0, slot - page.now) for slot in slots if slot is not None]
+            after = page.after
+            if after is None:
+                break
+        if page.next_in is not None:
+            waits.append(page.next_in)
+        return min(LOOK, *waits) if waits else SELDOM
+
+    async def _round(self) -> Micros:
+        if self._wait:
+            # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the hint.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._wait / SECOND):
+                    await self._changed.wait()
+        self._changed.clear()
+        self._wait = 0  # after an error the duty waits
+        self._wait = await self.fire() + self._clock.rng.randrange(SPREAD)
+        return 0
+
+    def _firing(self, found: Schedule, now: Micros) -> _Firing | None:
+        """What to write about a schedule; one that cannot work stops no other."""
+        try:
+            tick = tick_for(found, now)
+        except ConfigError as error:
+            self._complain(found, str(error))
+            return None
+        except Exception as error:  # noqa: BLE001 - a damaged row may go wrong in any way
+            self._complain(found, repr(error))
+            return None
+        if found.spec is None:
+            self._complain(found, "what is stored of it cannot be read")
+        return None if tick is None else _Firing(found, tick)
+
+    async def _use(self, bite: Sequence[_Firing]) -> None:
+        fault("scheduler.before_tick")
+        answers = await self._store.tick([firing.tick for firing in bite])
+        for (found, tick), done in zip(bite, answers, strict=True):
+            if done and _left_out(found, tick):
+                log.warning(
+                    "schedule %s: slots from %s to %s were missed and left out",
+                    safe(found.name),
+                    iso(found.next or tick.last),
+                    iso(tick.until),
+                )
+
+    def _complain(self, found: Schedule, why: str) -> None:
+        if self._damaged.get(found.name) != found.version:
+            self._damaged[found.name] = found.version
+            log.error("schedule %s runs nothing until it is edited: %s", safe(found.name), why)
+
+
+def _left_out(found: Schedule, tick: Tick) -> bool:
+    """Whether the slot that was to come is not among those that were used."""
+    if found.next is None or tick.until == tick.last:
+        return False
+    return not tick.jobs or tick.jobs[0].id != slot_id(found.name, found.next)
+
+
+def _bites(firings: Sequence[_Firing]) -> Iterator[list[_Firing]]:
+    """The firings in their order, in writes of about `BITE` jobs."""
+    bite: list[_Firing] = []
+    jobs = 0
+    for firing in firings:
+        bite.append(firing)
+        jobs += max(1, len(firing.tick.jobs))
+        if jobs >= BITE:
+            yield bite
+            bite, jobs = [], 0
+    if bite:
+        yield bite
