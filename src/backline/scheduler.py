@@ -106,11 +106,8 @@ class Scheduler:
         """What to write about a schedule; one that cannot work stops no other."""
         try:
             tick = tick_for(found, now)
-        except ConfigError as error:
-            self._complain(found, str(error))
-            return None
         except Exception as error:  # noqa: BLE001 - a damaged row may go wrong in any way
-            self._complain(found, repr(error))
+            self._complain(found, str(error) if isinstance(error, ConfigError) else repr(error))
             return None
         if found.spec is None:
             self._complain(found, "what is stored of it cannot be read")
