@@ -12,7 +12,7 @@ from backline.schedule import (
     Cron,
     Every,
     Missed,
-    Schedule,
+    ScheduleRecord,
     ScheduleSpec,
     change,
     job_of,
@@ -28,7 +28,7 @@ def a_spec(interval: Micros = HOUR, missed: Missed = Missed.SKIP, **fields: Any)
     return ScheduleSpec(rule=Every(interval), job=job, missed=missed)
 
 
-def made(spec: ScheduleSpec | None = None, at: Micros = NOON) -> Schedule:
+def made(spec: ScheduleSpec | None = None, at: Micros = NOON) -> ScheduleRecord:
     return change.created("s", spec or a_spec(), at)
 
 

@@ -6,12 +6,13 @@ import pytest
 
 from backline import App, Job, JobContext, State
 from backline.app.app import App as RealApp
+from backline.app.schedules import Schedules
 
 FOR_HANDLES = {"asend", "aended"}
 """What handles and tasks ask of their app; they have the twins."""
 
 
-@pytest.mark.parametrize("kind", [RealApp, Job, JobContext])
+@pytest.mark.parametrize("kind", [RealApp, Job, JobContext, Schedules])
 def test_every_coroutine_has_a_name_with_a_and_a_sync_twin(kind: type) -> None:
     members = dict(inspect.getmembers(kind, inspect.isfunction))
     awaited = {

@@ -1,7 +1,7 @@
 """Background jobs that are not lost."""
 
 from backline._version import __version__
-from backline.app import App
+from backline.app import App, Schedule
 from backline.context import JobContext, current_job
 from backline.errors import (
     AlreadyCompleted,
@@ -21,6 +21,7 @@ from backline.errors import (
     ResultError,
     ResultTimeout,
     RetryLater,
+    ScheduleNotFound,
     SchemaMismatch,
     Snooze,
     StoreError,
@@ -64,6 +65,8 @@ __all__ = [
     "ResultTimeout",
     "Retry",
     "RetryLater",
+    "Schedule",
+    "ScheduleNotFound",
     "SchemaMismatch",
     "Snooze",
     "State",

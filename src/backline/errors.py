@@ -8,6 +8,7 @@ BacklineError
 │   ├── PayloadTooLarge
 │   ├── QueueFull
 │   └── UniqueConflict
+├── ScheduleNotFound       the store has no schedule of that name
 ├── ResultError            `job.result()` has no value to return
 │   ├── JobNotFound
 │   ├── JobFailed          the job is dead
@@ -103,6 +104,14 @@ class UniqueConflict(EnqueueError):
     def __init__(self, task: str, *, unique_key: str, holder: str) -> None:
         super().__init__(f"{task} is already enqueued under the key {unique_key!r}: job {holder}")
         self.task, self.unique_key, self.holder = task, unique_key, holder
+
+
+class ScheduleNotFound(BacklineError):
+    """The store has no schedule of that name; `name` is the one that was asked for."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no schedule {_shown(name)}")
+        self.name = name
 
 
 class ResultError(BacklineError):

@@ -19,7 +19,7 @@ from backline.errors import ConfigError, StoreError
 from backline.faults import fault
 from backline.job import SECOND, Micros
 from backline.outage import Outage
-from backline.schedule import Schedule, Tick, slot_id, tick_for
+from backline.schedule import ScheduleRecord, Tick, slot_id, tick_for
 from backline.store import Hint, Store
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ of the store waits long."""
 
 
 class _Firing(NamedTuple):
-    schedule: Schedule
+    schedule: ScheduleRecord
     tick: Tick
 
 
@@ -102,7 +102,7 @@ class Scheduler:
         self._wait = await self.fire() + self._clock.rng.randrange(SPREAD)
         return 0
 
-    def _firing(self, found: Schedule, now: Micros) -> _Firing | None:
+    def _firing(self, found: ScheduleRecord, now: Micros) -> _Firing | None:
         """What to write about a schedule; one that cannot work stops no other."""
         try:
             tick = tick_for(found, now)
@@ -125,13 +125,13 @@ class Scheduler:
                     iso(tick.until),
                 )
 
-    def _complain(self, found: Schedule, why: str) -> None:
+    def _complain(self, found: ScheduleRecord, why: str) -> None:
         if self._damaged.get(found.name) != found.version:
             self._damaged[found.name] = found.version
             log.error("schedule %s runs nothing until it is edited: %s", safe(found.name), why)
 
 
-def _left_out(found: Schedule, tick: Tick) -> bool:
+def _left_out(found: ScheduleRecord, tick: Tick) -> bool:
     """Whether the slot that was to come is not among those that were used."""
     if found.next is None or tick.until == tick.last:
         return False

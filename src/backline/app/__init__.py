@@ -1,5 +1,6 @@
 """The composition root: where a service declares its tasks and enqueues their jobs."""
 
 from backline.app.app import App
+from backline.app.schedules import Schedule
 
-__all__ = ["App"]
+__all__ = ["App", "Schedule"]

@@ -130,7 +130,7 @@ class App(Draining):
 
         def declare(fn: Callable[..., Any]) -> AnyTask:
             task: AnyTask = make_task(fn, settings, self, self._transacting)
-            self.registry.add(task)
+            self._add(task)
             return task
 
         if len(fns) > 1 or (fns and settings):

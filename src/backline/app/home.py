@@ -11,7 +11,7 @@ import asyncio
 import os
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
@@ -23,7 +23,7 @@ from backline.errors import BacklineError, StoreRefused
 from backline.job import Micros
 from backline.outage import ride_out
 from backline.queue import OnFull, Queue
-from backline.store import QueueSettings, Store
+from backline.store import Store
 from backline.stores.memory import MemoryStore
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class OpenStore:
         self._before = before
         self._preparing = asyncio.Lock()
 
-    async def prepare(self, declared: Callable[[], Sequence[QueueSettings]]) -> None:
+    async def prepare(self, declare: Callable[[Store], Awaitable[None]]) -> None:
         """Open the store once, and tell it what stands in code; on its loop."""
         async with self._preparing:
             if self.ready:
@@ -61,8 +61,7 @@ class OpenStore:
                 await self._before.leave(self.store)
                 self._before = None
             await self.store.open()
-            if settings := declared():
-                await self.store.configure(settings, declared=True)
+            await declare(self.store)
             self.ready = True
 
     async def leave(self, heir: Store | None) -> None:
@@ -97,13 +96,13 @@ class Home:
         make_store: Callable[[], Store],
         clock: Clock,
         on_full: Callable[[str], OnFull],
-        declared: Callable[[], Sequence[QueueSettings]],
+        declare: Callable[[Store], Awaitable[None]],
         shed: Counter[str],
     ) -> None:
         self._make_store = make_store
         self._clock = clock
         self._on_full = on_full
-        self._declared = declared
+        self._declare = declare
         self._kept: Store | None = None
         self._shed = shed
         self._lock = threading.Lock()
@@ -166,7 +165,7 @@ class Home:
                 yield None
             else:
                 if not current.ready:
-                    await current.prepare(self._declared)
+                    await current.prepare(self._declare)
                 yield current.store
         finally:
             self._leave(current)
@@ -224,7 +223,7 @@ class Home:
     ) -> T:
         if not current.ready:
             await ride_out(
-                "opening the store", self._clock, patience, lambda: current.prepare(self._declared)
+                "opening the store", self._clock, patience, lambda: current.prepare(self._declare)
             )
         return await work(current.queue)
 

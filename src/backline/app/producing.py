@@ -4,8 +4,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, TypeVar, Unpack
 
+from backline.app.arranging import declare_schedules
 from backline.app.home import Home
 from backline.app.immediate import Immediate
+from backline.app.schedules import Schedules
 from backline.app.transacting import Transacting
 from backline.app.working import Parts
 from backline.clock import Clock
@@ -40,6 +42,8 @@ class Producing:
         self._home = self._make_home(make_store)
         self._immediate: Immediate | None = None
         self._transacting = Transacting(clock, self)
+        self.schedules = Schedules(self, lambda: self._home)
+        """The schedules in the store, to look at and to change at run time."""
 
     @property
     def registry(self) -> Registry:
@@ -216,12 +220,23 @@ class Producing:
     def _dropped(self, request: JobRequest) -> Job[Any]:
         return Job(request.id, request.task, self, accepted=False, added=False)
 
+    def _add(self, task: AnyTask) -> None:
+        self.registry.add(task)
+        if task.schedule is not None:
+            self._home.redeclare()
+
+    async def _declare(self, store: Store) -> None:
+        """Tell the store what stands in code."""
+        if self._queues:
+            await store.configure(list(self._queues.values()), declared=True)
+        await declare_schedules(store, self.registry)
+
     def _make_home(self, make_store: Callable[[], Store]) -> Home:
         return Home(
             make_store,
             self.clock,
             lambda queue: self._on_full.get(queue, OnFull.RAISE),
-            lambda: list(self._queues.values()),
+            self._declare,
             self._shed,
         )
 

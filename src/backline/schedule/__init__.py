@@ -6,7 +6,7 @@ a process started or from when it looked.
 
 `cron` and `every` check what people write and make a `Rule`, which is plain data; `next_slot`
 finds its next slot, `due_slots` what to do about those that have come, `in_words` says it to
-people. `Schedule` is one as stores keep it; what an edit makes of it is in `change`. No slot
+people. `ScheduleRecord` is one as stores keep it; what an edit makes of it is in `change`. No slot
 lies before 1970 or after the year 9900.
 
 All schedulers of a store need the same time zone files: where governments change their clocks
@@ -19,8 +19,8 @@ from backline.schedule.firing import job_of, slot_id, tick_for
 from backline.schedule.rule import Cron, Every, Rule
 from backline.schedule.slots import next_slot
 from backline.schedule.stored import (
-    Schedule,
     ScheduleChange,
+    ScheduleRecord,
     ScheduleSpec,
     Tick,
 )
@@ -34,8 +34,8 @@ __all__ = [
     "Every",
     "Missed",
     "Rule",
-    "Schedule",
     "ScheduleChange",
+    "ScheduleRecord",
     "ScheduleSpec",
     "Tick",
     "cron",

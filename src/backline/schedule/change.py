@@ -15,24 +15,26 @@ from msgspec.structs import replace
 
 from backline.job import Micros
 from backline.schedule.slots import next_slot
-from backline.schedule.stored import Schedule, ScheduleSpec
+from backline.schedule.stored import ScheduleRecord, ScheduleSpec
 
 _FIELDS: Final = ScheduleSpec.__struct_fields__
 
 
-def created(name: str, spec: ScheduleSpec, now: Micros) -> Schedule:
+def created(name: str, spec: ScheduleSpec, now: Micros) -> ScheduleRecord:
     """A schedule that was not there. Raises ConfigError for a rule that cannot work here."""
-    return Schedule(name=name, spec=spec, last=now, next=next_slot(spec.rule, now))
+    return ScheduleRecord(name=name, spec=spec, last=now, next=next_slot(spec.rule, now))
 
 
-def edited(found: Schedule, spec: ScheduleSpec, now: Micros) -> Schedule:
+def edited(found: ScheduleRecord, spec: ScheduleSpec, now: Micros) -> ScheduleRecord:
     """The schedule with another spec. Raises ConfigError as `created` does."""
     if found.spec is not None and found.spec.rule == spec.rule:
         return replace(found, spec=spec)
     return _from(replace(found, spec=spec), now)
 
 
-def declared(found: Schedule | None, name: str, spec: ScheduleSpec, now: Micros) -> Schedule:
+def declared(
+    found: ScheduleRecord | None, name: str, spec: ScheduleSpec, now: Micros
+) -> ScheduleRecord:
     """The schedule after code declared it; `found` itself if that changes nothing.
 
     Field by field: rule, job and policy each apply when they differ from the last declaration,
@@ -53,17 +55,17 @@ def declared(found: Schedule | None, name: str, spec: ScheduleSpec, now: Micros)
     return replace(edited(found, replace(found.spec, **news), now), declared=spec)
 
 
-def paused(found: Schedule) -> Schedule:
+def paused(found: ScheduleRecord) -> ScheduleRecord:
     """The schedule, running nothing until it is resumed."""
     return replace(found, paused=True, next=None)
 
 
-def resumed(found: Schedule, now: Micros) -> Schedule:
+def resumed(found: ScheduleRecord, now: Micros) -> ScheduleRecord:
     """The schedule, running again from now on; `found` itself if it was not paused."""
     return _from(replace(found, paused=False), now) if found.paused else found
 
 
-def _from(found: Schedule, now: Micros) -> Schedule:
+def _from(found: ScheduleRecord, now: Micros) -> ScheduleRecord:
     """Nothing up to `now` is to be run any more."""
     last = max(found.last, now)
     if found.paused or found.spec is None:

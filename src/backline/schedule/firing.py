@@ -8,13 +8,13 @@ from msgspec.structs import replace
 
 from backline.job import JobId, JobRequest, Micros
 from backline.schedule.due import SLOTS_AT_ONCE, due_slots
-from backline.schedule.stored import Schedule, ScheduleSpec, Tick
+from backline.schedule.stored import ScheduleRecord, ScheduleSpec, Tick
 
 _48_BITS: Final = (1 << 48) - 1
 _62_BITS: Final = (1 << 62) - 1
 
 
-def tick_for(found: Schedule, now: Micros, *, limit: int = SLOTS_AT_ONCE) -> Tick | None:
+def tick_for(found: ScheduleRecord, now: Micros, *, limit: int = SLOTS_AT_ONCE) -> Tick | None:
     """The use of at most `limit` slots that are due; None: nothing is to be written.
 
     Raises ConfigError for a rule that cannot work here, see `backline.schedule.rule`.

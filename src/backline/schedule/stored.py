@@ -16,7 +16,7 @@ class ScheduleSpec(msgspec.Struct, frozen=True, kw_only=True):
     missed: Missed = Missed.SKIP
 
 
-class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+class ScheduleRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule at one moment."""
 
     name: str
@@ -42,7 +42,7 @@ class ScheduleChange(msgspec.Struct, frozen=True):
     name: str
     version: int
     """That of the schedule as it was read; 0: there was none."""
-    schedule: Schedule | None
+    schedule: ScheduleRecord | None
     """What it is from now on; None: it is deleted."""
 
 

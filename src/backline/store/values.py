@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from backline.job import Acked, JobId, JobRecord, JobRequest, Lane, LeasedJob, Micros, WorkerName
-from backline.schedule import Schedule
+from backline.schedule import ScheduleRecord
 from backline.states import QUEUED, State
 
 Call: TypeAlias = Sequence[JobRequest]
@@ -141,7 +141,7 @@ class Timetable(msgspec.Struct, frozen=True):
     """Some schedules, and the store's wall clock at that moment."""
 
     now: Micros
-    schedules: list[Schedule]
+    schedules: list[ScheduleRecord]
     after: str | None = None
     """Pass on for the next page; None: that was the last."""
     next_in: Micros | None = None

@@ -15,7 +15,7 @@ from msgspec import Raw, json
 from backline.display import safe, shown
 from backline.errors import ConfigError, EnqueueError
 from backline.job import JobId, JobRequest, Lane, Micros, OnConflict, Rank, Terms
-from backline.schedule import Schedule, ScheduleChange
+from backline.schedule import ScheduleChange, ScheduleRecord
 from backline.store import Call
 
 _Facts: TypeAlias = tuple[
@@ -28,7 +28,7 @@ _encode: Final = json.Encoder().encode
 _skip: Final = json.Decoder(Raw).decode
 _many: Final = json.Decoder(list[_Facts]).decode
 _one: Final = json.Decoder(JobRequest).decode
-_schedule: Final = json.Decoder(Schedule).decode
+_schedule: Final = json.Decoder(ScheduleRecord).decode
 _terms: Final = json.Decoder(list[Terms]).decode
 _WRONG: Final = (msgspec.MsgspecError, TypeError, ValueError, RecursionError, AttributeError)
 

@@ -12,10 +12,12 @@ from backline.task.options import (
 )
 from backline.task.registry import Registry
 from backline.task.retry import Retry
+from backline.task.scheduling import RULE_OPTIONS, job_for, missed_of, rule_of
 from backline.task.task import AnyTask, AsyncTask, Producer, SyncTask, Task, make_task, remote_task
 from backline.task.transactions import Completion, Transactions
 
 __all__ = [
+    "RULE_OPTIONS",
     "AnyTask",
     "AsyncTask",
     "Completion",
@@ -32,8 +34,11 @@ __all__ = [
     "TaskSettings",
     "Transactions",
     "check_headers",
+    "job_for",
     "make_task",
+    "missed_of",
     "name_text",
     "remote_task",
+    "rule_of",
     "unknown_option",
 ]

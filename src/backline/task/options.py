@@ -89,9 +89,17 @@ class TaskSettings(CommonOptions, total=False):
     name: str
     """Default: the module's name and the function's qualified name."""
     executor: Literal["async", "thread", "process"]
+    cron: str
+    """Enqueue a job by itself at these times: "0 3 * * *" is every night at three."""
+    tz: str
+    """The time zone of `cron`. Default "UTC"."""
+    every: Duration
+    """Enqueue a job by itself so often, counted from 1970: "30s"."""
+    missed: Literal["skip", "once", "all"]
+    """What becomes of times at which nothing was there to do it. Default "skip"."""
 
 
-DECLARED_ONLY: Final = frozenset({"name", "executor"})
+DECLARED_ONLY: Final = frozenset({"name", "executor", "cron", "tz", "every", "missed"})
 OPTIONS: Final = frozenset(Options.__annotations__) - DECLARED_ONLY
 
 

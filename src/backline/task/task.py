@@ -20,6 +20,7 @@ from backline.codec import TaskCodec
 from backline.context import JobContext, current_job
 from backline.errors import ConfigError, InvalidArguments
 from backline.job import JobId, JobRequest
+from backline.schedule import ScheduleSpec
 from backline.task.dialects import OF_TASK, misplaced_option, stranger
 from backline.task.handle import Job
 from backline.task.names import task_name
@@ -35,6 +36,7 @@ from backline.task.options import (
     with_options,
 )
 from backline.task.retry import Retry
+from backline.task.scheduling import SCHEDULE_OPTIONS, declared_schedule
 from backline.task.transactions import Transactions
 
 P = ParamSpec("P")
@@ -90,6 +92,8 @@ class Task(Generic[P, R]):
         self.takes_context = self.codec.takes_context
         """Its first parameter is a `JobContext`."""
         self.options = TaskOptions()
+        self.schedule: ScheduleSpec | None = None
+        """When its jobs are enqueued by themselves, as code declares it."""
         self._producer = producer
         self._transactions = transactions
         self._template = self._make_template()
@@ -128,6 +132,14 @@ class Task(Generic[P, R]):
         return self._request(args, kwargs)
 
     def _request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobRequest:
+        request, headers = self._filled(args, kwargs), self._producer.headers_now()
+        return msgspec.structs.replace(
+            request,
+            id=self._producer.new_id(),
+            headers={**headers, **request.headers} if headers else request.headers,
+        )
+
+    def _filled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobRequest:
         try:
             payload = self.codec.encode(args, kwargs)
         except InvalidArguments as error:
@@ -135,17 +147,10 @@ class Task(Generic[P, R]):
             if hint is None:
                 raise
             raise InvalidArguments(f"{error}; {hint}") from None
-        request = self._template
-        unique_key, headers = request.unique_key, self._producer.headers_now()
+        request, unique_key = self._template, self._template.unique_key
         if callable(self.options.unique_key):
             unique_key = _called_key(self.options.unique_key, self.name, args, kwargs)
-        return msgspec.structs.replace(
-            request,
-            id=self._producer.new_id(),
-            payload=payload,
-            unique_key=unique_key,
-            headers={**headers, **request.headers} if headers else request.headers,
-        )
+        return msgspec.structs.replace(request, payload=payload, unique_key=unique_key)
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Enqueue a job with these arguments; returns after the commit.
@@ -259,7 +264,7 @@ def make_task(
     """The task that `@app.task(**settings)` makes of `fn`.
 
     Raises ConfigError for what is no plain function, has no name in other processes, has
-    annotations that cannot work, or an executor that does not fit; UnknownOption.
+    annotations that cannot work, or an executor or a schedule that does not fit; UnknownOption.
     """
     if isinstance(fn, Task):
         raise ConfigError(f"{fn.name} is a task already")
@@ -276,6 +281,7 @@ def make_task(
     if "within" in options:
         raise ConfigError("within= is for one transaction: task.using(within=...).enqueue(...)")
     name = _given_name(options.pop("name", None)) or task_name(fn)
+    timing = {option: options.pop(option, None) for option in SCHEDULE_OPTIONS}
     executor = _executor(options.pop("executor", None), name, inspect.iscoroutinefunction(fn))
     task: SyncTask[..., Any] | AsyncTask[..., Any]
     if inspect.iscoroutinefunction(fn):
@@ -283,7 +289,9 @@ def make_task(
     else:
         task = SyncTask(fn, name, executor, producer, transactions)
     known = frozenset(TaskSettings.__annotations__)
-    return task._with(with_options(task.options, options, name, known))  # noqa: SLF001 - made here
+    task = task._with(with_options(task.options, options, name, known))  # noqa: SLF001 - made here
+    task.schedule = declared_schedule(timing, lambda: task._filled((), {}), name)  # noqa: SLF001
+    return task
 
 
 def remote_task(

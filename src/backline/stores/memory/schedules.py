@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from msgspec.structs import replace
 
 from backline.job import Micros
-from backline.schedule import Schedule, ScheduleChange, Tick
+from backline.schedule import ScheduleChange, ScheduleRecord, Tick
 from backline.store import Timetable
 
 
@@ -13,7 +13,7 @@ class Schedules:
     """Schedules by name. A look at them costs O(n log n) in their number."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, Schedule] = {}
+        self._rows: dict[str, ScheduleRecord] = {}
         self._versions = 0
         """The last version given to any of them."""
 

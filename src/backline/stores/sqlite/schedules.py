@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from backline.job import Micros
-from backline.schedule import Schedule, ScheduleChange, ScheduleSpec, Tick
+from backline.schedule import ScheduleChange, ScheduleRecord, ScheduleSpec, Tick
 from backline.store import Hint, Timetable
 from backline.stores.sqlite import enqueue, rows
 from backline.stores.sqlite.driver import Connection, Row
@@ -79,14 +79,14 @@ def _page(
     return Timetable(now, schedules, str(page[-1][0]) if more else None)
 
 
-def _schedule(row: Row) -> Schedule | None:
+def _schedule(row: Row) -> ScheduleRecord | None:
     """A row as far as it can be read; None if not even its name can."""
     _, name, version, paused, last, ran, next_slot, spec, declared = row
     try:
         named = bytes(name).decode()
     except UnicodeDecodeError:
         return None
-    return Schedule(
+    return ScheduleRecord(
         name=named,
         spec=_spec_of(spec),
         declared=_spec_of(declared),

@@ -13,8 +13,8 @@ from backline.schedule import (
     Cron,
     Every,
     Missed,
-    Schedule,
     ScheduleChange,
+    ScheduleRecord,
     ScheduleSpec,
     Tick,
     change,
@@ -36,7 +36,9 @@ def make_spec(interval: Micros = MINUTE, **fields: Any) -> ScheduleSpec:
     return ScheduleSpec(rule=Every(interval), job=JobRequest(**values | fields))
 
 
-async def make(store: Store, clock: VirtualClock, *names: str, **fields: Any) -> list[Schedule]:
+async def make(
+    store: Store, clock: VirtualClock, *names: str, **fields: Any
+) -> list[ScheduleRecord]:
     """Schedules of those names, from now on."""
     new = [change.created(name, make_spec(**fields), clock.now()) for name in names or (NAME,)]
     changes = [ScheduleChange(schedule.name, 0, schedule) for schedule in new]
@@ -44,19 +46,19 @@ async def make(store: Store, clock: VirtualClock, *names: str, **fields: Any) ->
     return [await read(store, schedule.name) for schedule in new]
 
 
-async def read(store: Store, name: str = NAME) -> Schedule:
+async def read(store: Store, name: str = NAME) -> ScheduleRecord:
     """A schedule that exists."""
     [found] = (await store.schedules(limit=2, names=[name])).schedules
     return found
 
 
-async def put(store: Store, found: Schedule, new: Schedule | None) -> bool:
+async def put(store: Store, found: ScheduleRecord, new: ScheduleRecord | None) -> bool:
     """Put `new` in the place of what was read."""
     [done] = await store.arrange([ScheduleChange(found.name, found.version, new)])
     return done
 
 
-def use(found: Schedule, *slots: Micros, until: Micros | None = None) -> Tick:
+def use(found: ScheduleRecord, *slots: Micros, until: Micros | None = None) -> Tick:
     """The use of these slots of a schedule, as it was read."""
     assert found.spec is not None
     last = until if until is not None else slots[-1]
@@ -71,7 +73,7 @@ def use(found: Schedule, *slots: Micros, until: Micros | None = None) -> Tick:
     )
 
 
-def following(found: Schedule) -> Micros:
+def following(found: ScheduleRecord) -> Micros:
     """The slot that comes next."""
     assert found.next is not None
     return found.next
@@ -89,7 +91,7 @@ class Scheduling(Harness):
                          tags=("x", "y"), priority=7, unique_key="k", expires_in=HOUR),
             missed=Missed.ALL,
         )  # fmt: skip
-        new = Schedule(
+        new = ScheduleRecord(
             name="Übersicht ☂", spec=spec, declared=make_spec(), paused=True, last=5, ran=3, next=9
         )
         assert await store.arrange([ScheduleChange(new.name, 0, new)]) == [True]

@@ -1,0 +1,73 @@
+"""The schedule of a task: `@app.task(cron=..., tz=...)` or `every=...`, checked."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from backline.display import shown
+from backline.errors import ConfigError, EnqueueError
+from backline.job import JobRequest
+from backline.schedule import Missed, Rule, ScheduleSpec, cron, every
+
+RULE_OPTIONS: Final = frozenset({"cron", "tz", "every"})
+SCHEDULE_OPTIONS: Final = RULE_OPTIONS | {"missed"}
+
+
+def rule_of(given: Mapping[str, Any], where: str) -> Rule | None:
+    """The rule that `cron=`, `tz=` and `every=` say; None: neither is given.
+
+    Raises ConfigError, naming `where`.
+    """
+    found = {name: value for name, value in given.items() if value is not None}
+    if found.keys() >= {"cron", "every"}:
+        raise ConfigError(f"{where} has both cron= and every=; give one")
+    if "tz" in found and "cron" not in found:
+        raise ConfigError(f'tz= of {where} needs a cron=, such as cron="0 3 * * *"')
+    try:
+        if "cron" in found:
+            return cron(found["cron"], tz=found.get("tz", "UTC"))
+        return every(found["every"]) if "every" in found else None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def missed_of(value: object, where: str) -> Missed:
+    """What becomes of missed slots. Raises ConfigError, naming `where`."""
+    if not isinstance(value, str) or value not in list(Missed):
+        choices = ", ".join(Missed)
+        raise ConfigError(f"missed= of {where} is one of {choices}, not {shown(value)}")
+    return Missed(value)
+
+
+def job_for(request: JobRequest, where: str) -> JobRequest:
+    """What each slot enqueues. Raises ConfigError for a job with a time of its own."""
+    for name in ("run_at", "expires_at"):
+        if getattr(request, name) is not None:
+            raise ConfigError(f"{where} runs again and again: its jobs have no {name}")
+    return request
+
+
+def declared_schedule(
+    given: Mapping[str, Any], template: Callable[[], JobRequest], where: str
+) -> ScheduleSpec | None:
+    """The schedule that a task was declared with, if any; `template` makes its job.
+
+    Raises ConfigError, also for a task that cannot be called without arguments.
+    """
+    rule = rule_of({name: given.get(name) for name in RULE_OPTIONS}, where)
+    if rule is None:
+        if given.get("missed") is not None:
+            raise ConfigError(f"missed= of {where} needs a cron= or an every=")
+        return None
+    try:
+        job = template()
+    except EnqueueError as error:
+        raise ConfigError(
+            f"{where} has a schedule, which calls it without arguments: {error}; for others "
+            "use app.schedules.create(name, task.job(...), cron=...)"
+        ) from None
+    missed = given.get("missed")
+    return ScheduleSpec(
+        rule=rule,
+        job=job_for(job, where),
+        missed=Missed.SKIP if missed is None else missed_of(missed, where),
+    )

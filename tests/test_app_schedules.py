@@ -1,0 +1,323 @@
+"""Schedules as people declare and change them."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backline import App, ConfigError, JobContext, Schedule, ScheduleNotFound
+from backline.job import HOUR, MINUTE, SECOND, as_datetime
+from backline.schedule import Cron, Every, Missed
+from backline.stores.memory import MemoryStore
+from backline.testing.clock import START, VirtualClock
+from backline.testing.conformance.jobs import find_all
+from backline.testing.flaky import FlakyStore, StoreFaults
+from backline.testing.loop import run
+
+
+def an_app(clock: VirtualClock | None = None, store: MemoryStore | None = None) -> App:
+    clock = clock or VirtualClock()
+    return App(store=store or MemoryStore(clock=clock), clock=clock)
+
+
+def declare(app: App, name: str = "report", **settings: Any) -> Any:
+    @app.task(name=name, **settings)
+    def report(day: str = "today") -> str:
+        return day
+
+    return report
+
+
+async def test_a_declared_schedule_is_in_the_store() -> None:
+    async with an_app() as app:
+        declare(
+            app,
+            cron="0 3 * * *",
+            tz="Europe/Paris",
+            missed="once",
+            queue="mail",
+            priority=5,
+            max_attempts=2,
+            tags=["x"],
+        )
+        [found] = await app.schedules.aall()
+        assert (found.name, found.task) == ("report", "report")
+        assert found.when == "every day at 03:00, Europe/Paris"
+        assert (found.declared, found.edited, found.paused, found.last_at) == (
+            True,
+            False,
+            False,
+            None,
+        )
+        assert found.next_at == datetime(2026, 1, 1, 2, tzinfo=UTC)
+        spec = found.record.spec
+        assert spec is not None
+        assert spec.missed is Missed.ONCE
+        assert bytes(spec.job.payload) == b"[[],{}]"
+        job = spec.job
+        assert (job.queue, job.priority, job.terms.max_attempts, job.tags, job.id) == (
+            "mail",
+            5,
+            2,
+            ("x",),
+            "",
+        )
+
+
+async def test_a_task_declared_later_has_its_schedule_at_the_next_use() -> None:
+    async with an_app() as app:
+        assert await app.schedules.aall() == []
+        declare(app, every="30s")
+        [found] = await app.schedules.aall()
+        assert (found.when, found.next_at) == ("every 30s", as_datetime(START + 30 * SECOND))
+
+
+def test_a_worker_runs_what_is_scheduled() -> None:
+    clock = VirtualClock()
+    ran: list[timedelta] = []
+
+    async def main() -> None:
+        async with an_app(clock) as app:
+
+            @app.task(name="tick", every="10m")
+            async def tick(job: JobContext) -> None:
+                ran.append(as_datetime(clock.now()) - as_datetime(START))
+
+            async with app.worker():
+                await asyncio.sleep(3600 + 1)
+            [found] = await app.schedules.aall()
+            assert found.last_at == as_datetime(START + HOUR)
+
+    run(main(), clock=clock)
+    assert [round(passed.total_seconds()) for passed in ran] == [600 * n for n in range(1, 7)]
+
+
+async def test_a_drain_begins_nothing_by_itself() -> None:
+    clock = VirtualClock()
+    async with an_app(clock) as app:
+        task = declare(app, every="1m")
+        await app.schedules.aall()
+        clock.advance("30m")
+        await task.aenqueue()
+        assert await app.adrain() == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"cron": "0 3 * * *", "every": "5s"}, "both cron= and every="),
+        ({"tz": "Europe/Paris"}, "needs a cron="),
+        ({"missed": "all"}, "needs a cron= or an every="),
+        ({"cron": "0 3 * *"}, "report: cron .* has 4 fields of 5"),
+        ({"cron": "0 3 * * *", "tz": "Paris"}, "is no time zone"),
+        ({"every": "0.1s"}, "under a second"),
+        ({"every": "5s", "missed": "maybe"}, "one of skip, once, all"),
+        ({"every": "5s", "run_at": datetime(2030, 1, 1, tzinfo=UTC)}, "have no run_at"),
+        ({"every": "5s", "expires": datetime(2030, 1, 1, tzinfo=UTC)}, "have no expires_at"),
+    ],
+)
+def test_what_cannot_be_a_schedule_is_refused_where_it_stands(
+    settings: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        declare(an_app(), **settings)
+
+
+def test_a_task_that_needs_arguments_has_no_schedule_of_its_own() -> None:
+    app = an_app()
+    with pytest.raises(ConfigError, match=r"app\.schedules\.create"):
+
+        @app.task(name="greet", every="5s")
+        def greet(user_id: int) -> None: ...
+
+    with pytest.raises(ConfigError, match="set where the task is declared"):
+        declare(app).using(cron="0 3 * * *")
+
+
+async def test_an_edit_stays_until_the_declaration_changes() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+
+    async def deployed(**settings: Any) -> Schedule:
+        async with an_app(clock, store) as app:
+            declare(app, **settings)
+            return await app.schedules.aget("report")
+
+    await deployed(every="1h")
+    async with an_app(clock, store) as operator:
+        await operator.schedules.aedit("report", every="5m")
+        await operator.schedules.apause("report")
+    same = await deployed(every="1h")
+    assert (same.when, same.edited, same.paused) == ("every 5m", True, True)
+    other_part = await deployed(every="1h", priority=3)
+    assert other_part.when == "every 5m"
+    assert other_part.record.spec is not None
+    assert other_part.record.spec.job.priority == 3
+    changed = await deployed(every="2h", priority=3)
+    assert (changed.when, changed.edited, changed.paused) == ("every 2h", False, True)
+    async with an_app(clock, store) as without:
+        assert [found.name for found in await without.schedules.aall()] == ["report"]
+
+
+async def test_schedules_are_made_changed_and_deleted_at_run_time() -> None:
+    clock = VirtualClock()
+    async with an_app(clock) as app:
+        report = declare(app)
+        schedules = app.schedules
+        made = await schedules.acreate(
+            "nightly", report.job("yesterday"), cron="0 3 * * *", tz="Asia/Tokyo"
+        )
+        assert made.when == "every day at 03:00, Asia/Tokyo"
+        assert not made.declared
+        assert made.next_at == (await schedules.aget("nightly")).next_at
+        edited = await schedules.aedit("nightly", job=report.job("now"), missed="all")
+        assert edited.when == made.when
+        assert edited.record.spec is not None
+        assert bytes(edited.record.spec.job.payload) == b'[["now"],{}]'
+        paused = await schedules.apause("nightly")
+        assert (paused.paused, paused.next_at) == (True, None)
+        assert repr(paused) == "<Schedule nightly: every day at 03:00, Asia/Tokyo, paused>"
+        clock.advance("2d")
+        resumed = await schedules.aresume("nightly")
+        assert resumed.record.last == clock.now()
+        assert await schedules.adelete("nightly")
+        assert not await schedules.adelete("nightly")
+        assert await schedules.aall() == []
+
+
+async def test_what_is_run_now_is_a_job_besides_those_of_the_slots() -> None:
+    async with an_app() as app:
+        report = declare(app)
+        await app.schedules.acreate("nightly", report.job("x"), cron="0 3 * * *")
+        await app.schedules.apause("nightly")
+        before = (await app.schedules.aget("nightly")).record
+        first, second = await app.schedules.arun("nightly"), await app.schedules.arun("nightly")
+        assert first.id != second.id
+        assert await app.adrain() == 2
+        assert await first.aresult() == "x"
+        assert (await app.schedules.aget("nightly")).record == before
+
+
+async def test_a_name_is_made_once() -> None:
+    async with an_app() as app:
+        report = declare(app)
+        await app.schedules.acreate("n", report.job(), every="1h")
+        await app.schedules.acreate("n", report.job(), every="1h")  # its reply was lost, say
+        for other in ({"every": "2h"}, {"cron": "0 3 * * *"}):
+            with pytest.raises(ConfigError, match="there is a schedule 'n' already"):
+                await app.schedules.acreate("n", report.job(), **other)
+
+
+@pytest.mark.parametrize("call", ["apause", "aresume", "arun", "aget", "aedit"])
+async def test_a_schedule_that_is_not_there_is_said_to_be_so(call: str) -> None:
+    async with an_app() as app:
+        with pytest.raises(ScheduleNotFound, match="there is no schedule nope") as raised:
+            await getattr(app.schedules, call)("nope")
+        assert raised.value.name == "nope"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "complaint"),
+    [
+        ("", {"every": "1h"}, "the name of a schedule"),
+        ("a\nb", {"every": "1h"}, "the name of a schedule"),
+        ("n", {}, "needs a time"),
+        ("n", {"every": "1h", "cron": "* * * * *"}, "both"),
+        ("n", {"every": "1h", "missed": "never"}, "one of skip, once, all"),
+    ],
+)
+async def test_what_cannot_be_made_is_refused(
+    name: str, settings: dict[str, Any], complaint: str
+) -> None:
+    async with an_app() as app:
+        with pytest.raises(ConfigError, match=complaint):
+            await app.schedules.acreate(name, declare(app).job(), **settings)
+
+
+async def test_a_schedule_takes_jobs_without_a_time_of_their_own() -> None:
+    async with an_app() as app:
+        report = declare(app)
+        later = report.using(run_at=datetime(2030, 1, 1, tzinfo=UTC))
+        with pytest.raises(ConfigError, match="have no run_at"):
+            await app.schedules.acreate("n", later.job(), every="1h")
+        with pytest.raises(ConfigError, match=r"takes what task\.job"):
+            await app.schedules.acreate("n", report, every="1h")
+
+
+def test_changes_that_meet_are_all_made() -> None:
+    """Two operators and a deploy at the same time, on a way that loses replies."""
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+
+    async def main() -> None:
+        way = FlakyStore(store, StoreFaults(delayed=0.7), clock.rng)
+        apps = [App(store=way, clock=clock) for _ in range(3)]
+        for app in apps:
+            declare(app, every="1h")
+        report = apps[0].registry.get("report")
+        assert report is not None
+        await asyncio.gather(
+            apps[0].schedules.aedit("report", every="5m"),
+            apps[1].schedules.apause("report"),
+            apps[2].schedules.aedit("report", job=report.using(priority=9).job()),
+        )
+        found = await apps[0].schedules.aget("report")
+        spec = found.record.spec
+        assert spec is not None
+        assert (found.when, found.paused, spec.job.priority) == ("every 5m", True, 9)
+        for app in apps:
+            await app.aclose()
+
+    run(main(), clock=clock)
+
+
+async def test_a_damaged_schedule_can_be_mended_and_deleted() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+    async with an_app(clock, store) as app:
+        report = declare(app)
+        await app.schedules.acreate("n", report.job(), every="1h")
+        rows = store._schedules._rows
+        rows["n"] = type(rows["n"])(name="n", spec=None, version=7, last=START, next=START)
+        found = await app.schedules.aget("n")
+        assert (found.when, found.task) == ("what is stored cannot be read", "")
+        for call in (app.schedules.arun("n"), app.schedules.aedit("n", every="1m")):
+            with pytest.raises(ConfigError, match="cannot be read"):
+                await call
+        mended = await app.schedules.aedit("n", job=report.job(), every="1m")
+        assert mended.next_at == as_datetime(clock.now() + MINUTE)
+        assert await app.schedules.adelete("n")
+
+
+def test_sync_code_has_the_same(tmp_path: Path) -> None:
+    app = App(f"sqlite:///{tmp_path / 'jobs.db'}")
+    report = declare(app, cron="0 3 * * *")
+    assert app.schedules.create("n", report.job("x"), every="1h").name == "n"
+    assert [found.name for found in app.schedules.all()] == ["n", "report"]
+    spec = app.schedules.edit("n", every="2h").record.spec
+    assert spec is not None
+    assert spec.rule == Every(2 * HOUR)
+    assert app.schedules.pause("n").paused
+    assert not app.schedules.resume("n").paused
+    report_spec = app.schedules.get("report").record.spec
+    assert report_spec is not None
+    assert report_spec.rule == Cron("0 3 * * *")
+    job = app.schedules.run("n")
+    assert app.drain() == 1
+    assert job.result() == "x"
+    assert app.schedules.delete("n")
+    app.close()
+
+
+async def test_six_hundred_tasks_are_declared_once() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+    for _ in range(2):
+        async with an_app(clock, store) as app:
+            for n in range(600):
+                declare(app, name=f"t{n}", every="1h")
+            assert len(await app.schedules.aall()) == 600
+    assert store._schedules._versions == 600, "the second deploy changed nothing"
+    assert await find_all(store) == []
