@@ -39,6 +39,8 @@ IN_WORDS: Final = {
     ("@app.task", "name"): "module and function",
     ("@app.task", "executor"): '`"async"` for `async def`, `"thread"` for `def`',
     ("@app.task", "retry"): "`Retry()`",
+    ("@app.task", "tz"): '`"UTC"`',
+    ("@app.task", "missed"): '`"skip"`',
     (".using", "retry"): "`Retry()`",
     ("Retry", "jitter"): 'on; off for `"constant"` and `delays`',
     ("Retry", "on"): "every exception",

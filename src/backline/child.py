@@ -26,6 +26,7 @@ from backline.app import App
 from backline.errors import BacklineError, ConfigError
 from backline.events import A_WHILE, EventLines
 from backline.job import SECOND, Lane
+from backline.schedule import in_words
 from backline.supervisor import linux
 from backline.supervisor.messages import (
     CannotStart,
@@ -201,6 +202,11 @@ async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:
             queues=tuple(chosen.queues),
             tasks=app.registry.names(),
             concurrency=chosen.concurrency,
+            schedules=tuple(
+                (task.name, in_words(task.schedule.rule))
+                for task in app.registry
+                if task.schedule is not None
+            ),
         )
     )
     if watching is not None:

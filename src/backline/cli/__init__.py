@@ -15,6 +15,7 @@ from backline.cli.purge import purge
 from backline.cli.queues import pause, queues, resume
 from backline.cli.redrive import redrive, retry
 from backline.cli.relay import relay
+from backline.cli.schedules import schedules
 from backline.cli.top import top
 from backline.cli.worker import dev, worker
 
@@ -56,6 +57,7 @@ for command in (
     queues,
     pause,
     resume,
+    schedules,
     jobs,
     job,
     dead,

@@ -27,15 +27,23 @@ def refreshed(page: str) -> str:
 
 def generated() -> str:
     """A section for each command: what it does, its arguments, its options."""
-    context = click.Context(main, info_name="backline")
-    sections = [_section(main.commands[name], context) for name in sorted(main.commands)]
-    return "\n".join(sections)
+    return "\n".join(_sections(main, click.Context(main, info_name="backline")))
+
+
+def _sections(group: click.Group, context: click.Context) -> Iterator[str]:
+    for name in sorted(group.commands):
+        command = group.commands[name]
+        yield _section(command, context)
+        if isinstance(command, click.Group):
+            yield from _sections(command, click.Context(command, info_name=name, parent=context))
 
 
 def _section(command: click.Command, parent: click.Context) -> str:
     context = click.Context(command, info_name=command.name, parent=parent)
     usage = " ".join(command.collect_usage_pieces(context))
-    lines = [f"## {command.name}", "", "```text", f"backline {command.name} {usage}", "```", ""]
+    path = context.command_path
+    title = path.removeprefix("backline ")
+    lines = [f"## {title}", "", "```text", f"{path} {usage}", "```", ""]
     lines += [*_paragraphs(inspect.cleandoc(command.help or "")), ""]
     rows = [_row(option) for option in command.params if isinstance(option, click.Option)]
     lines += ["| option | |", "| --- | --- |", *rows, ""]

@@ -12,7 +12,7 @@ _MOST = 12
 
 
 def first_screen(hello: Hello, store: Store, processes: int) -> str:
-    """Store, workers, queues and tasks, on a few lines."""
+    """Store, workers, queues, tasks and what runs by itself, on a few lines."""
     dim = "bright_black"
     head = [
         click.style(f"backline {__version__}", bold=True),
@@ -26,6 +26,9 @@ def first_screen(hello: Hello, store: Store, processes: int) -> str:
     ]
     if not hello.tasks:
         lines[-1] += "none: declare one with @app.task in a module that the app's module imports"
+    if hello.schedules:
+        timed = tuple(f"{name} ({when})" for name, when in hello.schedules)
+        lines.append(f"{click.style('runs  ', fg=dim)}  {_list(timed, most=4)}")
     lines.append(click.style("Ctrl-C: finish what runs, then end; again: end now", fg=dim))
     return "\n".join(lines)
 
@@ -42,11 +45,12 @@ def say_started(hello: Hello, store: Store, processes: int) -> None:
             "concurrency": hello.concurrency,
             "queues": list(hello.queues),
             "tasks": list(hello.tasks),
+            "schedules": [name for name, _ in hello.schedules],
         }
     )
 
 
-def _list(names: tuple[str, ...]) -> str:
-    shown = ", ".join(safe(name) for name in names[:_MOST])
-    more = len(names) - _MOST
+def _list(names: tuple[str, ...], most: int = _MOST) -> str:
+    shown = ", ".join(safe(name) for name in names[:most])
+    more = len(names) - most
     return f"{shown}, {ELLIPSIS} and {more} more" if more > 0 else shown

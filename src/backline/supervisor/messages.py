@@ -44,6 +44,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     queues: tuple[str, ...]
     tasks: tuple[str, ...]
     concurrency: int
+    schedules: tuple[tuple[str, str], ...] = ()
+    """Those that stand in code: name, and when in words."""
 
 
 class CannotStart(msgspec.Struct, frozen=True, kw_only=True, tag="cannot-start"):
