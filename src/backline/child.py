@@ -203,9 +203,9 @@ async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:
             tasks=app.registry.names(),
             concurrency=chosen.concurrency,
             schedules=tuple(
-                (task.name, in_words(task.schedule.rule))
+                (task.name, in_words(task.declared_schedule.rule))
                 for task in app.registry
-                if task.schedule is not None
+                if task.declared_schedule is not None
             ),
         )
     )

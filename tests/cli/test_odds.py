@@ -239,7 +239,7 @@ def test_backline_alone_shows_its_help(shell):
         (["worker", "--loglevel", "info"], "try: --log-level info"),
         (["worker", "--burst"], "try: backline drain"),
         (["-A", "app", "worker"], "try: -A after the command: backline worker -A ..."),
-        (["beat"], "try: there are no schedules yet"),
+        (["beat"], "try: leave it out: every worker looks after schedules"),
         (["inspect", "active"], "try: backline top, or: backline jobs --state running"),
         (["wroker"], "try: backline --help"),
         (["worker", "--nothing"], "try: backline worker --help"),

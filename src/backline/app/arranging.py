@@ -56,7 +56,9 @@ async def every_schedule(store: Store) -> list[ScheduleRecord]:
 
 async def declare_schedules(store: Store, tasks: Iterable[AnyTask]) -> None:
     """Tell the store which schedules stand in code; an operator's edits stay as they are."""
-    left = {task.name: task.schedule for task in tasks if task.schedule is not None}
+    left = {
+        task.name: task.declared_schedule for task in tasks if task.declared_schedule is not None
+    }
     while left:
         bite = dict(list(left.items())[:BITE])
         page = await store.schedules(limit=len(bite), names=list(bite))

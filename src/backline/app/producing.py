@@ -222,7 +222,7 @@ class Producing:
 
     def _add(self, task: AnyTask) -> None:
         self.registry.add(task)
-        if task.schedule is not None:
+        if task.declared_schedule is not None:
             self._home.redeclare()
 
     async def _declare(self, store: Store) -> None:

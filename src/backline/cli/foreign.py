@@ -4,7 +4,7 @@ from typing import Final
 
 import click
 
-_NO_BEAT: Final = "there are no schedules yet: `backline enqueue` from cron"
+_NO_BEAT: Final = "leave it out: every worker looks after schedules (backline schedules)"
 _COMMANDS: Final = {
     "beat": _NO_BEAT,
     "scheduler": _NO_BEAT,

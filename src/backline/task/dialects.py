@@ -9,9 +9,6 @@ from backline.errors import UnknownOption
 _RETRY: Final = "use retry=Retry(...), its base=, cap=, jitter=, delays=, on= and not_on="
 _CONTEXT: Final = "annotate the task's first parameter JobContext"
 _LOCK: Final = "unique_key= keeps a second live job of the same key out"
-_NO_SCHEDULES: Final = (
-    "there are no schedules yet: let cron or a systemd timer run `backline enqueue`"
-)
 _NO_CHAINS: Final = "there are no chains yet: enqueue the next job at the end of the task"
 _NO_CALLBACKS: Final = (
     "there are no callbacks yet: do it at the end of the task, or around every run in "
@@ -24,6 +21,9 @@ _NO_RATES: Final = (
 _HERE: Final = "that is what .enqueue(...) takes: the task's own arguments and nothing else"
 
 _OURS: Final = {
+    'cron=, as in @app.task(cron="0 3 * * *")': "crontab periodic cron_expression",
+    'every=, as in @app.task(every="30s")': "run_every every_seconds",
+    "tz=": "timezone time_zone",
     "delay=": (
         "countdown schedule_in scheduled_in enqueue_in execute_after start_delay delay_seconds "
         "defer_by _defer_by defer in_ time_delta"
@@ -73,9 +73,6 @@ FOREIGN: Final[Mapping[str, str]] = {
         _CONTEXT,
     ),
     **dict.fromkeys(["lock", "lock_task", "group_limit", "mutex"], _LOCK),
-    **dict.fromkeys(
-        ["cron", "crontab", "every", "periodic", "run_every", "timezone"], _NO_SCHEDULES
-    ),
     **dict.fromkeys(
         ["rate", "rate_limit", "limiter", "throttle", "concurrency", "concurrency_key",
          "concurrency_limit", "max_concurrency", "max_concurrent"],

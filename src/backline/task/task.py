@@ -92,7 +92,7 @@ class Task(Generic[P, R]):
         self.takes_context = self.codec.takes_context
         """Its first parameter is a `JobContext`."""
         self.options = TaskOptions()
-        self.schedule: ScheduleSpec | None = None
+        self.declared_schedule: ScheduleSpec | None = None
         """When its jobs are enqueued by themselves, as code declares it."""
         self._producer = producer
         self._transactions = transactions
@@ -290,7 +290,7 @@ def make_task(
         task = SyncTask(fn, name, executor, producer, transactions)
     known = frozenset(TaskSettings.__annotations__)
     task = task._with(with_options(task.options, options, name, known))  # noqa: SLF001 - made here
-    task.schedule = declared_schedule(timing, lambda: task._filled((), {}), name)  # noqa: SLF001
+    task.declared_schedule = declared_schedule(timing, lambda: task._filled((), {}), name)  # noqa: SLF001
     return task
 
 
