@@ -9,7 +9,7 @@ import pytest
 
 from backline import App, BacklineError, ConfigError, ResultTimeout, Retry, UnknownOption
 from backline.task import dialects
-from backline.task.options import OPTIONS, TaskSettings
+from backline.task.options import DECLARED_ONLY, OPTIONS, TaskSettings
 
 
 @pytest.fixture
@@ -92,12 +92,12 @@ def test_the_list_of_options_is_that_of_the_place(app: App) -> None:
     with pytest.raises(UnknownOption) as declared:
         app.task(name="t", zzzz=1)(lambda: None)  # type: ignore[call-overload]
     assert "within" not in str(declared.value)
-    assert "executor, expires" in str(declared.value)
+    assert "every, executor, expires" in str(declared.value)
     with pytest.raises(UnknownOption) as used:
         app.task(name="t")(lambda: None).using(zzzz=1)  # type: ignore[call-arg]
     assert "unique_key, within" in str(used.value)
     assert "executor" not in str(used.value)
-    assert TaskSettings.__annotations__.keys() - OPTIONS == {"name", "executor"}
+    assert TaskSettings.__annotations__.keys() - OPTIONS == DECLARED_ONLY
 
 
 def test_the_retry_of_a_task_is_no_function(app: App) -> None:

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from backline.clock import SYSTEM_CLOCK
 from backline.job import JobId, JobRecord, JobRequest, Lane, Terms
-from backline.states import TERMINAL
+from backline.states import TERMINAL, State
 from backline.store import Hint
 from backline.stores.sqlite import SqliteStore
 
@@ -159,6 +159,20 @@ class Site:
                     return job
                 with contextlib.suppress(TimeoutError):  # hints may be lost
                     await asyncio.wait_for(changed.wait(), 0.2)
+
+    async def succeeded(self, more: int) -> None:
+        """Wait until so many more jobs than by now have succeeded."""
+        ended = asyncio.Event()
+        enough = await self._successes() + more
+        async with asyncio.timeout(PATIENCE), self.store.watch([Hint.FINISHED], ended.set):
+            while await self._successes() < enough:
+                ended.clear()
+                with contextlib.suppress(TimeoutError):  # hints may be lost
+                    async with asyncio.timeout(0.2):
+                        await ended.wait()
+
+    async def _successes(self) -> int:
+        return sum(queue.counts[State.SUCCEEDED] for queue in await self.store.stats())
 
     async def close(self) -> None:
         for process in self.supervisors:

@@ -13,7 +13,7 @@ from tests.supervisor.conftest import PATIENCE, Site
 from backline.clock import SYSTEM_CLOCK
 from backline.job import SECOND, Lane
 from backline.states import State
-from backline.store import QueueSettings
+from backline.store import Filter, QueueSettings
 from backline.supervisor.settings import EXIT_APP, EXIT_OK, EXIT_QUIT, EXIT_STORE
 
 pytestmark = pytest.mark.processes
@@ -40,6 +40,21 @@ async def test_a_killed_workers_jobs_run_elsewhere_at_once_and_the_others_do_not
         assert (job.state, job.attempt, job.losses, job.failures) == expected
         if job_id in hit:
             assert "was killed by SIGKILL (signal 9); peak memory" in job.errors[0].message
+
+
+async def test_two_supervisors_fire_each_slot_once_and_one_goes_on_alone(site: Site) -> None:
+    first = await site.supervise(target="clockwork:app")
+    await site.supervise(target="clockwork:app")
+    await site.succeeded(2)
+    first.kill()
+    await site.succeeded(3)
+    [schedule] = (await site.store.schedules(limit=9)).schedules
+    jobs = (await site.store.find(Filter(task="clockwork.chime"), limit=100)).jobs
+    dues = sorted(job.due for job in jobs)
+    assert schedule.ran is not None
+    assert [due for due in dues if due <= schedule.ran] == list(
+        range(dues[0], schedule.ran + 1, SECOND)
+    )
 
 
 async def test_a_killed_supervisor_leaves_no_process_and_a_new_one_adopts(site: Site) -> None:
