@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from backline import App, State
 from backline.clock import SYSTEM_CLOCK
 from backline.errors import StoreUnavailable
-from backline.job import SECOND, HeldLease, WorkerName
+from backline.job import SECOND, HeldLease, Lane, WorkerName
+from backline.store import WorkerReport
 from backline.stores.memory import MemoryStore
 from backline.task import Registry
 from backline.testing.clock import VirtualClock
@@ -73,6 +75,26 @@ async def test_a_drain_that_is_cancelled_hands_its_jobs_back(app: App) -> None:
 
     assert app.clock.tick() - began < 2 * SECOND
     assert await job.astatus() is State.READY
+
+
+@on_virtual_time
+async def test_it_reports_that_it_lives_and_that_it_ended(app: App) -> None:
+    async def look() -> WorkerReport:
+        by_lane = {report.lane: report for report in await app.store.workers()}
+        assert set(by_lane) == set(Lane)  # jobs for cells run here too
+        return by_lane[Lane.MAIN]
+
+    task = app.task(nap)
+    async with app.worker(concurrency=3):
+        await task.aenqueue(60)
+        await asyncio.sleep(2)
+        report = await look()
+        assert (report.pid, report.concurrency, report.running) == (os.getpid(), 3, 1)
+        assert (report.tasks, report.queues) == ((task.name,), ("default",))
+        await asyncio.sleep(60)
+        later = await look()
+        assert (later.started_at, later.running) == (report.started_at, 0)
+    assert await app.store.workers() == []
 
 
 @on_virtual_time

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from backline.clock import Clock
 from backline.job import SECOND, Lane, Micros, WorkerName
+from backline.reporting import host
 from backline.supervisor.messages import ChildSettings
 from backline.supervisor.processes import Child, Processes
 from backline.supervisor.restart import RestartHistory, after_death
@@ -17,7 +17,6 @@ from backline.supervisor.settings import SupervisorSettings
 
 log = logging.getLogger(__name__)
 
-_HOST_LENGTH: Final = 60
 _CELL: Final = "-cell-"
 """In the name of every cell."""
 
@@ -236,9 +235,3 @@ class Cells:
 def cells_wanted(waiting: int, *, idle: int, alive: int, limit: int) -> int:
     """How many cells to start: one a waiting job beyond the idle ones, within the limit."""
     return max(0, min(waiting - idle, limit - alive))
-
-
-def host() -> str:
-    """This machine's name, as far as it fits into a file's name."""
-    name = "".join(each if each.isalnum() or each in ".-" else "-" for each in socket.gethostname())
-    return name[:_HOST_LENGTH]

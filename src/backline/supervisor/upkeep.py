@@ -10,19 +10,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, Self, TypeGuard
 
-from msgspec.structs import replace
-
 from backline._version import __version__
 from backline.clock import Clock
 from backline.duty import Duty
-from backline.errors import StoreError, StoreUnavailable
+from backline.errors import StoreUnavailable
 from backline.job import SECOND, Lane, Micros, WorkerName
 from backline.outage import Outage
 from backline.reaper import Reaper
+from backline.reporting import LOOK, Reporter, host
 from backline.scheduler import Scheduler
 from backline.store import Hint, Store, WorkerReport
 from backline.stores import open_store
-from backline.supervisor.crew import Cells, WorkerSlot, host
+from backline.supervisor.crew import Cells, WorkerSlot
 from backline.supervisor.messages import Hello, Wake
 from backline.supervisor.processes import Child
 from backline.supervisor.recovery import Recovery
@@ -34,12 +33,8 @@ from backline.worker.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
-REPORT: Final[Micros] = 5 * SECOND
-"""How often it is said of a worker that it lives."""
-_REPORT_LOOK: Final[Micros] = SECOND
-"""How often it is looked whether there is more to say, such as how much it runs."""
 _REPORT_START: Final[Micros] = SECOND // 2
-_REPORT_TTL: Final[Micros] = 3 * REPORT
+"""How often to see whether there is more to report, until every worker has been."""
 _ADOPT: Final[Micros] = 2 * SECOND
 _TEND: Final[Micros] = SECOND // 10
 _TEND_IDLE: Final[Micros] = SECOND
@@ -62,8 +57,7 @@ class Upkeep:
         self._kept: set[WorkerName] = set()
         self._name = name
         self._began_at = clock.tick()
-        self._reported: dict[WorkerName, WorkerReport] = {}
-        self._reported_at: Micros = 0
+        self._reporter = Reporter(store, clock)
         self._queues = frozenset(hello.queues)
         """Of the workers, as far as they have said; while none lives, of those that did."""
         self._hint = asyncio.Event()
@@ -83,7 +77,7 @@ class Upkeep:
         self._heartbeat.remove(child.name)
         self._kept.discard(child.name)
         await self._recovery.settle(child.name, Path(child.settings.board), child.death)
-        await self._withdraw(child.name)
+        await self._reporter.withdraw(child.name)
         child.close()
 
     def duties(self, run_dir: Path, places: Sequence[WorkerSlot], cells: Cells) -> list[Duty]:
@@ -96,8 +90,8 @@ class Upkeep:
 
         async def report() -> Micros:
             reports = self._reports(places, cells)
-            await self._tell(reports)
-            return _REPORT_START if len(reports) < len(places) else _REPORT_LOOK
+            await self._reporter.tell(reports)
+            return _REPORT_START if len(reports) < len(places) else LOOK
 
         async def tend() -> Micros:
             # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the hint.
@@ -128,7 +122,7 @@ class Upkeep:
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait(tasks)
-                await self._withdraw(self._name)
+                await self._reporter.withdraw(self._name)
 
     def _works(self, child: Child | None) -> TypeGuard[Child]:
         """It lives, and has said hello as a worker of our store."""
@@ -143,27 +137,6 @@ class Upkeep:
             self._queues = frozenset(chain.from_iterable(served))
         stats = await self.store.stats()
         return sum(each.cells for each in stats if each.queue in self._queues and not each.paused)
-
-    async def _withdraw(self, name: WorkerName) -> None:
-        """Let nobody take what has ended for alive until its report is forgotten."""
-        report = self._reported.pop(name, None)
-        if report is not None:
-            with contextlib.suppress(StoreError):  # then it is forgotten a little later
-                await self.store.report([report], 0)
-
-    async def _tell(self, reports: Sequence[WorkerReport]) -> None:
-        """Report, if there is news or it is time to say that they still live."""
-        now = self._clock.tick()
-        told = {each.worker: each for each in reports}
-        news = {each.worker: _news(each) for each in reports}
-        old = {name: _news(each) for name, each in self._reported.items()}
-        if news == old and now - self._reported_at < REPORT:
-            return
-        await self.store.report(reports, _REPORT_TTL)
-        gone = [each for name, each in self._reported.items() if name not in told]
-        self._reported, self._reported_at = told, now
-        if gone:
-            await self.store.report(gone, 0)
 
     def _reports(self, places: Sequence[WorkerSlot], cells: Cells) -> list[WorkerReport]:
         workers = [(child, place.history) for place in places for child in place.children]
@@ -236,11 +209,6 @@ async def open_patiently(url: str, clock: Clock, open_: Callable[..., Store] = o
 def supervisor_name(clock: Clock) -> WorkerName:
     """A name of its own for each start of a supervisor."""
     return f"{host()}-supervisor-{os.getpid()}-{clock.rng.getrandbits(32):08x}"
-
-
-def _news(report: WorkerReport) -> WorkerReport:
-    """What of a report is worth telling at once; when it began is told anew, and jitters."""
-    return replace(report, started_at=0)
 
 
 def _wake(child: Child) -> None:

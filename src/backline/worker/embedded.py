@@ -1,8 +1,8 @@
 """A worker inside somebody else's process: a service that also works, a test, a script.
 
-It is the same worker, with its own heartbeat, reaper and scheduler beside it. With threads,
-those run in a thread of their own with a store handle of their own, so a blocked event loop
-loses no lease. What only a supervisor can do is missing: nobody holds the leases while C code
+It is the same worker, with its own heartbeat, reaper, scheduler and reports beside it. With
+threads, those run in a thread of their own with a store handle of their own, so a blocked event
+loop loses no lease. What only a supervisor can do is missing: nobody holds the leases while C code
 keeps the GIL, kills a job that ignores its time limit, or settles at once after a crash; another
 process's reaper does that when the lease is over.
 """
@@ -10,17 +10,23 @@ process's reaper does that when the lease is over.
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from backline._version import __version__
 from backline.clock import Clock, call_in
+from backline.duty import Duty
 from backline.errors import StoreError
+from backline.job import Micros
 from backline.outage import Outage
 from backline.reaper import Reaper
+from backline.reporting import LOOK, Reporter, host
 from backline.scheduler import Scheduler
-from backline.store import Store
+from backline.store import Store, WorkerReport
 from backline.worker.heartbeat import Heartbeat
 from backline.worker.loop import Worker
 
@@ -144,7 +150,38 @@ class EmbeddedWorker:
         reaper = Reaper(store, self._clock, f"{settings.name}-reaper", settings.lease)
         if settings.drain:  # it is to end, so nothing new is begun beside it
             return [heartbeat.run, reaper.run]
-        return [heartbeat.run, reaper.run, Scheduler(store, self._clock).run]
+        scheduler = Scheduler(store, self._clock)
+        return [heartbeat.run, reaper.run, scheduler.run, partial(self._report, store)]
+
+    async def _report(self, store: Store) -> None:
+        """Report that the worker lives, until cancelled: it has ended then."""
+        reporter = Reporter(store, self._clock)
+        started_at = self._clock.now()
+
+        async def report() -> Micros:
+            await reporter.tell([self._state(started_at)])
+            return LOOK
+
+        try:
+            await Duty("reporting", report, self._clock).run()
+        finally:
+            await reporter.withdraw(self.worker.settings.name)
+
+    def _state(self, started_at: Micros) -> WorkerReport:
+        settings = self.worker.settings
+        return WorkerReport(
+            worker=settings.name,
+            host=host(),
+            pid=os.getpid(),
+            queues=tuple(sorted(settings.queues)),
+            lane=settings.lane,
+            concurrency=settings.concurrency,
+            tasks=self.worker.tasks,
+            started_at=started_at,
+            version=__version__,
+            running=len(self.worker.runs),
+            draining=self.worker.stopping,
+        )
 
 
 class _GuardThread:

@@ -106,6 +106,11 @@ class Worker:
         return self._monitor.runs
 
     @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks it knows."""
+        return self._registry.names()
+
+    @property
     def stuck(self) -> int:
         """How many jobs were given up because they ignored being stopped, and go on."""
         return len(self._given_up)
