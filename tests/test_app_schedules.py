@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from backline import App, ConfigError, JobContext, Schedule, ScheduleNotFound
 from backline.job import HOUR, MINUTE, SECOND, as_datetime
-from backline.schedule import Cron, Every, Missed
+from backline.schedule import Cron, Every, Missed, Rule, ScheduleChange, ScheduleSpec
+from backline.schedule.change import created
 from backline.stores.memory import MemoryStore
 from backline.testing.clock import START, VirtualClock
 from backline.testing.conformance.jobs import find_all
@@ -185,6 +187,54 @@ async def test_schedules_are_made_changed_and_deleted_at_run_time() -> None:
         assert await schedules.adelete("nightly")
         assert not await schedules.adelete("nightly")
         assert await schedules.aall() == []
+
+
+@pytest.mark.parametrize(
+    ("found", "given", "rule"),
+    [
+        (
+            Cron("0 3 * * *", "Europe/Paris"),
+            {"cron": "0 4 * * *"},
+            Cron("0 4 * * *", "Europe/Paris"),
+        ),
+        (Cron("0 3 * * *", "Europe/Paris"), {"tz": "Asia/Tokyo"}, Cron("0 3 * * *", "Asia/Tokyo")),
+        (Cron("0 3 * * *", "Europe/Paris"), {"missed": "all"}, Cron("0 3 * * *", "Europe/Paris")),
+        (Cron("0 3 * * *", "Europe/Paris"), {"every": "1h"}, Every(HOUR)),
+        (Every(HOUR), {"cron": "0 4 * * *"}, Cron("0 4 * * *")),
+        (Every(HOUR, start=7), {"every": "2h"}, Every(2 * HOUR, start=7)),
+    ],
+)
+async def test_an_edit_leaves_what_it_does_not_name(
+    found: Rule, given: dict[str, Any], rule: Rule
+) -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+    async with an_app(clock, store) as app:
+        spec = ScheduleSpec(rule=found, job=replace(declare(app).job(), id=""))
+        change = ScheduleChange("n", 0, created("n", spec, clock.now()))
+        assert await store.arrange([change]) == [True]
+        edited = await app.schedules.aedit("n", **given)
+        assert edited.record.spec is not None
+        assert edited.record.spec.rule == rule
+
+
+@pytest.mark.parametrize(
+    ("made", "given", "complaint"),
+    [
+        ({"every": "1h"}, {"tz": "Asia/Tokyo"}, "schedule 'n' needs a cron="),
+        ({"cron": "0 3 * * *"}, {"every": "1h", "tz": "Asia/Tokyo"}, "needs a cron="),
+        ({"cron": "0 3 * * *"}, {"every": "1h", "cron": "0 4 * * *"}, "both cron= and every="),
+        ({"cron": "0 3 * * *"}, {"tz": "Nowhere"}, "schedule 'n': tz='Nowhere' is no time zone"),
+    ],
+)
+async def test_an_edit_that_cannot_be_changes_nothing(
+    made: dict[str, Any], given: dict[str, Any], complaint: str
+) -> None:
+    async with an_app() as app:
+        before = await app.schedules.acreate("n", declare(app).job(), **made)
+        with pytest.raises(ConfigError, match=complaint):
+            await app.schedules.aedit("n", **given)
+        assert (await app.schedules.aget("n")).when == before.when
 
 
 async def test_what_is_run_now_is_a_job_besides_those_of_the_slots() -> None:

@@ -168,22 +168,26 @@ class Schedules:
     ) -> Schedule:
         """Change what is given of a schedule; a new rule counts from now.
 
-        Of a schedule that stands in code this holds until that part of its declaration
-        changes. Raises ScheduleNotFound, ConfigError.
+        What is not given stays: a new `cron` keeps the time zone, a new `tz` the times. Of a
+        schedule that stands in code this holds until that part of its declaration changes.
+        Raises ScheduleNotFound, ConfigError.
         """
-        rule = rule_of({"cron": cron, "tz": tz, "every": every}, f"schedule {shown(name)}")
-        given: dict[str, Any] = {} if rule is None else {"rule": rule}
+        timing = {"cron": cron, "tz": tz, "every": every}
+        where = f"schedule {shown(name)}"
+        given: dict[str, Any] = {}
         if job is not None:
             given["job"] = _template(name, job)
         if missed is not None:
-            given["missed"] = missed_of(missed, f"schedule {shown(name)}")
+            given["missed"] = missed_of(missed, where)
 
         def edit(found: ScheduleRecord | None, now: Micros) -> ScheduleRecord:
             known = _known(found, name)
+            rule = rule_of(timing, where, None if known.spec is None else known.spec.rule)
+            news = given if rule is None else {**given, "rule": rule}
             if known.spec is not None:
-                spec = replace(known.spec, **given)
-            elif given.keys() >= {"rule", "job"}:
-                spec = ScheduleSpec(**given)
+                spec = replace(known.spec, **news)
+            elif news.keys() >= {"rule", "job"}:
+                spec = ScheduleSpec(**news)
             else:
                 raise ConfigError(
                     f"what is stored of schedule {shown(name)} cannot be read: give job= and "
@@ -205,8 +209,9 @@ class Schedules:
     ) -> Schedule:
         """Change what is given of a schedule; a new rule counts from now.
 
-        Of a schedule that stands in code this holds until that part of its declaration
-        changes. Raises ScheduleNotFound, ConfigError.
+        What is not given stays: a new `cron` keeps the time zone, a new `tz` the times. Of a
+        schedule that stands in code this holds until that part of its declaration changes.
+        Raises ScheduleNotFound, ConfigError.
         """
         return self._wait(
             lambda: self.aedit(name, job=job, cron=cron, tz=tz, every=every, missed=missed),

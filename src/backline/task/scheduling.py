@@ -5,27 +5,31 @@ from typing import Any, Final
 
 from backline.display import shown
 from backline.errors import ConfigError, EnqueueError
-from backline.job import JobRequest
-from backline.schedule import Missed, Rule, ScheduleSpec, cron, every
+from backline.job import JobRequest, as_datetime
+from backline.schedule import Cron, Every, Missed, Rule, ScheduleSpec, cron, every
 
 RULE_OPTIONS: Final = frozenset({"cron", "tz", "every"})
 SCHEDULE_OPTIONS: Final = RULE_OPTIONS | {"missed"}
 
 
-def rule_of(given: Mapping[str, Any], where: str) -> Rule | None:
-    """The rule that `cron=`, `tz=` and `every=` say; None: neither is given.
+def rule_of(given: Mapping[str, Any], where: str, found: Rule | None = None) -> Rule | None:
+    """The rule that `cron=`, `tz=` and `every=` say; None: they say nothing.
 
-    Raises ConfigError, naming `where`.
+    What is not given of a rule is as in `found`, if that is of the same kind. Raises
+    ConfigError, naming `where`.
     """
-    found = {name: value for name, value in given.items() if value is not None}
-    if found.keys() >= {"cron", "every"}:
+    said = {name: value for name, value in given.items() if value is not None}
+    if said.keys() >= {"cron", "every"}:
         raise ConfigError(f"{where} has both cron= and every=; give one")
-    if "tz" in found and "cron" not in found:
+    before = {"cron": found.expression, "tz": found.tz} if isinstance(found, Cron) else {}
+    if "tz" in said and ("every" in said or not (said.keys() | before.keys()) >= {"cron"}):
         raise ConfigError(f'tz= of {where} needs a cron=, such as cron="0 3 * * *"')
     try:
-        if "cron" in found:
-            return cron(found["cron"], tz=found.get("tz", "UTC"))
-        return every(found["every"]) if "every" in found else None
+        if "every" in said:
+            start = found.start if isinstance(found, Every) else 0
+            return every(said["every"], start=as_datetime(start) if start else None)
+        whole = {"tz": "UTC", **before, **said}
+        return cron(whole["cron"], tz=whole["tz"]) if said else None
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
 
