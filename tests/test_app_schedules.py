@@ -129,7 +129,7 @@ def test_what_cannot_be_a_schedule_is_refused_where_it_stands(
 
 def test_a_task_that_needs_arguments_has_no_schedule_of_its_own() -> None:
     app = an_app()
-    with pytest.raises(ConfigError, match=r"app\.schedules\.create"):
+    with pytest.raises(ConfigError, match=r"app\.schedule\(name, task\.job"):
 
         @app.task(name="greet", every="5s")
         def greet(user_id: int) -> None: ...
@@ -258,6 +258,101 @@ async def test_a_name_is_made_once() -> None:
         for other in ({"every": "2h"}, {"cron": "0 3 * * *"}):
             with pytest.raises(ConfigError, match="there is a schedule 'n' already"):
                 await app.schedules.acreate("n", report.job(), **other)
+
+
+async def test_a_service_that_makes_its_schedules_starts_while_one_is_paused() -> None:
+    async with an_app() as app:
+        report = declare(app)
+        await app.schedules.acreate("n", report.job(), every="1h")
+        await app.schedules.apause("n")
+        again = await app.schedules.acreate("n", report.job(), every="1h")
+        assert (again.paused, again.next_at) == (True, None), "it is still what the operator wants"
+        with pytest.raises(ConfigError, match="there is a schedule 'n' already"):
+            await app.schedules.acreate("n", report.job(), every="2h")
+
+
+async def test_a_task_has_several_declared_schedules_with_arguments() -> None:
+    async with an_app() as app:
+        report = declare(app, cron="0 3 * * *")
+        app.schedule("for sales", report.job("sales"), cron="0 4 * * *", tz="Asia/Tokyo")
+        app.schedule("for staff", report.using(queue="mail").job("staff"), every="1h", missed="all")
+        found = await app.schedules.aall()
+        assert [(each.name, each.when, each.declared, each.edited) for each in found] == [
+            ("for sales", "every day at 04:00, Asia/Tokyo", True, False),
+            ("for staff", "every 1h", True, False),
+            ("report", "every day at 03:00, UTC", True, False),
+        ]
+        specs = [each.record.spec for each in found]
+        assert [spec and bytes(spec.job.payload) for spec in specs] == [
+            b'[["sales"],{}]', b'[["staff"],{}]', b"[[],{}]",
+        ]  # fmt: skip
+        assert specs[1] is not None
+        assert (specs[1].job.queue, specs[1].missed, specs[1].job.id) == ("mail", Missed.ALL, "")
+
+
+async def test_what_app_schedule_declares_bears_what_operators_did() -> None:
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+
+    async def deployed(day: str = "x", **settings: Any) -> Schedule:
+        async with an_app(clock, store) as app:
+            app.schedule("n", declare(app).job(day), **settings)
+            return await app.schedules.aget("n")
+
+    await deployed(every="1h")
+    async with an_app(clock, store) as operator:
+        await operator.schedules.aedit("n", every="5m")
+        await operator.schedules.apause("n")
+    same = await deployed(every="1h")
+    assert (same.when, same.edited, same.paused) == ("every 5m", True, True)
+    other_part = await deployed(day="y", every="1h")
+    assert other_part.when == "every 5m"
+    assert other_part.record.spec is not None
+    assert bytes(other_part.record.spec.job.payload) == b'[["y"],{}]'
+    changed = await deployed(day="y", every="2h")
+    assert (changed.when, changed.edited, changed.paused) == ("every 2h", False, True)
+
+
+async def test_what_was_made_at_run_time_can_be_declared_from_then_on() -> None:
+    async with an_app() as app:
+        report = declare(app)
+        await app.schedules.acreate("n", report.job(), every="1h")
+        app.schedule("n", report.job(), every="2h")
+        [found] = await app.schedules.aall()
+        assert (found.when, found.declared, found.edited) == ("every 2h", True, False)
+
+
+def test_a_name_stands_in_code_once() -> None:
+    app = an_app()
+    report = declare(app, every="1h")
+    app.schedule("n", report.job(), every="1h")
+    for name in ("n", "report"):
+        with pytest.raises(ConfigError, match=f"two schedules are named '{name}'"):
+            app.schedule(name, report.job(), every="1h")
+    with pytest.raises(ConfigError, match="two schedules are named 'n'"):
+        declare(app, name="n", every="1h")
+    assert app.registry.names() == ("report",), "a task that was refused is not there"
+    declare(app, name="n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({}, "schedule 'n' needs a time"),
+        ({"every": "1h", "cron": "* * * * *"}, "both"),
+        ({"every": "1h", "missed": "never"}, "one of skip, once, all"),
+        ({"every": "1h", "missd": "all"}, "did you mean missed="),
+    ],
+)
+def test_what_cannot_be_declared_is_refused_where_it_stands(
+    settings: dict[str, Any], complaint: str
+) -> None:
+    app = an_app()
+    with pytest.raises(ConfigError, match=complaint):
+        app.schedule("n", declare(app).job(), **settings)
+    with pytest.raises(ConfigError, match="the name of a schedule"):
+        app.schedule("", declare(app, name="other").job(), every="1h")
+    assert app.registry.schedules == {}
 
 
 @pytest.mark.parametrize("call", ["apause", "aresume", "arun", "aget", "aedit"])

@@ -203,9 +203,7 @@ async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:
             tasks=app.registry.names(),
             concurrency=chosen.concurrency,
             schedules=tuple(
-                (task.name, in_words(task.declared_schedule.rule))
-                for task in app.registry
-                if task.declared_schedule is not None
+                (name, in_words(spec.rule)) for name, spec in app.registry.schedules.items()
             ),
         )
     )

@@ -44,17 +44,19 @@ from backline.clock import SYSTEM_CLOCK, Clock
 from backline.display import shown, without_secrets
 from backline.duration import Duration
 from backline.errors import ConfigError
-from backline.job import DEFAULT_QUEUE
+from backline.job import DEFAULT_QUEUE, JobRequest
 from backline.outbox import Outbox
 from backline.queue import OnFull
 from backline.store import Store
 from backline.stores import check_url, open_store
 from backline.task import (
+    SCHEDULE_OPTIONS,
     AnyTask,
     AsyncTask,
     SyncTask,
     TaskSettings,
     make_task,
+    schedule_of,
     unknown_option,
 )
 from backline.task.dialects import OF_APP, OF_QUEUE
@@ -160,6 +162,29 @@ class App(Draining):
             raise ConfigError(f"the queue {settings.queue!r} is declared already")
         self._on_full[settings.queue] = OnFull(on_full)
         self._queues[settings.queue] = settings
+        self._home.redeclare()
+
+    def schedule(
+        self,
+        name: str,
+        job: JobRequest,
+        *,
+        cron: str | None = None,
+        tz: str | None = None,
+        every: Duration | None = None,
+        missed: Literal["skip", "once", "all"] = "skip",
+        **unknown: Never,
+    ) -> None:
+        """Declare a schedule that enqueues such a job, `task.job("sales")`, by itself.
+
+        As `@app.task(cron=...)`, for jobs with arguments, and for any number of schedules of a
+        task. An operator's later edit of its job, times or `missed` stands until that part of
+        this declaration changes. Raises ConfigError.
+        """
+        for option in unknown:
+            raise unknown_option(option, SCHEDULE_OPTIONS, "app.schedule", {})
+        timing = {"cron": cron, "tz": tz, "every": every}
+        self.registry.add_schedule(name, schedule_of(name, job, timing, missed))
         self._home.redeclare()
 
     def outbox(self, url: str) -> Outbox:

@@ -1,12 +1,11 @@
 """Changes of schedules in a store, however many people and processes make them at once."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from backline.job import Micros
-from backline.schedule import ScheduleChange, ScheduleRecord, change
+from backline.schedule import ScheduleChange, ScheduleRecord, ScheduleSpec, change
 from backline.store import Store
-from backline.task import AnyTask
 
 Decide: TypeAlias = Callable[[ScheduleRecord | None, Micros], ScheduleRecord | None]
 """What is to stand in the place of what was read at that time; the same object: no change."""
@@ -54,11 +53,9 @@ async def every_schedule(store: Store) -> list[ScheduleRecord]:
             return sorted(found, key=lambda schedule: schedule.name)
 
 
-async def declare_schedules(store: Store, tasks: Iterable[AnyTask]) -> None:
+async def declare_schedules(store: Store, specs: Mapping[str, ScheduleSpec]) -> None:
     """Tell the store which schedules stand in code; an operator's edits stay as they are."""
-    left = {
-        task.name: task.declared_schedule for task in tasks if task.declared_schedule is not None
-    }
+    left = dict(specs)
     while left:
         bite = dict(list(left.items())[:BITE])
         page = await store.schedules(limit=len(bite), names=list(bite))

@@ -229,7 +229,7 @@ class Producing:
         """Tell the store what stands in code."""
         if self._queues:
             await store.configure(list(self._queues.values()), declared=True)
-        await declare_schedules(store, self.registry)
+        await declare_schedules(store, self.registry.schedules)
 
     def _make_home(self, make_store: Callable[[], Store]) -> Home:
         return Home(

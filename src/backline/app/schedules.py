@@ -13,14 +13,13 @@ from backline.duration import Duration
 from backline.errors import ConfigError, ScheduleNotFound
 from backline.job import JobId, JobRequest, Micros, as_datetime
 from backline.schedule import (
-    Rule,
     ScheduleRecord,
     ScheduleSpec,
     change,
     in_words,
 )
 from backline.store import Store
-from backline.task import Job, job_for, missed_of, name_text, rule_of
+from backline.task import Job, job_for, missed_of, rule_of, schedule_of
 
 T = TypeVar("T")
 
@@ -122,17 +121,20 @@ class Schedules:
     ) -> Schedule:
         """Make a schedule that enqueues such a job, `task.job(...)`, from now on.
 
-        Raises ConfigError for a rule that cannot be, and if there is another of that name;
-        the same once more changes nothing.
+        Raises ConfigError for a rule that cannot be, and if there is another of that name; the
+        same once more changes nothing, and one that is paused stays so.
         """
-        spec = self._spec(name, job, {"cron": cron, "tz": tz, "every": every}, missed)
+        spec = schedule_of(name, job, {"cron": cron, "tz": tz, "every": every}, missed)
 
         def make(found: ScheduleRecord | None, now: Micros) -> ScheduleRecord:
             if found is None:
                 return change.created(name, spec, now)
-            if found.spec == spec and not found.paused:
-                return found  # by us, and the reply was lost
-            raise ConfigError(f"there is a schedule {shown(name)} already; edit it, or delete it")
+            if found.spec == spec:
+                return found  # by us, and the reply was lost, or when the service last started
+            raise ConfigError(
+                f"there is a schedule {shown(name)} already, and it is another: edit it, or "
+                "delete it; one that code makes at each start is declared: app.schedule(...)"
+            )
 
         return await self._change(name, make)
 
@@ -148,8 +150,8 @@ class Schedules:
     ) -> Schedule:
         """Make a schedule that enqueues such a job, `task.job(...)`, from now on.
 
-        Raises ConfigError for a rule that cannot be, and if there is another of that name;
-        the same once more changes nothing.
+        Raises ConfigError for a rule that cannot be, and if there is another of that name; the
+        same once more changes nothing, and one that is paused stays so.
         """
         return self._wait(
             lambda: self.acreate(name, job, cron=cron, tz=tz, every=every, missed=missed),
@@ -176,7 +178,7 @@ class Schedules:
         where = f"schedule {shown(name)}"
         given: dict[str, Any] = {}
         if job is not None:
-            given["job"] = _template(name, job)
+            given["job"] = job_for(job, where)
         if missed is not None:
             given["missed"] = missed_of(missed, where)
 
@@ -309,30 +311,8 @@ class Schedules:
     def _wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
         return self._producer.wait(work, f"schedules.{twin}")
 
-    @staticmethod
-    def _spec(
-        name: str, job: JobRequest, timing: Mapping[str, Any], missed: object
-    ) -> ScheduleSpec:
-        try:
-            where = f"schedule {shown(name_text(name))}"
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"the name of a schedule: {error}") from None
-        rule: Rule | None = rule_of(timing, where)
-        if rule is None:
-            raise ConfigError(f'{where} needs a time: cron="0 3 * * *" or every="30s"')
-        return ScheduleSpec(rule=rule, job=_template(name, job), missed=missed_of(missed, where))
-
 
 def _known(found: ScheduleRecord | None, name: str) -> ScheduleRecord:
     if found is None:
         raise ScheduleNotFound(name)
     return found
-
-
-def _template(name: str, job: JobRequest) -> JobRequest:
-    """What each slot enqueues. Raises ConfigError."""
-    if type(job) is not JobRequest:
-        raise ConfigError(
-            f"schedule {shown(name)} takes what task.job(...) makes, not {shown(job)}"
-        )
-    return replace(job_for(job, f"schedule {shown(name)}"), id="")

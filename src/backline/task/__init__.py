@@ -12,12 +12,12 @@ from backline.task.options import (
 )
 from backline.task.registry import Registry
 from backline.task.retry import Retry
-from backline.task.scheduling import RULE_OPTIONS, job_for, missed_of, rule_of
+from backline.task.scheduling import SCHEDULE_OPTIONS, job_for, missed_of, rule_of, schedule_of
 from backline.task.task import AnyTask, AsyncTask, Producer, SyncTask, Task, make_task, remote_task
 from backline.task.transactions import Completion, Transactions
 
 __all__ = [
-    "RULE_OPTIONS",
+    "SCHEDULE_OPTIONS",
     "AnyTask",
     "AsyncTask",
     "Completion",
@@ -40,5 +40,6 @@ __all__ = [
     "name_text",
     "remote_task",
     "rule_of",
+    "schedule_of",
     "unknown_option",
 ]

@@ -1,12 +1,15 @@
-"""The schedule of a task: `@app.task(cron=..., tz=...)` or `every=...`, checked."""
+"""Schedules as people write them: `@app.task(cron=..., tz=...)`, `app.schedule(...)`, checked."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from backline.display import shown
 from backline.errors import ConfigError, EnqueueError
 from backline.job import JobRequest, as_datetime
 from backline.schedule import Cron, Every, Missed, Rule, ScheduleSpec, cron, every
+from backline.task.options import name_text
 
 RULE_OPTIONS: Final = frozenset({"cron", "tz", "every"})
 SCHEDULE_OPTIONS: Final = RULE_OPTIONS | {"missed"}
@@ -42,12 +45,31 @@ def missed_of(value: object, where: str) -> Missed:
     return Missed(value)
 
 
-def job_for(request: JobRequest, where: str) -> JobRequest:
+def schedule_of(
+    name: str, job: JobRequest, timing: Mapping[str, Any], missed: object
+) -> ScheduleSpec:
+    """The schedule of this name that enqueues such jobs.
+
+    Raises ConfigError for a name, a job or a rule that cannot be.
+    """
+    try:
+        where = f"schedule {shown(name_text(name))}"
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"the name of a schedule: {error}") from None
+    rule = rule_of(timing, where)
+    if rule is None:
+        raise ConfigError(f'{where} needs a time: cron="0 3 * * *" or every="30s"')
+    return ScheduleSpec(rule=rule, job=job_for(job, where), missed=missed_of(missed, where))
+
+
+def job_for(job: object, where: str) -> JobRequest:
     """What each slot enqueues. Raises ConfigError for a job with a time of its own."""
+    if type(job) is not JobRequest:
+        raise ConfigError(f"{where} takes what task.job(...) makes, not {shown(job)}")
     for name in ("run_at", "expires_at"):
-        if getattr(request, name) is not None:
+        if getattr(job, name) is not None:
             raise ConfigError(f"{where} runs again and again: its jobs have no {name}")
-    return request
+    return replace(job, id="")
 
 
 def declared_schedule(
@@ -67,7 +89,7 @@ def declared_schedule(
     except EnqueueError as error:
         raise ConfigError(
             f"{where} has a schedule, which calls it without arguments: {error}; for others "
-            "use app.schedules.create(name, task.job(...), cron=...)"
+            "use app.schedule(name, task.job(...), cron=...)"
         ) from None
     missed = given.get("missed")
     return ScheduleSpec(
