@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 import pytest
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from backline.clock import Clock
 from backline.errors import StoreUnavailable
 from backline.faults import hooked
-from backline.job import HOUR, MINUTE, SECOND, JobRequest, Micros
+from backline.job import FARTHEST, HOUR, MINUTE, SECOND, JobRequest, Micros
 from backline.schedule import (
     Cron,
     Every,
@@ -21,6 +21,7 @@ from backline.schedule import (
     Rule,
     ScheduleChange,
     ScheduleSpec,
+    Tick,
     change,
     next_slot,
 )
@@ -202,6 +203,36 @@ def test_a_damaged_schedule_stops_no_other_and_is_told_of_once(
     assert told == {"bad zone": 1, "no spec": 1, "bad cron": 1}
 
 
+def test_a_schedule_that_the_store_does_not_take_stops_no_other_and_is_told_of_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Written together with the others once: from then on by itself, so it delays none."""
+
+    async def main() -> None:
+        for name in ("a", "bad", "c"):
+            await bench.make(name, Every(MINUTE))
+        rows = bench.store._schedules._rows
+        spec = rows["bad"].spec
+        assert spec is not None
+        rows["bad"] = replace(
+            rows["bad"], spec=replace(spec, job=replace(spec.job, delay=FARTHEST))
+        )
+        store = _Counting(bench.store, bench.clock)
+        scheduler = Scheduler(store, bench.clock)
+        for _ in range(3):
+            bench.clock.advance("1m")
+            assert await scheduler.fire() > 0, "it does not ask without a break"
+        assert [len(await bench.dues(name)) for name in ("a", "bad", "c")] == [3, 0, 3]
+        later = [["a", "c"], ["bad"]]
+        assert store.written == [["a", "bad", "c"], ["a"], ["bad"], ["c"], *later, *later]
+
+    with caplog.at_level(logging.ERROR):
+        run(main(), clock=bench.clock)
+    [record] = caplog.records
+    assert "schedule bad" in record.getMessage()
+    assert "run_at" in record.getMessage()
+
+
 def test_an_edit_between_the_look_and_the_write_fires_nothing_old(bench: Bench) -> None:
     async def main() -> None:
         await bench.make("s", Every(HOUR))
@@ -218,6 +249,18 @@ def test_an_edit_between_the_look_and_the_write_fires_nothing_old(bench: Bench) 
         assert await bench.dues("s") == []
 
     run(main(), clock=bench.clock)
+
+
+class _Counting(FlakyStore):
+    """Notes which schedules each write is about."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        super().__init__(store, StoreFaults(), clock.rng)
+        self.written: list[list[str]] = []
+
+    async def tick(self, ticks: Sequence[Tick]) -> list[bool]:
+        self.written.append([tick.schedule for tick in ticks])
+        return await super().tick(ticks)
 
 
 class _Away(FlakyStore):

@@ -9,7 +9,7 @@ meanwhile. It needs no user code: what a slot enqueues is in the store.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from backline.clock import Clock
@@ -51,7 +51,8 @@ class Scheduler:
         self._changed = asyncio.Event()
         self._wait: Micros = 0
         self._damaged: dict[str, int] = {}
-        """The schedules that cannot work, by name: the version of which that was said."""
+        """The schedules that cannot work, by name: the version of which that was said. Each is
+        written by itself from then on, so that it holds up no other."""
         self._duty = Duty("firing schedules", self._round, clock)
 
     @property
@@ -80,10 +81,9 @@ class Scheduler:
         while True:
             page = await self._store.due_schedules(limit=BITE, after=after)
             firings = [found for s in page.schedules if (found := self._firing(s, page.now))]
-            for bite in _bites(firings):
-                await self._use(bite)
-            slots = [firing.tick.next for firing in firings]
-            waits += [max(0, slot - page.now) for slot in slots if slot is not None]
+            for bite in _bites(firings, set(self._damaged)):
+                slots = [firing.tick.next for firing in await self._use(bite)]
+                waits += [max(0, slot - page.now) for slot in slots if slot is not None]
             after = page.after
             if after is None:
                 break
@@ -113,10 +113,20 @@ class Scheduler:
             self._complain(found, "what is stored of it cannot be read")
         return None if tick is None else _Firing(found, tick)
 
-    async def _use(self, bite: Sequence[_Firing]) -> None:
+    async def _use(self, bite: Sequence[_Firing]) -> list[_Firing]:
+        """Write a bite; returns what of it could be written. Raises StoreError."""
         fault("scheduler.before_tick")
-        answers = await self._store.tick([firing.tick for firing in bite])
+        try:
+            answers = await self._store.tick([firing.tick for firing in bite])
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - what stores refuse to write, and damage
+            if len(bite) == 1:
+                self._complain(bite[0].schedule, str(error) or repr(error))
+                return []
+            return [used for firing in bite for used in await self._use([firing])]
         for (found, tick), done in zip(bite, answers, strict=True):
+            self._damaged.pop(found.name, None)
             if done and _left_out(found, tick):
                 log.warning(
                     "schedule %s: slots from %s to %s were missed and left out",
@@ -124,6 +134,7 @@ class Scheduler:
                     iso(found.next or tick.last),
                     iso(tick.until),
                 )
+        return list(bite)
 
     def _complain(self, found: ScheduleRecord, why: str) -> None:
         if self._damaged.get(found.name) != found.version:
@@ -138,11 +149,13 @@ def _left_out(found: ScheduleRecord, tick: Tick) -> bool:
     return not tick.jobs or tick.jobs[0].id != slot_id(found.name, found.next)
 
 
-def _bites(firings: Sequence[_Firing]) -> Iterator[list[_Firing]]:
-    """The firings in their order, in writes of about `BITE` jobs."""
+def _bites(firings: Sequence[_Firing], alone: Collection[str]) -> Iterator[list[_Firing]]:
+    """The firings in writes of about `BITE` jobs; those of the names `alone` last, each in one."""
     bite: list[_Firing] = []
     jobs = 0
     for firing in firings:
+        if firing.schedule.name in alone:
+            continue
         bite.append(firing)
         jobs += max(1, len(firing.tick.jobs))
         if jobs >= BITE:
@@ -150,3 +163,4 @@ def _bites(firings: Sequence[_Firing]) -> Iterator[list[_Firing]]:
             bite, jobs = [], 0
     if bite:
         yield bite
+    yield from ([firing] for firing in firings if firing.schedule.name in alone)

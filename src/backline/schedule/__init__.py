@@ -17,7 +17,7 @@ from backline.schedule.declare import cron, every
 from backline.schedule.due import GRACE, SLOTS_AT_ONCE, Due, Missed, due_slots
 from backline.schedule.firing import job_of, slot_id, tick_for
 from backline.schedule.rule import Cron, Every, Rule
-from backline.schedule.slots import next_slot
+from backline.schedule.slots import LAST_SLOT, next_slot
 from backline.schedule.stored import (
     ScheduleChange,
     ScheduleRecord,
@@ -28,6 +28,7 @@ from backline.schedule.words import in_words
 
 __all__ = [
     "GRACE",
+    "LAST_SLOT",
     "SLOTS_AT_ONCE",
     "Cron",
     "Due",

@@ -23,8 +23,8 @@ from backline.schedule.clocks import STRIDE, change, first_instant, offset, zone
 from backline.schedule.expression import is_wildcard, readings
 from backline.schedule.rule import SHORTEST_EVERY, Cron, Every, Rule
 
-_END: Final[Micros] = int(datetime(9900, 1, 1, tzinfo=UTC).timestamp()) * SECOND
-"""Far enough from the last year of the calendar that no search runs into it."""
+LAST_SLOT: Final[Micros] = int(datetime(9900, 1, 1, tzinfo=UTC).timestamp()) * SECOND
+"""No slot is later. Far enough from the last year of the calendar that no search runs into it."""
 
 
 def next_slot(rule: Rule, after: Micros) -> Micros | None:
@@ -34,10 +34,10 @@ def next_slot(rule: Rule, after: Micros) -> Micros | None:
     cannot work here, see `backline.schedule.rule`.
     """
     after = max(after, -1)
-    if after >= _END:
+    if after >= LAST_SLOT:
         return None
     slot = _next_every(rule, after) if isinstance(rule, Every) else _next_cron(rule, after)
-    return None if slot is None or slot > _END else slot
+    return None if slot is None or slot > LAST_SLOT else slot
 
 
 def _next_every(rule: Every, after: Micros) -> Micros:

@@ -266,8 +266,9 @@ class Store(Protocol):
         True: done. False: the schedule is not that version any more, and nothing was changed:
         read it again. Nothing is decided here (see `schedule.change`). A repeat answers False.
 
-        Raises ConfigError for a schedule that could not be read back as what it is: then
-        nothing of the call was written.
+        Raises ConfigError for a schedule that could not be read back as what it is, and for
+        one, if it is not paused, whose jobs `tick` would refuse: then nothing of the call was
+        written.
         """
         ...
 

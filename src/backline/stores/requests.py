@@ -15,7 +15,7 @@ from msgspec import Raw, json
 from backline.display import safe, shown
 from backline.errors import ConfigError, EnqueueError
 from backline.job import JobId, JobRequest, Lane, Micros, OnConflict, Rank, Terms
-from backline.schedule import ScheduleChange, ScheduleRecord
+from backline.schedule import LAST_SLOT, ScheduleChange, ScheduleRecord, job_of
 from backline.store import Call
 
 _Facts: TypeAlias = tuple[
@@ -53,7 +53,10 @@ def check(calls: Sequence[Call]) -> None:
 
 
 def check_changes(changes: Sequence[ScheduleChange]) -> None:
-    """Raises ConfigError for the first schedule that cannot be stored, or is another's."""
+    """Raises ConfigError for the first schedule that cannot be stored, or is another's.
+
+    Nor is one whose slots could not be enqueued, unless it is paused: that stops it.
+    """
     for change in changes:
         schedule = change.schedule
         if schedule is None:
@@ -63,10 +66,17 @@ def check_changes(changes: Sequence[ScheduleChange]) -> None:
         except _WRONG as error:
             complaint = _words(error)
         else:
-            if fine:
-                continue
-            complaint = "it could not be read back as what it is"
-        raise ConfigError(f"schedule {shown(change.name)} cannot be stored: {complaint}")
+            complaint = _unusable(schedule) if fine else "it could not be read back as what it is"
+        if complaint:
+            raise ConfigError(f"schedule {shown(change.name)} cannot be stored: {complaint}")
+
+
+def _unusable(schedule: ScheduleRecord) -> str:
+    """What would be wrong with the jobs of a schedule; empty: nothing."""
+    if schedule.spec is None or schedule.paused:
+        return ""
+    complaint = _complaint(job_of(schedule.name, schedule.spec, LAST_SLOT))
+    return f"its jobs could not be: {complaint}" if complaint else ""
 
 
 def _are_fine(jobs: Sequence[JobRequest]) -> bool:

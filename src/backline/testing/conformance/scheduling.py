@@ -8,7 +8,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from backline.errors import ConfigError, EnqueueError
-from backline.job import HOUR, MINUTE, SECOND, JobRequest, Micros, OnConflict
+from backline.job import FARTHEST, HOUR, MINUTE, SECOND, JobRequest, Micros, OnConflict
 from backline.schedule import (
     Cron,
     Every,
@@ -305,6 +305,7 @@ class Scheduling(Harness):
             change.created("bad", make_spec(payload=Raw(b"[[")), clock.now()),
             change.created("half \ud800", make_spec(), clock.now()),
             replace(found, name="bad", last=2**80),
+            change.created("bad", make_spec(delay=FARTHEST), clock.now()),
         ]
         for schedule in bad:
             with pytest.raises(ConfigError, match="cannot be stored"):
@@ -314,6 +315,18 @@ class Scheduling(Harness):
         with pytest.raises(EnqueueError):
             await store.tick([wrong])
         assert (await store.schedules(limit=9)).schedules == [found]
+
+    async def test_a_schedule_whose_jobs_cannot_be_stored_can_still_be_paused(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        """Older code may have stored it: what stops it is not refused for what it is."""
+        bad = change.created(NAME, make_spec(delay=FARTHEST), clock.now())
+        paused = change.paused(bad)
+        assert await store.arrange([ScheduleChange(NAME, 0, paused)]) == [True]
+        found = await read(store)
+        with pytest.raises(ConfigError, match="run_at"):
+            await put(store, found, change.resumed(found, clock.now()))
+        assert await put(store, found, None)
 
     async def test_a_change_is_hinted_at(self, store: Store, clock: VirtualClock) -> None:
         told = asyncio.Event()
