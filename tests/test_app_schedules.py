@@ -313,6 +313,40 @@ async def test_what_app_schedule_declares_bears_what_operators_did() -> None:
     assert (changed.when, changed.edited, changed.paused) == ("every 2h", False, True)
 
 
+async def test_what_hooks_say_of_a_request_is_no_part_of_a_schedule() -> None:
+    """Else the jobs of a year would belong to the trace of the request that made it."""
+    clock = VirtualClock()
+    store = MemoryStore(clock=clock)
+    async with an_app(clock, store) as app:
+        spans = iter(range(100))
+
+        @app.headers
+        def trace() -> dict[str, str]:
+            return {"traceparent": f"t{next(spans)}", "tenant": "of the request"}
+
+        report = declare(app, headers={"tenant": "acme"})
+        app.schedule("declared", report.job(), every="1h")
+        made = await app.schedules.acreate("n", report.job(), every="1h")
+        again = await app.schedules.acreate("n", report.job(), every="1h")  # the reply was lost
+        assert again.record.spec == made.record.spec
+        edited = await app.schedules.aedit("n", job=report.using(headers={"x": "y"}).job())
+        for found, own in [
+            (made, {"tenant": "acme"}),
+            (edited, {"tenant": "acme", "x": "y"}),
+            (await app.schedules.aget("declared"), {"tenant": "acme"}),
+        ]:
+            assert found.record.spec is not None
+            assert found.record.spec.job.headers == own
+        await app.schedules.arun("n")
+        [job] = await find_all(store)
+        assert job.headers.keys() == {"tenant", "x", "traceparent"}
+        assert job.headers["tenant"] == "acme"
+        many = await app.aenqueue_many([report.job()])
+        found_job = await app.afetch(many[0].id)
+        assert found_job is not None
+        assert found_job.headers.keys() == {"tenant", "traceparent"}, "of no schedule"
+
+
 async def test_what_was_made_at_run_time_can_be_declared_from_then_on() -> None:
     async with an_app() as app:
         report = declare(app)
@@ -439,7 +473,8 @@ async def test_a_damaged_schedule_can_be_mended_and_deleted() -> None:
 def test_sync_code_has_the_same(tmp_path: Path) -> None:
     app = App(f"sqlite:///{tmp_path / 'jobs.db'}")
     report = declare(app, cron="0 3 * * *")
-    assert app.schedules.create("n", report.job("x"), every="1h").name == "n"
+    for _ in range(2):
+        assert app.schedules.create("n", report.job("x"), every="1h").name == "n"
     assert [found.name for found in app.schedules.all()] == ["n", "report"]
     spec = app.schedules.edit("n", every="2h").record.spec
     assert spec is not None

@@ -9,6 +9,7 @@ from backline.display import shown
 from backline.errors import ConfigError, EnqueueError
 from backline.job import JobRequest, as_datetime
 from backline.schedule import Cron, Every, Missed, Rule, ScheduleSpec, cron, every
+from backline.task.headers import MadeHeaders
 from backline.task.options import name_text
 
 RULE_OPTIONS: Final = frozenset({"cron", "tz", "every"})
@@ -63,13 +64,17 @@ def schedule_of(
 
 
 def job_for(job: object, where: str) -> JobRequest:
-    """What each slot enqueues. Raises ConfigError for a job with a time of its own."""
+    """What each slot enqueues, without what hooks said of the moment at which it was made.
+
+    Raises ConfigError for a job with a time of its own.
+    """
     if type(job) is not JobRequest:
         raise ConfigError(f"{where} takes what task.job(...) makes, not {shown(job)}")
     for name in ("run_at", "expires_at"):
         if getattr(job, name) is not None:
             raise ConfigError(f"{where} runs again and again: its jobs have no {name}")
-    return replace(job, id="")
+    headers = job.headers.own if isinstance(job.headers, MadeHeaders) else job.headers
+    return replace(job, id="", headers=headers)
 
 
 def declared_schedule(

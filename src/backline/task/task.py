@@ -23,6 +23,7 @@ from backline.job import JobId, JobRequest
 from backline.schedule import ScheduleSpec
 from backline.task.dialects import OF_TASK, misplaced_option, stranger
 from backline.task.handle import Job
+from backline.task.headers import MadeHeaders
 from backline.task.names import task_name
 from backline.task.options import (
     OPTIONS,
@@ -129,7 +130,10 @@ class Task(Generic[P, R]):
         """
         if self.options.within is not None:
             raise ConfigError("give within= to enqueue_many: a job alone knows no transaction")
-        return self._request(args, kwargs)
+        request, own = self._request(args, kwargs), self.options.headers
+        if request.headers is own:
+            return request
+        return msgspec.structs.replace(request, headers=MadeHeaders(request.headers, own))
 
     def _request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobRequest:
         request, headers = self._filled(args, kwargs), self._producer.headers_now()
