@@ -22,7 +22,7 @@ from backline.clock import SYSTEM_CLOCK
 from backline.job import SECOND, Ack, JobRequest, Lane, LeasedJob
 from backline.stores.sqlite import enqueue, exchange, schema
 from backline.stores.sqlite.driver import Connection, Params, Row
-from backline.stores.sqlite.session import CHECKPOINT
+from backline.stores.sqlite.log import CHECKPOINT
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import Transaction
 

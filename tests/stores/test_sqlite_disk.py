@@ -1,6 +1,7 @@
 """Disks that fill up, break, or lose power under a SQLite store."""
 
 import asyncio
+import errno
 import os
 import random
 import threading
@@ -14,7 +15,7 @@ import pytest
 from backline.errors import StoreFull, StoreUnavailable
 from backline.job import SECOND, Ack, Enqueued, JobRequest, Lane
 from backline.states import State
-from backline.store import Filter, QueueSettings
+from backline.store import Filter, Hint, QueueSettings
 from backline.stores.sqlite import SqliteStore
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.faulty_vfs import Event, FaultyVfs, PowerCut, Sync, power_cuts
@@ -142,15 +143,27 @@ async def test_the_power_cut_test_sees_a_missing_sync(
         await _check(folder / "cut", path, last, clock)
 
 
+@pytest.mark.parametrize("linked", [False, True])
 async def test_what_an_answer_did_not_wait_for_is_on_the_disk_soon(
-    folder: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+    folder: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch, linked: bool
 ) -> None:
-    store = SqliteStore(folder / "jobs.db", clock=clock)
+    path = folder / "jobs.db"
+    if linked:
+        (folder / "disk").mkdir()
+        path.symlink_to(folder / "disk" / "jobs.db")
+    store = SqliteStore(path, clock=clock)
     await store.open()
     session = store._session
     assert session is not None
     synced = threading.Event()
-    monkeypatch.setattr(Connection, "sync", lambda _self: synced.set())
+    fdatasync = os.fdatasync
+
+    def sync(descriptor: int) -> None:
+        assert os.fstat(descriptor).st_size > 0
+        fdatasync(descriptor)
+        synced.set()
+
+    monkeypatch.setattr(os, "fdatasync", sync)
 
     async def lease(call: int) -> None:
         synced.clear()
@@ -166,6 +179,48 @@ async def test_what_an_answer_did_not_wait_for_is_on_the_disk_soon(
     monkeypatch.setattr(Writer, "busy", False)
     await session.write(lambda _tx: None)
     assert await asyncio.to_thread(synced.wait, 10)
+    await store.close()
+
+
+async def test_what_ended_is_on_the_disk_before_it_is_told(
+    folder: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call without acks may find that a job's time to start is over."""
+    store = SqliteStore(folder / "jobs.db", clock=clock)
+    await store.open()
+    assert store._session is not None
+    wakeups = store._session.wakeups
+    assert wakeups is not None
+    order: list[object] = []
+    gone = JobRequest(id=clock.new_id(), task="t", expires_in=SECOND)
+    await store.enqueue([[gone, job(clock)]])
+    clock.advance("2s")
+    monkeypatch.setattr(os, "fdatasync", lambda _: order.append("synced"))
+    monkeypatch.setattr(wakeups, "tell", order.append)
+    assert (await store.exchange("w", 1, (), DEMAND, SECOND)).jobs
+    assert order == ["synced", {Hint.FINISHED}]
+    await store.close()
+
+
+async def test_after_a_sync_that_failed_the_log_begins_anew(
+    folder: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system may never write what it could not: nothing must stand behind it."""
+    store = SqliteStore(folder / "jobs.db", clock=clock)
+    await store.open()
+    await store.enqueue([[job(clock)]])
+    restarts: list[bool] = []
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def checkpoint(_self: Connection, *, restart: bool = False) -> None:
+        restarts.append(restart)
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    monkeypatch.setattr(Connection, "checkpoint", checkpoint)
+    assert (await store.exchange("w", 1, (), DEMAND, SECOND)).jobs
+    assert restarts == [True]
     await store.close()
 
 

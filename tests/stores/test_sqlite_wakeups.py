@@ -4,9 +4,9 @@ import asyncio
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +20,7 @@ from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.wakeups import BURST, PACE, Wakeups
 
 OURS, THEIRS = 1, 2
+COMMITS = count(1)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def hints(tmp_path: Path) -> Iterator[Wakeups]:
 def another_process_tells(tmp_path: Path, hint: Hint) -> None:
     """As a commit of another process does: with a stamp that is not ours."""
     side = os.open(tmp_path / f"jobs.db-{hint}", os.O_WRONLY)
-    os.pwrite(side, wakeups._STAMP.pack(THEIRS, 1), 0)
+    os.pwrite(side, wakeups._STAMP.pack(THEIRS, next(COMMITS)), 0)
     os.close(side)
 
 
@@ -52,20 +53,19 @@ async def test_a_worker_that_is_woken_before_the_commit_waits_for_it(
     loop = asyncio.get_running_loop()
     waits = threading.Event()
     asking: list[Future[Exchange]] = []
-    told: list[set[Hint]] = []
+    told: list[Collection[Hint]] = []
 
-    def tell(hints: set[Hint]) -> None:
-        told.append(set(hints))
-        if len(told) == 1:  # not committed yet
-            demand = {("default", Lane.MAIN): 1}
-            call = worker.exchange("worker", 1, [], demand, SECOND)
-            asking.append(asyncio.run_coroutine_threadsafe(call, loop))
-            assert waits.wait(10)
+    def tell_early(hints: Collection[Hint]) -> None:
+        told.append(hints)
+        call = worker.exchange("worker", 1, [], {("default", Lane.MAIN): 1}, SECOND)
+        asking.append(asyncio.run_coroutine_threadsafe(call, loop))
+        assert waits.wait(10)
 
     assert producer._session is not None
     assert producer._session.wakeups is not None
     assert worker._session is not None
-    monkeypatch.setattr(producer._session.wakeups, "tell", tell)
+    monkeypatch.setattr(producer._session.wakeups, "tell_early", tell_early)
+    monkeypatch.setattr(producer._session.wakeups, "tell", told.append)
     monkeypatch.setattr(worker._session, "_check_files", waits.set)
     job = JobRequest(id=SYSTEM_CLOCK.new_id(), task="t")
     await producer.enqueue([[job]])
@@ -74,6 +74,24 @@ async def test_a_worker_that_is_woken_before_the_commit_waits_for_it(
     assert told == [{Hint.WORK}, {Hint.WORK}]  # and once more, for those who only read
     await worker.close()
     await producer.close()
+
+
+async def test_a_hint_that_comes_twice_counts_once(tmp_path: Path, hints: Wakeups) -> None:
+    another = Wakeups(tmp_path / "jobs.db", THEIRS)
+    wakeups._tokens.discard(THEIRS)  # as another process sees it
+    woken = asyncio.Event()
+    with hints.watching([Hint.WORK], woken.set):
+        [watcher] = hints._mine
+        for teller in (hints, another):
+            left = watcher.allowance = BURST
+            for commit in (1, 2):
+                for tell in (teller.tell_early, teller.tell):
+                    tell([Hint.WORK])
+                    await asyncio.wait_for(woken.wait(), 5)
+                    woken.clear()
+                assert watcher.allowance >= left - commit  # what it gained meanwhile is its own
+                assert watcher.allowance < left
+    another.close()
 
 
 async def test_a_look_that_fails_is_an_error_of_its_call_alone(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from backline.clock import SYSTEM_CLOCK
 from backline.errors import StoreUnavailable
 from backline.job import Enqueued, JobRequest
 from backline.store import QueueSettings
-from backline.stores.sqlite import SqliteStore, session, writer
+from backline.stores.sqlite import SqliteStore, log, writer
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.writer import Request, Writer
 
@@ -157,8 +157,8 @@ async def test_a_disk_that_refuses_a_checkpoint_stops_no_writes(
         raise OSError(errno.ENOLCK, "No locks available")
 
     with monkeypatch.context() as patch:
-        patch.setattr(session, "CHECKPOINT", 0)
-        patch.setattr(session, "CHECKPOINT_ALONE", 0)
+        patch.setattr(log, "CHECKPOINT", 0)
+        patch.setattr(log, "CHECKPOINT_ALONE", 0)
         patch.setattr(Connection, "checkpoint", refuse)
         await store.enqueue([[JobRequest(id=SYSTEM_CLOCK.new_id(), task="t")]])
         await store.promote(1)
@@ -205,8 +205,8 @@ async def test_a_bad_request_does_not_spoil_the_batch(tmp_path: Path) -> None:
 async def test_the_write_ahead_log_stays_short_beside_writers_without_a_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "CHECKPOINT", 50)
-    monkeypatch.setattr(session, "CHECKPOINT_ALONE", 200)
+    monkeypatch.setattr(log, "CHECKPOINT", 50)
+    monkeypatch.setattr(log, "CHECKPOINT_ALONE", 200)
     path = tmp_path / "jobs.db"
     stores = [SqliteStore(path, durability="normal") for _ in range(2)]
 

@@ -144,7 +144,7 @@ class Supervisor:
         except NoStoreError as refused:
             return refused.code
         finally:
-            await self._end_workers()
+            await asyncio.shield(self._end_workers())
             await self._end_tasks()
         return EXIT_QUIT if self._quitting.is_set() else EXIT_OK
 

@@ -94,11 +94,11 @@ class Upkeep:
             return _REPORT_START if len(reports) < len(places) else LOOK
 
         async def tend() -> Micros:
-            # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the hint.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TEND_IDLE / SECOND):
-                    await self._hint.wait()
-            self._hint.clear()
+            await self._hinted(_TEND_IDLE)
+            cells.tend(await self._waiting_for_cells(places))
+            if not await self._hinted(_TEND):
+                return 0
+            # The first hint may have come before what it told of could be read.
             cells.tend(await self._waiting_for_cells(places))
             return _TEND
 
@@ -123,6 +123,16 @@ class Upkeep:
                     task.cancel()
                 await asyncio.wait(tasks)
                 await self._reporter.withdraw(self._name)
+
+    async def _hinted(self, within: Micros) -> bool:
+        """Whether the store hinted at work since it last was asked, or does so in time."""
+        # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the hint.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within / SECOND):
+                await self._hint.wait()
+        hinted = self._hint.is_set()
+        self._hint.clear()
+        return hinted
 
     def _works(self, child: Child | None) -> TypeGuard[Child]:
         """It lives, and has said hello as a worker of our store."""

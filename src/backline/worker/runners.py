@@ -151,12 +151,12 @@ class LoopRunners:
         if not self._admit(run):
             self._finished(run, policy.released(lease))
             return self._tick()
-        running.run, run.runner = run, me
         try:
             run.slot = self._board.start(lease.id, lease.attempt, run.deadline)
         except ValueError as error:  # somebody wrote another id into the store
             self._finished(run, policy.malformed(lease.id, lease.attempt, lease.terms, str(error)))
             return self._tick()
+        running.run, run.runner = run, me
         task = run.task
         try:
             arguments, keywords = task.codec.decode(lease.payload)

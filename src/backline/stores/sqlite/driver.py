@@ -140,7 +140,8 @@ class Connection:
 
     def sync(self) -> None:
         """Have on the disk what was committed. Raises OSError."""
-        descriptor = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        log = self._open().filename_wal  # beside the file itself, which `_path` may be a link to
+        descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fdatasync(descriptor)
         finally:

@@ -14,6 +14,7 @@ from backline.errors import StoreError, StoreFull, StoreUnavailable
 from backline.store import Hint
 from backline.stores.sqlite import place, schema
 from backline.stores.sqlite.driver import Connection
+from backline.stores.sqlite.log import WriteAheadLog
 from backline.stores.sqlite.transaction import Transaction
 from backline.stores.sqlite.turns import Turns
 from backline.stores.sqlite.wakeups import Wakeups
@@ -32,14 +33,6 @@ class _Write(NamedTuple):
     look: Look | None
     synced: bool
 
-
-CHECKPOINT: Final = 4_000
-"""Pages of write-ahead log (16 MiB) from which it is copied into the file after a commit."""
-CHECKPOINT_ALONE: Final = 4 * CHECKPOINT
-"""Pages from which it is copied while no other process may write: only then it starts anew
-under writers that never pause."""
-LOG_LIMIT: Final = 64 * 1024 * 1024
-"""Bytes that the write-ahead log is cut back to when it starts anew."""
 
 _EARLY: Final = frozenset({Hint.WORK})
 """Told before the commit too, so that workers wake while the disk is busy with it. They look
@@ -69,8 +62,7 @@ class Session:
         self._lost: str | None = None
         self._lost_lock = Lock()
         self._ended = False
-        self._log_pages = 0
-        self._unsynced = False
+        self._wal = WriteAheadLog(path, durable=full)
         self._write_executor = clock.executor("backline sqlite writer")
         self._read_executor = clock.executor("backline sqlite reader")
         self._writer: Writer[_Write] = Writer(self._write_executor, self._apply, self._afterwards)
@@ -193,14 +185,12 @@ class Session:
         self._db = db
         schema.prepare(db, self._url, self._clock)
         db.synced = self._full
-        db.script(f"pragma journal_size_limit = {LOG_LIMIT}")
-        db.on_commit(self._note_log)
+        self._wal.follow(db)
         self._files = place.identities(self._path)
         # Its thread begins now: later the system may have no room for one.
         _submit(self._read_executor, _begin)
         readers = Connection(self._path, vfs=self._vfs)
         readers.script("pragma query_only = on")
-        self._log_pages = 0
         self._lost = None
         self.was_open = True
         self._readers = readers  # last: from now on it is open
@@ -266,24 +256,26 @@ class Session:
             )
         _log.warning("%s", self._lost)
 
-    def _note_log(self, pages: int) -> None:
-        """In the course of a commit that wrote something."""
-        self._log_pages = pages
-        self._unsynced = self._full and self._db is not None and not self._db.synced
-
     def _apply(self, batch: Sequence[Request[_Write]]) -> None:
         """Do a batch in one commit; an error that is no outage is traced to its request."""
         hints: set[Hint] = set()
         db, turns = self._db, self._turns
         if db is None or turns is None:
             raise StoreUnavailable(self._lost or f"{self._path} is closed")
-        # Before waiting too: nobody gives up the turn of a lost file.
-        with turns.mine(self._check_files):
+
+        def before_waiting() -> None:
+            self._check_files()  # nobody gives up the turn of a lost file
+            self._wal.sync(db)  # others may have the turn for long
+
+        with turns.mine(before_waiting):
             self._check_files()
             batch = [request for request in batch if not self._answered(db, request)]
             if batch:
                 self._commit(db, batch, hints)
-        self._tell(hints)
+        if Hint.FINISHED in hints:  # what has ended is told to people, and must not come back
+            self._wal.sync(db)
+        if hints and self.wakeups is not None:
+            self.wakeups.tell(hints)
 
     def _answered(self, db: Connection, request: Request[_Write]) -> bool:
         """Whether a look was enough for this one."""
@@ -317,32 +309,28 @@ class Session:
         try:
             return self._transact(db, batch)
         except StoreFull:
-            with suppress(StoreError, ValueError):
-                db.checkpoint(restart=True)
-                self._log_pages = 0
+            self._wal.make_room(db)
             return self._transact(db, batch)
 
     def _transact(self, db: Connection, batch: Sequence[Request[_Write]]) -> set[Hint]:
         hints: set[Hint] = set()
         now, tick = self._clock.now(), self._clock.tick()
-        db.synced = self._full and any(request.item.synced for request in batch)
         try:
+            db.synced = self._full and any(request.item.synced for request in batch)
             db.run("begin immediate")
             for request in batch:
                 tx = Transaction(db, now, tick)
                 request.result = request.item.work(tx)
                 tx.finish()
                 hints |= tx.hints
-            self._tell(hints & _EARLY)
+            early = hints & _EARLY
+            if early and self.wakeups is not None:
+                self.wakeups.tell_early(early)
             db.run("commit")
         except BaseException:
             self._undo(db)
             raise
         return hints
-
-    def _tell(self, hints: set[Hint]) -> None:
-        if hints and self.wakeups is not None:
-            self.wakeups.tell(hints)
 
     def _undo(self, db: Connection) -> None:
         """Roll back; SQLite has done it itself after some errors of the disk."""
@@ -354,31 +342,10 @@ class Session:
         db, turns = self._db, self._turns
         if db is None or turns is None:
             return
-        if self._unsynced and not self._writer.busy:  # what comes next may be synced itself
-            self._sync(db)
-        if self._log_pages >= CHECKPOINT and not self._is_gone():
-            self._checkpoint(db, turns)
-
-    def _sync(self, db: Connection) -> None:
-        self._unsynced = False
-        try:
-            db.sync()
-        except FileNotFoundError:
-            pass  # it was removed; the next call says so
-        except OSError as error:
-            _log.warning("%s: the last commits may not be on the disk: %s", self._path, error)
-
-    def _checkpoint(self, db: Connection, turns: Turns) -> None:
-        """Keep the write-ahead log short."""
-        try:
-            if self._log_pages < CHECKPOINT_ALONE:
-                db.checkpoint()
-            else:
-                with turns.mine():
-                    db.checkpoint(restart=True)
-        except (StoreError, ValueError, OSError) as error:
-            _log.warning("the write-ahead log could not be copied into the file: %s", error)
-        self._log_pages = 0
+        if not self._writer.busy:  # what comes next may be synced itself
+            self._wal.sync(db)
+        if self._wal.long and not self._is_gone():
+            self._wal.checkpoint(db, turns)
 
 
 def _begin() -> None:

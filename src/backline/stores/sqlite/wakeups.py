@@ -1,10 +1,11 @@
 """Wake-ups: telling whoever waits, in any process, that a commit made work or ended jobs.
 
 A commit that did so writes a few bytes to a side file of the database, one for each kind of
-hint. Watchers of other processes see that by inotify, on their own event loop: no thread,
-and no CPU while nothing happens. Where there is no inotify, they look at the file's time,
-more and more seldom while nothing happens. Watchers of the same process are told directly;
-that alone serves the simulation, whose loop has no I/O.
+hint; some hints come when it is under way already, and then once more. Watchers of other
+processes see that by inotify, on their own event loop: no thread, and no CPU while nothing
+happens. Where there is no inotify, they look at the file's time, more and more seldom while
+nothing happens. Watchers of the same process are told directly; that alone serves the
+simulation, whose loop has no I/O.
 
 A hint costs its receiver a look at the database, so a busy neighbour must not spin an idle
 worker: the first hints go through at once, a stream of them at `PACE` a second; `paid` gives
@@ -26,6 +27,8 @@ from backline.store import Hint
 from backline.stores.loops import call_soon
 
 Wake: TypeAlias = Callable[[], None]
+Stamps: TypeAlias = tuple[bytes, ...]
+"""Of each file that is watched: which commit of which process wrote to it last."""
 
 PACE: Final = 25.0
 """Hints a second that a watcher is woken by when none of them is of use."""
@@ -54,17 +57,30 @@ class Wakeups:
         self._key = os.path.realpath(path)
         self._mine: WeakSet[_Watcher] = WeakSet()
         self._told = 0
+        self._under_way = False
+
+    def tell_early(self, hints: Collection[Hint]) -> None:
+        """The commit under way will have done this, unless it fails. As `tell`."""
+        self._told += 1
+        self._under_way = True
+        self._pass_on(hints)
 
     def tell(self, hints: Collection[Hint]) -> None:
-        """A commit did this. From any thread; never raises."""
-        self._told += 1
+        """A commit did this. From one thread at a time, any; never raises."""
+        if not self._under_way:
+            self._told += 1
+        self._under_way = False
+        self._pass_on(hints)
+
+    def _pass_on(self, hints: Collection[Hint]) -> None:
+        """Under the stamp of the commit: hints that come twice count once."""
         stamp = _STAMP.pack(self._token, self._told)
         for hint in hints:
             with suppress(OSError):  # a hint may be lost
                 os.pwrite(self._descriptors[hint], stamp, 0)
         for watcher in _watchers(self._key):
             if not watcher.wanted.isdisjoint(hints):
-                watcher.tell()
+                watcher.tell(stamp)
 
     def paid(self) -> None:
         """A wake-up of a watcher of this handle was of use. From any thread."""
@@ -113,22 +129,30 @@ class _Watcher:
         self._afterwards: Wake | None = None
         self._told = False
         self._stopped = False
+        self._stamps: Stamps = ()
 
-    def tell(self) -> None:
-        """From any thread: something happened."""
+    def tell(self, stamp: bytes) -> None:
+        """From any thread: a commit of this process did something."""
         if self._told or self._stopped:
             return
         self._told = True
-        call_soon(self.loop, self.hint)
+        call_soon(self.loop, self.hint, (stamp,))
 
     def follow(self) -> None:
         """From any thread: other files have the names; what happened meanwhile was unheard."""
         call_soon(self.loop, self._follow)
 
-    def hint(self) -> None:
-        """On the loop: wake now, or as soon as the pace allows."""
+    def hint(self, stamps: Stamps = ()) -> None:
+        """On the loop: wake now, or as soon as the pace allows.
+
+        At once and free of charge if the last hint had the same stamps.
+        """
         self._told = False
         if self._timer is not None or self._stopped:
+            return
+        again, self._stamps = bool(stamps) and stamps == self._stamps, stamps
+        if again:
+            self._wake()
             return
         now = self.loop.time()
         self.allowance = min(BURST, self.allowance + (now - self._at) * PACE)
@@ -265,22 +289,27 @@ class _Ear:
         with suppress(BlockingIOError):
             while len(os.read(self._descriptor, _LEAST_READ)) == _LEAST_READ:
                 pass
-        if any(_teller(file) not in _tokens for file in self._files):
-            self._watcher.hint()
+        stamps = tuple(map(_stamp, self._files))
+        if any(_teller(stamp) not in _tokens for stamp in stamps):
+            self._watcher.hint(stamps)
         if self._watcher.put_off(self.listen):
             self._hush()
 
 
-def _teller(file: Path) -> int | None:
-    """The token of who wrote the last hint; None if that cannot be said."""
+def _stamp(file: Path) -> bytes:
+    """Which commit the last hint was of; empty if that cannot be said."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            stamp = os.read(descriptor, _STAMP.size)
+            return os.read(descriptor, _STAMP.size)
         finally:
             os.close(descriptor)
     except OSError:
-        return None
+        return b""
+
+
+def _teller(stamp: bytes) -> int | None:
+    """The token of who wrote a stamp."""
     return _STAMP.unpack(stamp)[0] if len(stamp) == _STAMP.size else None
 
 

@@ -71,8 +71,9 @@ class Writer(Generic[T]):
 
     @property
     def busy(self) -> bool:
-        """Whether more waits to be applied."""
-        return bool(self._waiting)
+        """Whether somebody waits for more to be applied."""
+        with self._lock:
+            return any(not request.future.done() for request in self._waiting)
 
     async def submit(self, item: T) -> Any:
         """Have `item` applied; returns after its commit.
