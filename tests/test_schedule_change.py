@@ -52,9 +52,28 @@ def test_another_job_leaves_the_next_slot_as_it_is() -> None:
     assert (found.last, found.next) == (before.last, before.next)
 
 
-def test_an_edit_under_a_clock_that_was_put_back_repeats_no_slot() -> None:
-    before = made()
-    found = change.edited(before, a_spec(MINUTE), NOON - 5 * HOUR)
+def test_an_edit_under_a_clock_that_was_put_back_goes_on_from_now() -> None:
+    """It may have shown the year 2075 once. The ids of slots keep those of a day from doubling."""
+    now = NOON - 5 * HOUR
+    found = change.edited(made(), a_spec(MINUTE), now)
+    assert (found.last, found.next) == (now, now + MINUTE)
+    found = change.edited(made(), a_spec(priority=9), now)
+    assert (found.last, found.next) == (now, now + HOUR), "also with the rule as it was"
+
+
+def test_a_resume_under_a_clock_that_was_put_back_goes_on_from_now() -> None:
+    now = NOON - 5 * HOUR
+    for found in (made(), change.paused(made())):
+        after = change.resumed(found, now)
+        assert (after.paused, after.last, after.next) == (False, now, now + HOUR)
+    found = made()
+    assert change.resumed(found, NOON) is found
+
+
+def test_a_declaration_under_a_clock_that_was_put_back_repeats_no_slot() -> None:
+    """No person looked at the clock: it may be the one of now that is wrong."""
+    before = change.declared(None, "s", a_spec(), NOON)
+    found = change.declared(before, "s", a_spec(MINUTE), NOON - 5 * HOUR)
     assert (found.last, found.next) == (NOON, NOON + MINUTE)
 
 

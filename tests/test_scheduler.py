@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from backline.clock import Clock
 from backline.errors import StoreUnavailable
 from backline.faults import hooked
-from backline.job import FARTHEST, HOUR, MINUTE, SECOND, JobRequest, Micros
+from backline.job import DAY, FARTHEST, HOUR, MINUTE, SECOND, JobRequest, Micros
 from backline.schedule import (
     Cron,
     Every,
@@ -139,6 +139,31 @@ def test_a_wall_clock_put_back_repeats_no_slot(bench: Bench) -> None:
         assert len(dues) == 15
 
     bench.run(main)
+
+
+def test_a_schedule_that_waits_for_a_clock_that_was_far_ahead_is_told_of_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        await bench.make("far", Every(HOUR))
+        await bench.make("a little", Every(HOUR))
+        await bench.make("held", Every(HOUR))
+        rows = bench.store._schedules._rows
+        for name, ahead in (("far", 49 * 365 * DAY), ("a little", DAY), ("held", 9 * DAY)):
+            rows[name] = replace(rows[name], last=START + ahead, next=START + ahead + HOUR)
+        rows["held"] = change.paused(rows["held"])
+        await asyncio.sleep(3 * 3600)
+        assert await bench.dues("far") == []
+        rows["far"] = change.resumed(rows["far"], bench.clock.now())
+        await asyncio.sleep(3 * 3600 + 1)
+        assert len(await bench.dues("far")) == 3
+
+    with caplog.at_level(logging.WARNING):
+        bench.run(main)
+    [told] = [record.getMessage() for record in caplog.records]
+    assert "schedule far" in told
+    assert "2074-12-20" in told
+    assert "resume" in told
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from backline.display import iso, safe
 from backline.duty import Duty
 from backline.errors import ConfigError, StoreError
 from backline.faults import fault
-from backline.job import SECOND, Micros
+from backline.job import DAY, SECOND, Micros
 from backline.outage import Outage
 from backline.schedule import ScheduleRecord, Tick, slot_id, tick_for
 from backline.store import Hint, Store
@@ -32,6 +32,10 @@ SELDOM: Final[Micros] = 5 * SECOND
 SPREAD: Final[Micros] = SECOND // 50
 """Schedulers look at a slot so far apart, at random: who comes later finds it used, and writes
 nothing."""
+CHECK: Final[Micros] = 600 * SECOND
+"""How often to look through all schedules for those that wait for a clock of the past."""
+FAR: Final[Micros] = DAY
+"""A schedule this far ahead of the clock has seen a wrong one."""
 BITE: Final = 500
 """At most this many schedules a look, and about as many jobs a write, so that no other caller
 of the store waits long."""
@@ -53,6 +57,9 @@ class Scheduler:
         self._damaged: dict[str, int] = {}
         """The schedules that cannot work, by name: the version of which that was said. Each is
         written by itself from then on, so that it holds up no other."""
+        self._ahead: set[str] = set()
+        """The schedules that wait for a clock of the past, of which that was said."""
+        self._check_at: Micros = clock.tick()
         self._duty = Duty("firing schedules", self._round, clock)
 
     @property
@@ -91,6 +98,29 @@ class Scheduler:
             waits.append(page.next_in)
         return min(LOOK, *waits) if waits else SELDOM
 
+    async def check(self) -> None:
+        """Complain, once each, of the schedules that a clock far ahead has stopped.
+
+        Raises StoreError.
+        """
+        after: str | None = None
+        while True:
+            page = await self._store.schedules(limit=BITE, after=after)
+            for found in page.schedules:
+                if found.paused or found.last - page.now <= FAR:
+                    self._ahead.discard(found.name)
+                elif found.name not in self._ahead:
+                    self._ahead.add(found.name)
+                    log.error(
+                        "schedule %s runs nothing until %s, since the store's clock once showed "
+                        "that: resume it, and it goes on from now",
+                        safe(found.name),
+                        iso(found.last),
+                    )
+            after = page.after
+            if after is None:
+                return
+
     async def _round(self) -> Micros:
         if self._wait:
             # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the hint.
@@ -100,6 +130,9 @@ class Scheduler:
         self._changed.clear()
         self._wait = 0  # after an error the duty waits
         self._wait = await self.fire() + self._clock.rng.randrange(SPREAD)
+        if self._clock.tick() >= self._check_at:
+            await self.check()
+            self._check_at = self._clock.tick() + CHECK
         return 0
 
     def _firing(self, found: ScheduleRecord, now: Micros) -> _Firing | None:

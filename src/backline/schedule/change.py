@@ -7,6 +7,10 @@ all there is to an edit, in every store.
 A rule counts from when it was given and from a resume: slots before are never made up for,
 whatever the policy for missed ones. What is changed besides the rule leaves the next slot as
 it is.
+
+A schedule is past what any clock once showed. Should that have been the year 2075, a person's
+edit or resume makes it go on from now; slots that this repeats have the ids they had. What
+code declares does not: there it may be the clock of now that is wrong.
 """
 
 from typing import Any, Final
@@ -27,9 +31,7 @@ def created(name: str, spec: ScheduleSpec, now: Micros) -> ScheduleRecord:
 
 def edited(found: ScheduleRecord, spec: ScheduleSpec, now: Micros) -> ScheduleRecord:
     """The schedule with another spec. Raises ConfigError as `created` does."""
-    if found.spec is not None and found.spec.rule == spec.rule:
-        return replace(found, spec=spec)
-    return _from(replace(found, spec=spec), now)
+    return _changed(found, spec, now)
 
 
 def declared(
@@ -42,8 +44,9 @@ def declared(
     """
     if found is None:
         return replace(created(name, spec, now), declared=spec)
+    past = max(found.last, now)
     if found.spec is None:
-        return replace(edited(found, spec, now), declared=spec)
+        return replace(_changed(found, spec, past), declared=spec)
     if found.declared == spec:
         return found
     before = found.declared
@@ -52,7 +55,7 @@ def declared(
         for field in _FIELDS
         if before is None or getattr(spec, field) != getattr(before, field)
     }
-    return replace(edited(found, replace(found.spec, **news), now), declared=spec)
+    return replace(_changed(found, replace(found.spec, **news), past), declared=spec)
 
 
 def paused(found: ScheduleRecord) -> ScheduleRecord:
@@ -61,13 +64,21 @@ def paused(found: ScheduleRecord) -> ScheduleRecord:
 
 
 def resumed(found: ScheduleRecord, now: Micros) -> ScheduleRecord:
-    """The schedule, running again from now on; `found` itself if it was not paused."""
-    return _from(replace(found, paused=False), now) if found.paused else found
+    """The schedule, running from now on; `found` itself if it does."""
+    if found.paused or found.last > now:
+        return _from(replace(found, paused=False), now)
+    return found
 
 
-def _from(found: ScheduleRecord, now: Micros) -> ScheduleRecord:
-    """Nothing up to `now` is to be run any more."""
-    last = max(found.last, now)
+def _changed(found: ScheduleRecord, spec: ScheduleSpec, past: Micros) -> ScheduleRecord:
+    """The schedule with another spec; with another rule, past `past`."""
+    new = replace(found, spec=spec)
+    same = found.spec is not None and found.spec.rule == spec.rule
+    return new if same and found.last <= past else _from(new, past)
+
+
+def _from(found: ScheduleRecord, past: Micros) -> ScheduleRecord:
+    """Nothing up to `past` is to be run any more."""
     if found.paused or found.spec is None:
-        return replace(found, last=last, next=None)
-    return replace(found, last=last, next=next_slot(found.spec.rule, last))
+        return replace(found, last=past, next=None)
+    return replace(found, last=past, next=next_slot(found.spec.rule, past))
