@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from backline.cli.common import ExitCode
 from backline.cli.screen import first_screen
-from backline.job import HOUR, JobRequest, Micros
+from backline.job import DAY, HOUR, JobRequest, Lane, Micros
 from backline.schedule import Cron, Every, Rule, ScheduleChange, ScheduleSpec, change, tick_for
+from backline.store import WorkerReport
 from backline.stores.memory import MemoryStore
 from backline.supervisor.messages import Hello
 from backline.testing.clock import START
@@ -23,6 +25,16 @@ def make(shell, name: str, rule: Rule | None = None, *, declared: bool = False, 
     now = shell.clock.now()
     new = change.declared(None, name, spec, now) if declared else change.created(name, spec, now)
     assert shell.on(lambda store: store.arrange([ScheduleChange(name, 0, new)])) == [True]
+
+
+def report(shell, **fields) -> None:
+    """Have a worker report that it lives."""
+    given = {
+        "worker": "host-1", "host": "host", "pid": 7, "queues": ("mail",), "lane": Lane.MAIN,
+        "concurrency": 10, "tasks": (), "started_at": shell.clock.now(), "version": "0.1.0",
+    }  # fmt: skip
+    worker = WorkerReport(**{**given, **fields})
+    shell.on(lambda store: store.report([worker], HOUR))
 
 
 def fire(shell) -> None:
@@ -88,6 +100,7 @@ def test_json_has_every_promised_key(shell):
         "missed": "skip",
         "task": "app.report",
         "queue": "mail",
+        "task_known": None,
         "paused": False,
         "declared": True,
         "edited": False,
@@ -97,6 +110,25 @@ def test_json_has_every_promised_key(shell):
         "last_state": None,
     }
     assert (hourly["every_seconds"], hourly["cron"], hourly["declared"]) == (3600.0, None, False)
+
+
+def test_a_task_that_no_live_worker_knows_is_remarked(shell):
+    make(shell, "nightly")
+    make(shell, "orphan", task="app.gone")
+    assert "no worker knows" not in shell.ok("schedules"), "there is none to ask"
+    report(shell, tasks=("app.report",))
+    nightly, orphan = shell.ok("schedules").splitlines()[1:]
+    assert cells(orphan)[-2:] == ["app.gone", "no worker knows its task"]
+    assert cells(nightly)[-1] == "app.report"
+    assert [found["task_known"] for found in shell.json("schedules")] == [True, False]
+    shell.ok("schedules", "pause", "orphan")
+    assert "paused, no worker knows its task" in shell.ok("schedules")
+
+
+def test_a_supervisor_without_a_worker_knows_no_task(shell):
+    make(shell, "nightly")
+    report(shell, concurrency=0, tasks=(), healthy=False)
+    assert "no worker knows" not in shell.ok("schedules")
 
 
 def test_no_schedule_says_how_to_make_one(shell):
@@ -121,6 +153,16 @@ def test_pause_and_resume(shell):
     fire(shell)
     assert shell.jobs() == [], "a pause is not made up for"
     assert [found["paused"] for found in shell.json("schedules")] == [False, True]
+
+
+def test_resume_brings_one_back_from_what_a_wrong_clock_showed(shell):
+    make(shell, "a")
+    [row] = shell.on(lambda store: store.schedules(limit=1)).schedules
+    ahead = replace(row, last=START + 365 * DAY, next=START + 366 * DAY)
+    shell.on(lambda store: store.arrange([ScheduleChange("a", row.version, ahead)]))
+    assert shell.ok("schedules", "resume", "a") == "a: goes on\n"
+    assert shell.ok("schedules", "resume", "a") == "a: goes on, as before\n"
+    assert shell.json("schedules")[0]["next_at"] == "2026-01-01T01:00:00.000000Z"
 
 
 def test_run_enqueues_a_job_now_and_leaves_the_schedule_as_it_is(shell):

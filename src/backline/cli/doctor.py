@@ -7,6 +7,7 @@ from backline.cli.findings import CHECKS, Finding, Level, examine
 from backline.cli.loading import load_app
 from backline.cli.options import json_option
 from backline.cli.outboxes import examine_outboxes
+from backline.cli.schedule_findings import the_schedules
 from backline.cli.session import Session, run_on, store_of, store_options
 from backline.cli.text import say, say_json
 from backline.errors import StoreError
@@ -22,7 +23,8 @@ def doctor(store_url: str | None, app_target: str | None, as_json_lines: bool) -
 
     Checks the store, its disk and clock, the workers that report to it, jobs that were lost
     with their worker, tasks that no worker knows, queues that none serves, paused, full and
-    slow queues, and dead jobs. With --app, also the outboxes that the app declares.
+    slow queues, dead jobs, and schedules that nobody fires, that cannot work or whose task no
+    worker knows. With --app, also the outboxes that the app declares.
 
     "wrong": now, and until somebody acts, jobs are not taken in, not done, or not safe.
     "note": worth knowing, such as dead jobs, a paused queue, or no worker and no job.
@@ -51,7 +53,8 @@ def doctor(store_url: str | None, app_target: str | None, as_json_lines: bool) -
 
 async def _findings(session: Session) -> list[Finding]:
     patient = await examine(session)
-    return [finding for check in CHECKS for finding in check(patient)]
+    checks = (*CHECKS, the_schedules)
+    return [finding for check in checks for finding in check(patient)]
 
 
 def _show(finding: Finding, *, as_json_lines: bool) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from backline._version import __version__
+from backline.app.arranging import every_schedule
 from backline.cli.session import Session, sqlite_file
 from backline.cli.text import plural
 from backline.display import ago, safe, span, without_secrets
 from backline.job import MINUTE, SECOND, HeldLease, JobRecord, Lane
+from backline.schedule import ScheduleRecord
 from backline.states import QUEUED, State
 from backline.store import Capabilities, Filter, QueueStats, WorkerReport
 from backline.stores.sqlite.place import file_system
@@ -67,6 +69,7 @@ class Patient:
     """Of each queue with dead jobs, the newest."""
     lost: list[HeldLease]
     """Leases that have been over for so long that nobody seems to settle them."""
+    schedules: list[ScheduleRecord]
 
     @property
     def working(self) -> list[WorkerReport]:
@@ -105,7 +108,14 @@ async def examine(session: Session) -> Patient:
         newest=(await store.find(Filter(), limit=SAMPLE)).jobs,
         dead=dead,
         lost=[lease for lease in await store.overdue(SAMPLE) if lease.until <= overdue],
+        schedules=await every_schedule(store),
     )
+
+
+def known_tasks(workers: Sequence[WorkerReport]) -> set[str] | None:
+    """The tasks that live workers have the code of; None: there is no worker to know any."""
+    working = [worker for worker in workers if worker.concurrency]
+    return {task for worker in working for task in worker.tasks} if working else None
 
 
 def the_store(patient: Patient) -> Findings:
@@ -236,9 +246,9 @@ def the_leases(patient: Patient) -> Findings:
 
 def the_tasks(patient: Patient) -> Findings:
     """Jobs whose task no worker has the code of are put back for ever."""
-    if not patient.working:
+    known = known_tasks(patient.workers)
+    if known is None:
         return
-    known = {task for worker in patient.working for task in worker.tasks}
     unknown: defaultdict[str, int] = defaultdict(int)
     for records in patient.queued.values():
         for record in {record.id: record for record in records}.values():

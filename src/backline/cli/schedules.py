@@ -8,6 +8,7 @@ import click
 from backline.app import App, Schedule
 from backline.app.arranging import BITE, every_schedule
 from backline.cli.common import ExitCode, Failure
+from backline.cli.findings import known_tasks
 from backline.cli.options import json_option
 from backline.cli.queues import closest
 from backline.cli.session import Session, run_on, store_of, store_options, with_store
@@ -54,7 +55,10 @@ async def pause(session: Session, names: tuple[str, ...], as_json_lines: bool) -
 @json_option
 @with_store
 async def resume(session: Session, names: tuple[str, ...], as_json_lines: bool) -> None:
-    """Let paused schedules go on from now; what the pause left out is not made up for."""
+    """Let paused schedules go on from now; what the pause left out is not made up for.
+
+    So does one that waits for what a wrong clock once showed.
+    """
     await _each(session, names, "goes on", lambda app, name: app.schedules.aresume(name),
                 as_json_lines=as_json_lines)  # fmt: skip
 
@@ -113,7 +117,8 @@ async def _each(
     async with App(clock=session.clock, store=session.store) as app:
         for name, old in before.items():
             new = await change(app, name)
-            changed = old.paused != new.paused
+            back = new.record.last < old.record.last  # from what a wrong clock once showed
+            changed = old.paused != new.paused or back
             if as_json_lines:
                 say_json({"schedule": name, "paused": new.paused, "changed": changed})
             else:
@@ -138,14 +143,23 @@ async def _known(session: Session, names: Sequence[str]) -> dict[str, Schedule]:
 async def _list(session: Session, *, as_json_lines: bool) -> None:
     records = await every_schedule(session.store)
     last = await _last_jobs(session, records)
+    tasks = known_tasks(await session.store.workers())
     if as_json_lines:
         for record in records:
-            say_json(_json(record, last.get(record.name)))
+            say_json(_json(record, last.get(record.name), tasks))
     elif not records:
         note('no schedules yet: declare one with @app.task(cron="0 3 * * *")')
     else:
-        rows = [_row(Schedule(record), last.get(record.name), session.now) for record in records]
-        say_table(_HEAD, rows)
+        say_table(
+            _HEAD,
+            [
+                [
+                    *_row(Schedule(record), last.get(record.name), session.now),
+                    _remark(Schedule(record), tasks),
+                ]
+                for record in records
+            ],
+        )
 
 
 async def _last_jobs(session: Session, records: Sequence[ScheduleRecord]) -> dict[str, JobRecord]:
@@ -169,19 +183,23 @@ def _row(schedule: Schedule, last: JobRecord | None, now: Micros) -> list[str]:
         "" if record.next is None else moment(record.next, now),
         "" if record.ran is None else f"{moment(record.ran, now)}{ended}",
         safe(schedule.task, most=40),
-        _remark(schedule),
     ]
 
 
-def _remark(schedule: Schedule) -> str:
+def _remark(schedule: Schedule, tasks: set[str] | None) -> str:
     if schedule.record.spec is None:
         return click.style("damaged", fg="red")
+    remarks: list[str] = []
     if schedule.paused:
-        return click.style("paused", fg="yellow")
-    return "edited" if schedule.edited else ""
+        remarks.append(click.style("paused", fg="yellow"))
+    elif schedule.edited:
+        remarks.append("edited")
+    if tasks is not None and schedule.task not in tasks:
+        remarks.append(click.style("no worker knows its task", fg="red"))
+    return ", ".join(remarks)
 
 
-def _json(record: ScheduleRecord, last: JobRecord | None) -> dict[str, Any]:
+def _json(record: ScheduleRecord, last: JobRecord | None, tasks: set[str] | None) -> dict[str, Any]:
     """A schedule for programs; the keys are promised."""
     schedule, spec = Schedule(record), record.spec
     rule = None if spec is None else spec.rule
@@ -194,6 +212,7 @@ def _json(record: ScheduleRecord, last: JobRecord | None) -> dict[str, Any]:
         "missed": None if spec is None else spec.missed,
         "task": None if spec is None else spec.job.task,
         "queue": None if spec is None else spec.job.queue,
+        "task_known": None if spec is None or tasks is None else spec.job.task in tasks,
         "paused": record.paused,
         "declared": schedule.declared,
         "edited": schedule.edited,
