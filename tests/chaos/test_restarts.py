@@ -123,9 +123,9 @@ def _cancelled(testbed: Testbed, run: Run) -> bool:
 async def test_the_second_sigterm_ends_it_at_once_and_nothing_is_charged(testbed: Testbed) -> None:
     impatient = await testbed.supervise(*OPTIONS, "--grace", "30s", run_dir="a")
     ids = [
-        *await testbed.add("cook", 1.2, count=2),
-        *await testbed.add("bake", 1.2, count=2),
-        *await testbed.add("roast", 1.2),
+        *await testbed.add("cook", 4.0, count=2),
+        *await testbed.add("bake", 4.0, count=2),
+        *await testbed.add("roast", 4.0),
     ]
     await testbed.until(lambda: len(testbed.history.running()) > 4)
     other = await testbed.supervise(*OPTIONS, run_dir="b")
