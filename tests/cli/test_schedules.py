@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from backline.cli.common import ExitCode
 from backline.cli.screen import first_screen
 from backline.job import DAY, HOUR, JobRequest, Lane, Micros
-from backline.schedule import Cron, Every, Rule, ScheduleChange, ScheduleSpec, change, tick_for
+from backline.schedule import Cron, Every, Rule, ScheduleChange, ScheduleSpec, change
+from backline.scheduler import Scheduler
 from backline.store import WorkerReport
 from backline.stores.memory import MemoryStore
 from backline.supervisor.messages import Hello
@@ -38,12 +39,8 @@ def report(shell, **fields) -> None:
 
 
 def fire(shell) -> None:
-    async def tick(store) -> None:
-        page = await store.due_schedules(limit=100)
-        ticks = [tick for found in page.schedules if (tick := tick_for(found, page.now))]
-        assert await store.tick(ticks) == [True] * len(ticks)
-
-    shell.on(tick)
+    """Do what any live worker does about the slots that have come."""
+    shell.on(lambda store: Scheduler(store, shell.clock).fire())
 
 
 def cells(line: str) -> list[str]:
