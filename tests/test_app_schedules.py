@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from backline import App, ConfigError, JobContext, Schedule, ScheduleNotFound
+from backline import App, BacklineError, ConfigError, JobContext, Schedule, ScheduleNotFound
 from backline.job import HOUR, MINUTE, SECOND, as_datetime
 from backline.schedule import Cron, Every, Missed, Rule, ScheduleChange, ScheduleSpec
 from backline.schedule.change import created
@@ -468,6 +468,12 @@ async def test_a_damaged_schedule_can_be_mended_and_deleted() -> None:
         mended = await app.schedules.aedit("n", job=report.job(), every="1m")
         assert mended.next_at == as_datetime(clock.now() + MINUTE)
         assert await app.schedules.adelete("n")
+
+
+async def test_on_a_loop_the_error_names_what_to_write() -> None:
+    async with an_app() as app:
+        with pytest.raises(BacklineError, match=r"await app\.schedules\.aall\("):
+            app.schedules.all()
 
 
 def test_sync_code_has_the_same(tmp_path: Path) -> None:

@@ -91,7 +91,10 @@ class Schedule:
 
     @property
     def last_at(self) -> datetime | None:
-        """The newest time at which it enqueued one; None: not yet."""
+        """The newest of its times that was used; None: none yet.
+
+        Also if a job that held the unique key was still there, and so none was enqueued.
+        """
         return None if self.record.ran is None else as_datetime(self.record.ran)
 
     def __repr__(self) -> str:
@@ -102,7 +105,8 @@ class Schedules:
     """The schedules in an app's store; `app.schedules`.
 
     Changes are atomic, and hold for every scheduler from their commit on. All methods raise
-    StoreError, and may be repeated after StoreUnavailable.
+    StoreError, and may be repeated after StoreUnavailable; but a repeated `run` may enqueue
+    a second job.
     """
 
     def __init__(self, producer: Producer, home: Callable[[], Home]) -> None:
@@ -265,7 +269,9 @@ class Schedules:
     async def arun(self, name: str) -> Job[Any]:
         """Enqueue its job now, besides those of its times; also if it is paused.
 
-        Raises ScheduleNotFound, ConfigError if it cannot be read, and as `enqueue` of a task.
+        Raises ScheduleNotFound, ConfigError if it cannot be read, and as `enqueue` of a task:
+        after StoreUnavailable the job may or may not be enqueued, and a repeat makes another,
+        unless the task's `unique_key` and `unique_for` prevent it.
         """
         spec = (await self.aget(name)).record.spec
         if spec is None:
@@ -277,7 +283,9 @@ class Schedules:
     def run(self, name: str) -> Job[Any]:
         """Enqueue its job now, besides those of its times; also if it is paused.
 
-        Raises ScheduleNotFound, ConfigError if it cannot be read, and as `enqueue` of a task.
+        Raises ScheduleNotFound, ConfigError if it cannot be read, and as `enqueue` of a task:
+        after StoreUnavailable the job may or may not be enqueued, and a repeat makes another,
+        unless the task's `unique_key` and `unique_for` prevent it.
         """
         return self._wait(lambda: self.arun(name), "arun")
 
@@ -309,7 +317,7 @@ class Schedules:
         return Schedule(changed)
 
     def _wait(self, work: Callable[[], Coroutine[Any, Any, T]], twin: str) -> T:
-        return self._producer.wait(work, f"schedules.{twin}")
+        return self._producer.wait(work, f"app.schedules.{twin}")
 
 
 def _known(found: ScheduleRecord | None, name: str) -> ScheduleRecord:
