@@ -84,6 +84,35 @@ def test_the_list_says_how_the_last_run_ended(shell):
     assert shell.json("job", found["last_job"])[0]["task"] == "app.report"
 
 
+def test_a_slot_that_its_unique_key_suppressed_is_said_to_be_skipped(shell):
+    make(shell, "poll", unique_key="k")
+    shell.clock.advance("1h1s")
+    fire(shell)
+    [first] = shell.json("schedules")
+    assert (first["last_state"], first["last_job"]) == ("ready", shell.jobs()[0].id)
+    shell.clock.advance("1h")
+    fire(shell)
+    assert "(1 s ago) skipped: unique key" in shell.ok("schedules")
+    [found] = shell.json("schedules")
+    assert found["last_at"] == "2026-01-01T02:00:00.000000Z"
+    assert (found["last_state"], found["last_job"]) == ("skipped", None)
+
+
+@pytest.mark.parametrize(("key", "age"), [(None, "1m"), ("k", "8d")])
+def test_a_job_that_was_purged_is_not_called_skipped(shell, key, age):
+    make(shell, "nightly", unique_key=key)
+    shell.clock.advance("1h1s")
+    fire(shell)
+    [job] = shell.jobs()
+    shell.on(lambda store: store.cancel([job.id]))
+    shell.on(lambda store: store.purge([job.id]))
+    assert shell.jobs() == []
+    shell.clock.advance(age)
+    assert "skipped" not in shell.ok("schedules")
+    [found] = shell.json("schedules")
+    assert (found["last_state"], found["last_job"]) == (None, job.id)
+
+
 def test_json_has_every_promised_key(shell):
     make(shell, "nightly", NIGHTLY, declared=True)
     make(shell, "hourly")

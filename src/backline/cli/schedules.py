@@ -1,7 +1,7 @@
 """`backline schedules`: what runs by itself, and its pause, resume, run and delete."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -14,7 +14,7 @@ from backline.cli.queues import closest
 from backline.cli.session import Session, run_on, store_of, store_options, with_store
 from backline.cli.text import coloured, note, say, say_json, say_table
 from backline.display import iso, moment, safe, shown
-from backline.job import JobRecord, Micros
+from backline.job import JobId, JobRecord, Micros
 from backline.schedule import Cron, ScheduleRecord, slot_id
 
 _HEAD: Final = ["SCHEDULE", "WHEN", "NEXT", "LAST", "TASK", ""]
@@ -68,7 +68,10 @@ async def resume(session: Session, names: tuple[str, ...], as_json_lines: bool) 
 @json_option
 @with_store
 async def run(session: Session, names: tuple[str, ...], as_json_lines: bool) -> None:
-    """Enqueue the jobs of schedules now, besides those of their times; print the jobs' ids."""
+    """Enqueue the jobs of schedules now, besides those of their times; print the jobs' ids.
+
+    A repeat enqueues another, unless a job of it holds its unique key.
+    """
     await _known(session, names)
     async with App(clock=session.clock, store=session.store) as app:
         for name in dict.fromkeys(names):
@@ -140,48 +143,66 @@ async def _known(session: Session, names: Sequence[str]) -> dict[str, Schedule]:
     return {name: Schedule(records[name]) for name in dict.fromkeys(names)}
 
 
+class _Last(NamedTuple):
+    """What became of the newest slot of a schedule."""
+
+    job: JobId | None = None
+    state: str | None = None
+    """Of the job, if it is not purged; or "skipped": it added none."""
+    words: str = ""
+
+
 async def _list(session: Session, *, as_json_lines: bool) -> None:
     records = await every_schedule(session.store)
-    last = await _last_jobs(session, records)
+    last = await _last_runs(session, records)
     tasks = known_tasks(await session.store.workers())
-    if as_json_lines:
-        for record in records:
-            say_json(_json(record, last.get(record.name), tasks))
-    elif not records:
+    if not records and not as_json_lines:
         note('no schedules yet: declare one with @app.task(cron="0 3 * * *")')
-    else:
-        say_table(
-            _HEAD,
-            [
-                [
-                    *_row(Schedule(record), last.get(record.name), session.now),
-                    _remark(Schedule(record), tasks),
-                ]
-                for record in records
-            ],
-        )
+        return
+    rows: list[list[str]] = []
+    for record in records:
+        schedule, its_last = Schedule(record), last.get(record.name, _Last())
+        if as_json_lines:
+            say_json(_json(schedule, its_last, tasks))
+        else:
+            rows.append([*_row(schedule, its_last, session.now), _remark(schedule, tasks)])
+    if rows:
+        say_table(_HEAD, rows)
 
 
-async def _last_jobs(session: Session, records: Sequence[ScheduleRecord]) -> dict[str, JobRecord]:
-    """The jobs of the newest slots, as far as they are not purged."""
+async def _last_runs(session: Session, records: Sequence[ScheduleRecord]) -> dict[str, _Last]:
+    """What became of the newest slots, by schedule."""
     ids = {record.name: slot_id(record.name, record.ran) for record in records if record.ran}
-    found: dict[str, JobRecord] = {}
+    found: dict[str, JobRecord | None] = {}
     names = list(ids)
     for start in range(0, len(names), BITE):
         bite = names[start : start + BITE]
         jobs = await session.store.get([ids[name] for name in bite])
-        found |= {name: job for name, job in zip(bite, jobs, strict=True) if job is not None}
-    return found
+        found |= dict(zip(bite, jobs, strict=True))
+    return {
+        record.name: _last(record, ids[record.name], found[record.name], session.now)
+        for record in records
+        if record.name in ids
+    }
 
 
-def _row(schedule: Schedule, last: JobRecord | None, now: Micros) -> list[str]:
+def _last(record: ScheduleRecord, job_id: JobId, job: JobRecord | None, now: Micros) -> _Last:
+    if job is not None:
+        return _Last(job_id, job.state, coloured(job.state))
+    if record.spec is not None and record.spec.job.unique_key is not None and record.ran:
+        terms = record.spec.job.terms
+        if now - record.ran < min(terms.keep, terms.keep_dead):  # it would not be purged yet
+            return _Last(None, "skipped", "skipped: unique key")
+    return _Last(job_id)
+
+
+def _row(schedule: Schedule, last: _Last, now: Micros) -> list[str]:
     record = schedule.record
-    ended = "" if last is None else f" {coloured(last.state)}"
     return [
         safe(schedule.name, most=40),
         safe(schedule.when, most=60),
         "" if record.next is None else moment(record.next, now),
-        "" if record.ran is None else f"{moment(record.ran, now)}{ended}",
+        "" if record.ran is None else f"{moment(record.ran, now)} {last.words}".rstrip(),
         safe(schedule.task, most=40),
     ]
 
@@ -199,9 +220,9 @@ def _remark(schedule: Schedule, tasks: set[str] | None) -> str:
     return ", ".join(remarks)
 
 
-def _json(record: ScheduleRecord, last: JobRecord | None, tasks: set[str] | None) -> dict[str, Any]:
+def _json(schedule: Schedule, last: _Last, tasks: set[str] | None) -> dict[str, Any]:
     """A schedule for programs; the keys are promised."""
-    schedule, spec = Schedule(record), record.spec
+    record, spec = schedule.record, schedule.record.spec
     rule = None if spec is None else spec.rule
     return {
         "schedule": record.name,
@@ -218,6 +239,6 @@ def _json(record: ScheduleRecord, last: JobRecord | None, tasks: set[str] | None
         "edited": schedule.edited,
         "next_at": None if record.next is None else iso(record.next),
         "last_at": None if record.ran is None else iso(record.ran),
-        "last_job": None if record.ran is None else slot_id(record.name, record.ran),
-        "last_state": None if last is None else last.state,
+        "last_job": last.job,
+        "last_state": last.state,
     }
