@@ -124,7 +124,7 @@ class Task(Generic[P, R]):
         return self._with(with_options(self.options, options, self.name))
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> JobRequest:
-        """A job of this task, for `app.enqueue_many`; nothing is enqueued yet.
+        """A job of this task, for `app.enqueue_many` or a schedule; nothing is enqueued yet.
 
         Raises InvalidArguments, PayloadTooLarge.
         """
