@@ -19,6 +19,8 @@ from backline.errors import ConfigError
 from backline.job import DAY, FARTHEST, HOUR, MINUTE, SECOND, Micros
 from backline.schedule import (
     GRACE,
+    MOST_MISSED,
+    SLOTS_AT_ONCE,
     Cron,
     Due,
     Every,
@@ -468,8 +470,8 @@ def test_an_outage_under_each_policy() -> None:
     now = NOON + 4 * HOUR + 30 * MINUTE
     one, two, three, four, five = (NOON + count * HOUR for count in range(1, 6))
 
-    assert due_slots(HOURLY, NOON, now, Missed.SKIP) == Due((), now, five, skipped=True)
-    assert due_slots(HOURLY, NOON, now, Missed.ONCE) == Due((four,), four, five, skipped=True)
+    assert due_slots(HOURLY, NOON, now, Missed.SKIP) == Due((), now, five, (one, four))
+    assert due_slots(HOURLY, NOON, now, Missed.ONCE) == Due((four,), four, five, (one, three))
     assert due_slots(HOURLY, NOON, now, Missed.ALL) == Due((one, two, three, four), four, five)
 
 
@@ -477,15 +479,20 @@ def test_an_outage_that_ends_at_a_slot() -> None:
     now = NOON + 4 * HOUR + 3 * SECOND
     one, two, three, four, five = (NOON + count * HOUR for count in range(1, 6))
 
-    assert due_slots(HOURLY, NOON, now, Missed.SKIP) == Due((four,), four, five, skipped=True)
-    assert due_slots(HOURLY, NOON, now, Missed.ONCE) == Due((four,), four, five, skipped=True)
+    assert due_slots(HOURLY, NOON, now, Missed.SKIP) == Due((four,), four, five, (one, three))
+    assert due_slots(HOURLY, NOON, now, Missed.ONCE) == Due((four,), four, five, (one, three))
     assert due_slots(HOURLY, NOON, now, Missed.ALL) == Due((one, two, three, four), four, five)
 
 
-def test_short_delays_cost_no_slot_of_a_short_interval() -> None:
-    assert due_slots(every("1s"), NOON, NOON + 3 * SECOND + 1).slots == tuple(
-        NOON + count * SECOND for count in (1, 2, 3)
-    )
+@pytest.mark.parametrize("interval", ["1s", "5s", "30s", "1m"])
+@pytest.mark.parametrize("missed", [Missed.SKIP, Missed.ONCE])
+def test_an_outage_makes_no_burst_of_a_short_interval(interval: str, missed: Missed) -> None:
+    """A slot is missed when the next one has come, if that is sooner than the grace."""
+    rule = every(interval)
+    now = NOON + HOUR
+    due = due_slots(rule, NOON, now + rule.interval - 1, missed)
+
+    assert (due.slots, due.left_out) == ((now,), (NOON + rule.interval, now - rule.interval))
 
 
 def test_all_that_was_missed_comes_in_bites() -> None:
@@ -501,6 +508,57 @@ def test_all_that_was_missed_comes_in_bites() -> None:
         assert (due.next <= now) == (len(used) < 100)
     assert used == [NOON + count * HOUR for count in range(1, 101)]
     assert looks == 15
+
+
+def test_a_catch_up_has_a_bound_and_takes_the_newest() -> None:
+    now = NOON + 30 * DAY
+    newest = [NOON + 30 * DAY - count * MINUTE for count in reversed(range(MOST_MISSED))]
+    rule, last, used = cron("* * * * *"), NOON, []
+    left_out = []
+    while (due := due_slots(rule, last, now, Missed.ALL)).slots:
+        assert len(due.slots) <= SLOTS_AT_ONCE
+        used += due.slots
+        left_out.append(due.left_out)
+        last = due.last
+    assert used == newest
+    assert left_out == [(NOON + MINUTE, newest[0] - MINUTE), *[None] * 9]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        every("1s"),
+        every("36h"),
+        cron("* * * * *"),
+        cron("* 3 * * *", tz="Europe/Paris"),
+        cron("* * * 1-6 *"),  # half a year of nothing, then more than can be walked through
+        cron("0 0 29 2 *"),
+    ],
+)
+def test_the_newest_slots_are_found_from_behind(
+    rule: Rule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the outage was; told again by going through its end slot by slot."""
+    asked = 0
+
+    def counted(rule: Rule, after: Micros) -> Micros | None:
+        nonlocal asked
+        asked += 1
+        return next_slot(rule, after)
+
+    monkeypatch.setattr(schedule.due, "next_slot", counted)
+    now = at("2025-12-30 12:00") + 30 * SECOND
+    due = due_slots(rule, 0, now, Missed.ALL, limit=MOST_MISSED)
+
+    assert asked < 25 * MOST_MISSED
+    assert due.slots == tuple(slots_until(rule, due.slots[0] - 1, now))
+    if due.left_out is None:
+        assert len(due.slots) < MOST_MISSED
+        assert due.slots[0] == next_slot(rule, 0)
+    else:
+        assert len(due.slots) == MOST_MISSED
+        assert due.left_out[0] == next_slot(rule, 0)
+        assert next_slot(rule, due.left_out[1]) == due.slots[0]
 
 
 def test_a_limit_is_one_slot_at_least() -> None:
@@ -601,14 +659,14 @@ def test_each_slot_is_used_or_left_out_by_the_policy(
         if len(fresh) == 2_000:  # more than the model will count
             last = due.last
             continue
-        on_time = [slot for slot in fresh if now - slot <= GRACE]
         wanted = {
-            Missed.SKIP: on_time,
-            Missed.ONCE: on_time or fresh[-1:],
-            Missed.ALL: fresh,
+            Missed.SKIP: [slot for slot in fresh[-1:] if now - slot <= GRACE],
+            Missed.ONCE: fresh[-1:],
+            Missed.ALL: fresh[-MOST_MISSED:],
         }[missed][:10]
         assert list(due.slots) == wanted
-        assert due.skipped == (bool(fresh) and fresh[0] not in wanted)
+        out = [slot for slot in fresh if not wanted or slot < wanted[0]]
+        assert due.left_out == ((out[0], out[-1]) if out else None)
         assert due.last >= last
         assert due.next is None or due.next > due.last
         used += due.slots

@@ -14,10 +14,11 @@ from backline.schedule import (
     Missed,
     ScheduleRecord,
     ScheduleSpec,
+    Tick,
     change,
+    firing,
     job_of,
     slot_id,
-    tick_for,
 )
 
 NOON: Micros = 1_767_268_800 * SECOND  # 2026-01-01 12:00 UTC
@@ -30,6 +31,12 @@ def a_spec(interval: Micros = HOUR, missed: Missed = Missed.SKIP, **fields: Any)
 
 def made(spec: ScheduleSpec | None = None, at: Micros = NOON) -> ScheduleRecord:
     return change.created("s", spec or a_spec(), at)
+
+
+def tick_for(found: ScheduleRecord, now: Micros, **limit: int) -> Tick | None:
+    """What a scheduler would write."""
+    due = firing(found, now, **limit)
+    return None if due is None else due.tick
 
 
 def test_a_schedule_counts_from_when_it_was_made() -> None:

@@ -10,16 +10,16 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from backline.clock import Clock
 from backline.display import iso, safe
 from backline.duty import Duty
-from backline.errors import ConfigError, StoreError
+from backline.errors import ConfigError, EnqueueError, StoreError
 from backline.faults import fault
 from backline.job import DAY, SECOND, Micros
 from backline.outage import Outage
-from backline.schedule import ScheduleRecord, Tick, slot_id, tick_for
+from backline.schedule import Firing, ScheduleRecord, firing
 from backline.store import Hint, Store
 
 log = logging.getLogger(__name__)
@@ -39,11 +39,6 @@ FAR: Final[Micros] = DAY
 BITE: Final = 500
 """At most this many schedules a look, and about as many jobs a write, so that no other caller
 of the store waits long."""
-
-
-class _Firing(NamedTuple):
-    schedule: ScheduleRecord
-    tick: Tick
 
 
 class Scheduler:
@@ -87,9 +82,14 @@ class Scheduler:
         waits: list[Micros] = []
         while True:
             page = await self._store.due_schedules(limit=BITE, after=after)
-            firings = [found for s in page.schedules if (found := self._firing(s, page.now))]
+            firings: list[Firing] = []
+            for found in page.schedules:
+                if (due := self._firing(found, page.now)) is not None:
+                    firings.append(due)
+                    if len(due.tick.jobs) > 1:  # a backlog takes its time, and others wait here
+                        await asyncio.sleep(0)
             for bite in _bites(firings, set(self._damaged)):
-                slots = [firing.tick.next for firing in await self._use(bite)]
+                slots = [fired.tick.next for fired in await self._use(bite)]
                 waits += [max(0, slot - page.now) for slot in slots if slot is not None]
             after = page.after
             if after is None:
@@ -135,18 +135,19 @@ class Scheduler:
             self._check_at = self._clock.tick() + CHECK
         return 0
 
-    def _firing(self, found: ScheduleRecord, now: Micros) -> _Firing | None:
+    def _firing(self, found: ScheduleRecord, now: Micros) -> Firing | None:
         """What to write about a schedule; one that cannot work stops no other."""
-        try:
-            tick = tick_for(found, now)
-        except Exception as error:  # noqa: BLE001 - a damaged row may go wrong in any way
-            self._complain(found, str(error) if isinstance(error, ConfigError) else repr(error))
-            return None
         if found.spec is None:
-            self._complain(found, "what is stored of it cannot be read")
-        return None if tick is None else _Firing(found, tick)
+            self._complain(found, "until it is edited: what is stored of it cannot be read")
+            return None
+        try:
+            return firing(found, now)
+        except Exception as error:  # noqa: BLE001 - a damaged row may go wrong in any way
+            why = str(error) if isinstance(error, ConfigError) else repr(error)
+            self._complain(found, f"on this host: {why}")
+            return None
 
-    async def _use(self, bite: Sequence[_Firing]) -> list[_Firing]:
+    async def _use(self, bite: Sequence[Firing]) -> list[Firing]:
         """Write a bite; returns what of it could be written. Raises StoreError."""
         fault("scheduler.before_tick")
         try:
@@ -155,45 +156,38 @@ class Scheduler:
             raise
         except Exception as error:  # noqa: BLE001 - what stores refuse to write, and damage
             if len(bite) == 1:
-                self._complain(bite[0].schedule, str(error) or repr(error))
+                until = "until it is edited" if isinstance(error, EnqueueError) else "for now"
+                self._complain(bite[0].schedule, f"{until}: {str(error) or repr(error)}")
                 return []
-            return [used for firing in bite for used in await self._use([firing])]
-        for (found, tick), done in zip(bite, answers, strict=True):
-            self._damaged.pop(found.name, None)
-            if done and _left_out(found, tick):
+            return [used for alone in bite for used in await self._use([alone])]
+        for fired, done in zip(bite, answers, strict=True):
+            self._damaged.pop(fired.schedule.name, None)
+            if done and fired.left_out is not None:
                 log.warning(
                     "schedule %s: slots from %s to %s were missed and left out",
-                    safe(found.name),
-                    iso(found.next or tick.last),
-                    iso(tick.until),
+                    safe(fired.schedule.name),
+                    *map(iso, fired.left_out),
                 )
         return list(bite)
 
     def _complain(self, found: ScheduleRecord, why: str) -> None:
         if self._damaged.get(found.name) != found.version:
             self._damaged[found.name] = found.version
-            log.error("schedule %s runs nothing until it is edited: %s", safe(found.name), why)
+            log.error("schedule %s runs nothing %s", safe(found.name), why)
 
 
-def _left_out(found: ScheduleRecord, tick: Tick) -> bool:
-    """Whether the slot that was to come is not among those that were used."""
-    if found.next is None or tick.until == tick.last:
-        return False
-    return not tick.jobs or tick.jobs[0].id != slot_id(found.name, found.next)
-
-
-def _bites(firings: Sequence[_Firing], alone: Collection[str]) -> Iterator[list[_Firing]]:
+def _bites(firings: Sequence[Firing], alone: Collection[str]) -> Iterator[list[Firing]]:
     """The firings in writes of about `BITE` jobs; those of the names `alone` last, each in one."""
-    bite: list[_Firing] = []
+    bite: list[Firing] = []
     jobs = 0
-    for firing in firings:
-        if firing.schedule.name in alone:
+    for each in firings:
+        if each.schedule.name in alone:
             continue
-        bite.append(firing)
-        jobs += max(1, len(firing.tick.jobs))
+        bite.append(each)
+        jobs += max(1, len(each.tick.jobs))
         if jobs >= BITE:
             yield bite
             bite, jobs = [], 0
     if bite:
         yield bite
-    yield from ([firing] for firing in firings if firing.schedule.name in alone)
+    yield from ([each] for each in firings if each.schedule.name in alone)

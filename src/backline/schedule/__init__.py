@@ -14,8 +14,8 @@ at short notice, two versions of the files have different slots.
 """
 
 from backline.schedule.declare import cron, every
-from backline.schedule.due import GRACE, SLOTS_AT_ONCE, Due, Missed, due_slots
-from backline.schedule.firing import job_of, slot_id, tick_for
+from backline.schedule.due import GRACE, MOST_MISSED, SLOTS_AT_ONCE, Due, Missed, due_slots
+from backline.schedule.firing import Firing, firing, job_of, slot_id
 from backline.schedule.rule import Cron, Every, Rule
 from backline.schedule.slots import LAST_SLOT, next_slot
 from backline.schedule.stored import (
@@ -29,10 +29,12 @@ from backline.schedule.words import in_words
 __all__ = [
     "GRACE",
     "LAST_SLOT",
+    "MOST_MISSED",
     "SLOTS_AT_ONCE",
     "Cron",
     "Due",
     "Every",
+    "Firing",
     "Missed",
     "Rule",
     "ScheduleChange",
@@ -42,9 +44,9 @@ __all__ = [
     "cron",
     "due_slots",
     "every",
+    "firing",
     "in_words",
     "job_of",
     "next_slot",
     "slot_id",
-    "tick_for",
 ]

@@ -11,19 +11,22 @@ from backline.schedule.rule import Rule
 from backline.schedule.slots import next_slot
 
 GRACE: Final[Micros] = MINUTE
-"""A slot that is looked at this late is not missed yet: a restart, a busy host, a slow disk."""
+"""A slot that is looked at this late is not missed yet: a restart, a busy host, a slow disk.
+Unless the next one has come: else an outage would make a burst of each short interval."""
 SLOTS_AT_ONCE: Final = 100
+MOST_MISSED: Final = 1_000
+"""As many slots a catch-up uses at the most, the newest: a month of minutes, say, is 43,200."""
 
 
 class Missed(StrEnum):
-    """What becomes of the slots that nobody looked at within `GRACE`."""
+    """What becomes of the slots that nobody looked at within `GRACE`, or before the next one."""
 
     SKIP = "skip"
     """They are left out."""
     ONCE = "once"
-    """The newest stands for all of them, unless a later one is due on time."""
+    """The newest slot that has come stands for all before it."""
     ALL = "all"
-    """Each is used, the oldest first."""
+    """Each is used, the oldest first; of more than `MOST_MISSED` the newest."""
 
 
 class Due(Struct, frozen=True):
@@ -31,13 +34,14 @@ class Due(Struct, frozen=True):
 
     Each of `slots`, oldest first, is to be used once. `last` and `next` are to be stored in
     the same commit: every slot up to `last` is dealt with, and `next` is None if no other
-    will come. `skipped` says that the policy has left slots out.
+    will come. `left_out`: the first and the last of the slots that were missed, if any were
+    and the policy uses them no more.
     """
 
     slots: tuple[Micros, ...]
     last: Micros
     next: Micros | None
-    skipped: bool = False
+    left_out: tuple[Micros, Micros] | None = None
 
 
 def due_slots(
@@ -48,13 +52,15 @@ def due_slots(
     *,
     limit: int = SLOTS_AT_ONCE,
     grace: Micros = GRACE,
+    most: int = MOST_MISSED,
 ) -> Due:
     """Which slots of (last, now] to use, at most `limit`, and where that leaves the schedule.
 
     `last` is what the look before returned; at first, when the schedule was made. No slot up
     to it is given out again, wherever the wall clock is put: one that was put back makes the
     schedule wait until it has passed `last`. A slot is missed when it is more than `grace`
-    old. With more slots due than `limit`, `next` is not after `now`: look again at once.
+    old, or the next one has come; of all that were missed, the newest `most` can be used. With
+    more slots due than `limit`, `next` is not after `now`: look again at once.
 
     A pause is an outage like any other. To leave out its slots whatever the policy, go on
     with the instant of the resume as `last`.
@@ -66,14 +72,22 @@ def due_slots(
     first = next_slot(rule, last)
     if first is None or first > now:
         return Due((), last, first)
-    on_time = last if missed is Missed.ALL else max(last, now - grace - 1)
-    slots = _slots(rule, on_time, now, limit)
-    if not slots and missed is Missed.ONCE:
-        slots = (_newest(rule, first, now),)
+    if missed is Missed.ALL:
+        slots = _newest_slots(rule, last, now, most)[:limit]
+    else:
+        newest = _newest(rule, first, now)
+        slots = (newest,) if missed is Missed.ONCE or now - newest <= grace else ()
     dealt_with = slots[-1] if slots else now
     return Due(
-        slots, dealt_with, next_slot(rule, dealt_with), skipped=not slots or slots[0] > first
+        slots,
+        dealt_with,
+        next_slot(rule, dealt_with),
+        _left_out(rule, first, slots[0] - 1 if slots else now),
     )
+
+
+def _left_out(rule: Rule, first: Micros, until: Micros) -> tuple[Micros, Micros] | None:
+    return (first, _newest(rule, first, until)) if first <= until else None
 
 
 def _slots(rule: Rule, after: Micros, until: Micros, limit: int) -> tuple[Micros, ...]:
@@ -84,6 +98,27 @@ def _slots(rule: Rule, after: Micros, until: Micros, limit: int) -> tuple[Micros
         slots.append(slot)
         slot = next_slot(rule, slot)
     return tuple(slots)
+
+
+def _newest_slots(rule: Rule, after: Micros, until: Micros, count: int) -> tuple[Micros, ...]:
+    """The last `count` slots of (after, until].
+
+    A rule tells only what comes next, so this goes back by steps, each of a length that holds
+    no more slots than are wanted: twice that of the last, and half of one that held too many.
+    """
+    found = _slots(rule, after, until, count + 1)
+    if len(found) <= count:
+        return found
+    found = ()
+    step = MINUTE
+    while len(found) < count and until > after:
+        low = max(after, until - step)
+        slots = _slots(rule, low, until, count + 1)
+        if len(slots) > count:
+            step //= 2
+        else:
+            found, until, step = slots + found, low, 2 * step
+    return found[-count:]
 
 
 def _newest(rule: Rule, known: Micros, until: Micros) -> Micros:

@@ -4,6 +4,7 @@ import hashlib
 from typing import Final
 from uuid import UUID
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from backline.job import JobId, JobRequest, Micros
@@ -14,7 +15,18 @@ _48_BITS: Final = (1 << 48) - 1
 _62_BITS: Final = (1 << 62) - 1
 
 
-def tick_for(found: ScheduleRecord, now: Micros, *, limit: int = SLOTS_AT_ONCE) -> Tick | None:
+class Firing(Struct, frozen=True, kw_only=True):
+    """What a look at a schedule came to."""
+
+    schedule: ScheduleRecord
+    """As it was read."""
+    tick: Tick
+    """To be written."""
+    left_out: tuple[Micros, Micros] | None = None
+    """The first and the last of the slots that were missed and are used no more."""
+
+
+def firing(found: ScheduleRecord, now: Micros, *, limit: int = SLOTS_AT_ONCE) -> Firing | None:
     """The use of at most `limit` slots that are due; None: nothing is to be written.
 
     Raises ConfigError for a rule that cannot work here, see `backline.schedule.rule`.
@@ -24,7 +36,7 @@ def tick_for(found: ScheduleRecord, now: Micros, *, limit: int = SLOTS_AT_ONCE) 
     due = due_slots(found.spec.rule, found.last, now, found.spec.missed, limit=limit)
     if due.last == found.last and due.next == found.next:
         return None
-    return Tick(
+    tick = Tick(
         schedule=found.name,
         version=found.version,
         last=found.last,
@@ -33,6 +45,7 @@ def tick_for(found: ScheduleRecord, now: Micros, *, limit: int = SLOTS_AT_ONCE) 
         ran=due.slots[-1] if due.slots else None,
         jobs=tuple(job_of(found.name, found.spec, slot) for slot in due.slots),
     )
+    return Firing(schedule=found, tick=tick, left_out=due.left_out)
 
 
 def job_of(schedule: str, spec: ScheduleSpec, slot: Micros) -> JobRequest:

@@ -27,7 +27,7 @@ import pytest
 
 from backline.clock import SYSTEM_CLOCK
 from backline.job import HOUR, Acked, OnConflict
-from backline.schedule import Every, Missed, ScheduleChange, ScheduleSpec, tick_for
+from backline.schedule import Every, Missed, ScheduleChange, ScheduleSpec, firing
 from backline.schedule.change import created
 from backline.states import State
 from backline.store import Hint, QueueSettings, Store
@@ -104,10 +104,10 @@ async def tick_slots(store: Store, name: str, count: int) -> list[Any]:
     used: list[Any] = []
     while (page := await store.due_schedules(limit=10)).schedules:
         [found] = page.schedules
-        tick = tick_for(found, page.now, limit=count)
-        assert tick is not None
-        if await store.tick([tick]) == [True]:
-            used += [job.run_at for job in tick.jobs]
+        due = firing(found, page.now, limit=count)
+        assert due is not None
+        if await store.tick([due.tick]) == [True]:
+            used += [job.run_at for job in due.tick.jobs]
     return used
 
 
