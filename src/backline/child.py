@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Final
@@ -209,13 +210,22 @@ async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:
     )
     if watching is not None:
         looking = asyncio.create_task(_look(watching, worker), name="event lines")
-    # Cells come and go with their jobs; the other workers relay.
-    async with app.relaying() if chosen.lane is Lane.MAIN else contextlib.nullcontext():
+    async with _errands(app, chosen):
         await worker.run()
     if looking is not None:
         looking.cancel()
     await app.aclose()
     return worker.stuck
+
+
+@contextlib.asynccontextmanager
+async def _errands(app: App, chosen: WorkerSettings) -> AsyncIterator[None]:
+    """What a worker does beside its jobs, while inside; cells come and go with theirs."""
+    if chosen.lane is Lane.CELL:
+        yield
+        return
+    async with app.relaying(), app.declaring(chosen.name):
+        yield
 
 
 async def _look(lines: EventLines, worker: Worker) -> None:

@@ -9,7 +9,7 @@ meanwhile. It needs no user code: what a slot enqueues is in the store.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 from backline.clock import Clock
@@ -88,9 +88,11 @@ class Scheduler:
                     firings.append(due)
                     if len(due.tick.jobs) > 1:  # a backlog takes its time, and others wait here
                         await asyncio.sleep(0)
-            for bite in _bites(firings, set(self._damaged)):
-                slots = [fired.tick.next for fired in await self._use(bite)]
-                waits += [max(0, slot - page.now) for slot in slots if slot is not None]
+            used = await use(self._store, firings, self._refused, alone=set(self._damaged))
+            for fired in used:
+                self._damaged.pop(fired.schedule.name, None)
+                if fired.tick.next is not None:
+                    waits.append(max(0, fired.tick.next - page.now))
             after = page.after
             if after is None:
                 break
@@ -147,33 +149,55 @@ class Scheduler:
             self._complain(found, f"on this host: {why}")
             return None
 
-    async def _use(self, bite: Sequence[Firing]) -> list[Firing]:
-        """Write a bite; returns what of it could be written. Raises StoreError."""
-        fault("scheduler.before_tick")
-        try:
-            answers = await self._store.tick([firing.tick for firing in bite])
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - what stores refuse to write, and damage
-            if len(bite) == 1:
-                until = "until it is edited" if isinstance(error, EnqueueError) else "for now"
-                self._complain(bite[0].schedule, f"{until}: {str(error) or repr(error)}")
-                return []
-            return [used for alone in bite for used in await self._use([alone])]
-        for fired, done in zip(bite, answers, strict=True):
-            self._damaged.pop(fired.schedule.name, None)
-            if done and fired.left_out is not None:
-                log.warning(
-                    "schedule %s: slots from %s to %s were missed and left out",
-                    safe(fired.schedule.name),
-                    *map(iso, fired.left_out),
-                )
-        return list(bite)
+    def _refused(self, fired: Firing, error: Exception) -> None:
+        until = "until it is edited" if isinstance(error, EnqueueError) else "for now"
+        self._complain(fired.schedule, f"{until}: {str(error) or repr(error)}")
 
     def _complain(self, found: ScheduleRecord, why: str) -> None:
         if self._damaged.get(found.name) != found.version:
             self._damaged[found.name] = found.version
             log.error("schedule %s runs nothing %s", safe(found.name), why)
+
+
+async def use(
+    store: Store,
+    firings: Sequence[Firing],
+    refused: Callable[[Firing, Exception], None],
+    *,
+    alone: Collection[str] = (),
+) -> list[Firing]:
+    """Write these firings in bites; returns what the store took, used before or not.
+
+    It does not take a schedule whose jobs cannot be stored: `refused` is told, and the others
+    go on. Those of the names `alone` are written last, each by itself. Raises StoreError.
+    """
+    taken: list[Firing] = []
+    for bite in _bites(firings, alone):
+        taken += await _use(store, bite, refused)
+    return taken
+
+
+async def _use(
+    store: Store, bite: Sequence[Firing], refused: Callable[[Firing, Exception], None]
+) -> list[Firing]:
+    fault("scheduler.before_tick")
+    try:
+        answers = await store.tick([fired.tick for fired in bite])
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what stores refuse to write, and damage
+        if len(bite) == 1:
+            refused(bite[0], error)
+            return []
+        return [taken for one in bite for taken in await _use(store, [one], refused)]
+    for fired, done in zip(bite, answers, strict=True):
+        if done and fired.left_out is not None:
+            log.warning(
+                "schedule %s: slots from %s to %s were missed and left out",
+                safe(fired.schedule.name),
+                *map(iso, fired.left_out),
+            )
+    return list(bite)
 
 
 def _bites(firings: Sequence[Firing], alone: Collection[str]) -> Iterator[list[Firing]]:

@@ -274,6 +274,7 @@ class App(Draining):
                 second = self._open_store if shared and self._given is None else None
                 async with (
                     self._transacting.relaying(store),
+                    self._declaring.running(store, settings.name),
                     self._parts.serve(store, settings, second) as embedded,
                 ):
                     yield embedded

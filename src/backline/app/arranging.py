@@ -1,17 +1,17 @@
 """Changes of schedules in a store, however many people and processes make them at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from backline.job import Micros
-from backline.schedule import ScheduleChange, ScheduleRecord, ScheduleSpec, change
+from backline.schedule import ScheduleChange, ScheduleRecord
 from backline.store import Store
 
 Decide: TypeAlias = Callable[[ScheduleRecord | None, Micros], ScheduleRecord | None]
 """What is to stand in the place of what was read at that time; the same object: no change."""
 
 BITE: Final = 500
-"""Schedules read or declared in one call."""
+"""Schedules read in one call."""
 
 
 async def arrange(store: Store, name: str, decide: Decide) -> ScheduleRecord | None:
@@ -51,24 +51,3 @@ async def every_schedule(store: Store) -> list[ScheduleRecord]:
         after = page.after
         if after is None:
             return sorted(found, key=lambda schedule: schedule.name)
-
-
-async def declare_schedules(store: Store, specs: Mapping[str, ScheduleSpec]) -> None:
-    """Tell the store which schedules stand in code; an operator's edits stay as they are."""
-    left = dict(specs)
-    while left:
-        bite = dict(list(left.items())[:BITE])
-        page = await store.schedules(limit=len(bite), names=list(bite))
-        found = {schedule.name: schedule for schedule in page.schedules}
-        wanted = {
-            name: change.declared(found.get(name), name, spec, page.now)
-            for name, spec in bite.items()
-        }
-        changes = [
-            ScheduleChange(name, found[name].version if name in found else 0, new)
-            for name, new in wanted.items()
-            if new is not found.get(name)
-        ]
-        answers = await store.arrange(changes) if changes else []
-        again = {made.name for made, done in zip(changes, answers, strict=True) if not done}
-        left = {name: spec for name, spec in left.items() if name in again or name not in bite}

@@ -1,19 +1,28 @@
 """Enqueueing, and what tasks and handles ask of their app."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Final, TypeAlias, TypeVar, Unpack
 
-from backline.app.arranging import declare_schedules
+from backline.app.declaring import Declaring
 from backline.app.home import Home
 from backline.app.immediate import Immediate
 from backline.app.schedules import Schedules
 from backline.app.transacting import Transacting
-from backline.app.working import Parts
+from backline.app.working import Parts, opened
 from backline.clock import Clock
 from backline.display import shown
 from backline.errors import BacklineError
-from backline.job import Enqueued, JobId, JobRecord, JobRequest
+from backline.job import Enqueued, JobId, JobRecord, JobRequest, WorkerName
 from backline.queue import PATIENCE, OnFull, Queue
 from backline.store import Cancelling, QueueSettings, Store
 from backline.task import AnyTask, Job, Options, Registry, SyncTask, check_headers, remote_task
@@ -34,6 +43,7 @@ class Producing:
     def __init__(self, clock: Clock, make_store: Callable[[], Store]) -> None:
         self.clock = clock
         self._parts = Parts(clock)
+        self._declaring = Declaring(self._parts.registry, clock)
         self._make_store = make_store
         self._headers: list[HeadersHook] = []
         self._queues: dict[str, QueueSettings] = {}
@@ -225,11 +235,19 @@ class Producing:
         if task.declared_schedule is not None:
             self._home.redeclare()
 
+    @asynccontextmanager
+    async def declaring(self, worker: WorkerName) -> AsyncIterator[None]:
+        """Declare schedules again and again for this worker of the app, while inside."""
+        async with self._home.borrowed() as here:
+            around = opened(self._home.another()) if here is None else nullcontext(here)
+            async with around as store, self._declaring.running(store, worker):
+                yield
+
     async def _declare(self, store: Store) -> None:
         """Tell the store what stands in code."""
         if self._queues:
             await store.configure(list(self._queues.values()), declared=True)
-        await declare_schedules(store, self.registry.schedules)
+        await self._declaring.declare(store)
 
     def _make_home(self, make_store: Callable[[], Store]) -> Home:
         return Home(

@@ -58,6 +58,17 @@ def declared(
     return replace(_changed(found, replace(found.spec, **news), past), declared=spec)
 
 
+def withdrawn(found: ScheduleRecord | None) -> ScheduleRecord | None:
+    """The schedule after code that has its task declared none; None: nothing is left of it.
+
+    What people made, changed or paused stays as it is, for them to delete.
+    """
+    if found is None or found.declared is None:
+        return found
+    theirs = found.paused or (found.spec is not None and found.spec != found.declared)
+    return found if theirs else None
+
+
 def paused(found: ScheduleRecord) -> ScheduleRecord:
     """The schedule, running nothing until it is resumed."""
     return replace(found, paused=True, next=None)

@@ -114,7 +114,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker says of itself, for people; nothing is decided by it."""
+    """What a worker says of itself, for people. Also, who of two versions of the code declares
+    a schedule: the worker that knows its task and started last."""
 
     worker: WorkerName
     host: str
