@@ -209,6 +209,21 @@ def test_a_task_that_stays_without_its_schedule_withdraws_it(deploy: Deploy) -> 
     deploy.run(main)
 
 
+def test_a_task_that_is_known_late_withdraws_its_schedule_at_the_next_use(deploy: Deploy) -> None:
+    async def main() -> None:
+        await deploy.opened(every="1h")
+        app = App(store=deploy.store, clock=deploy.clock)
+        await app.aopen()
+        assert await deploy.every() == HOUR
+
+        @app.task(name="report")
+        def report() -> None: ...
+
+        assert await app.schedules.aall() == []
+
+    deploy.run(main)
+
+
 def test_what_people_made_of_a_schedule_is_theirs(
     deploy: Deploy, caplog: pytest.LogCaptureFixture
 ) -> None:

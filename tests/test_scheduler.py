@@ -222,6 +222,22 @@ def test_a_long_backlog_is_worked_off_in_bites(
     )
 
 
+def test_an_outage_of_many_schedules_is_told_in_a_few_lines(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        for number in range(30):
+            await bench.make(f"s{number}", Every(HOUR))
+        bench.clock.advance("90m")
+        await Scheduler(bench.store, bench.clock).fire()
+
+    with caplog.at_level(logging.WARNING):
+        run(main(), clock=bench.clock)
+    *named, rest = [record.getMessage() for record in caplog.records]
+    assert len(named) == 10
+    assert rest == "slots of 20 more schedules were missed and left out"
+
+
 def test_a_schedule_that_only_this_host_cannot_read_is_not_said_to_need_an_edit(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -39,6 +39,8 @@ FAR: Final[Micros] = DAY
 BITE: Final = 500
 """At most this many schedules a look, and about as many jobs a write, so that no other caller
 of the store waits long."""
+_NAMED: Final = 10
+"""Of so many schedules a write is told what it left out, if it is of many."""
 
 
 class Scheduler:
@@ -86,8 +88,7 @@ class Scheduler:
             for found in page.schedules:
                 if (due := self._firing(found, page.now)) is not None:
                     firings.append(due)
-                    if len(due.tick.jobs) > 1:  # a backlog takes its time, and others wait here
-                        await asyncio.sleep(0)
+                    await asyncio.sleep(0)  # a backlog takes its time, and others wait here
             used = await use(self._store, firings, self._refused, alone=set(self._damaged))
             for fired in used:
                 self._damaged.pop(fired.schedule.name, None)
@@ -190,13 +191,15 @@ async def _use(
             refused(bite[0], error)
             return []
         return [taken for one in bite for taken in await _use(store, [one], refused)]
-    for fired, done in zip(bite, answers, strict=True):
-        if done and fired.left_out is not None:
-            log.warning(
-                "schedule %s: slots from %s to %s were missed and left out",
-                safe(fired.schedule.name),
-                *map(iso, fired.left_out),
-            )
+    out = [fired for fired, done in zip(bite, answers, strict=True) if done and fired.left_out]
+    for fired in out[:_NAMED]:
+        log.warning(
+            "schedule %s: slots from %s to %s were missed and left out",
+            safe(fired.schedule.name),
+            *map(iso, fired.left_out or ()),
+        )
+    if len(out) > _NAMED:
+        log.warning("slots of %d more schedules were missed and left out", len(out) - _NAMED)
     return list(bite)
 
 

@@ -232,8 +232,7 @@ class Producing:
 
     def _add(self, task: AnyTask) -> None:
         self.registry.add(task)
-        if task.declared_schedule is not None:
-            self._home.redeclare()
+        self._home.redeclare()
 
     @asynccontextmanager
     async def declaring(self, worker: WorkerName) -> AsyncIterator[None]:
