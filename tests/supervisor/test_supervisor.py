@@ -11,9 +11,10 @@ from msgspec import Raw
 from tests.supervisor.conftest import PATIENCE, Site
 
 from backline.clock import SYSTEM_CLOCK
-from backline.job import SECOND, Lane
+from backline.job import HOUR, SECOND, JobRequest, Lane
+from backline.schedule import Every, ScheduleChange, ScheduleSpec, change
 from backline.states import State
-from backline.store import Filter, QueueSettings
+from backline.store import Filter, QueueSettings, WorkerReport
 from backline.supervisor.settings import EXIT_APP, EXIT_OK, EXIT_QUIT, EXIT_STORE
 
 pytestmark = pytest.mark.processes
@@ -55,6 +56,21 @@ async def test_two_supervisors_fire_each_slot_once_and_one_goes_on_alone(site: S
     assert [due for due in dues if due <= schedule.ran] == list(
         range(dues[0], schedule.ran + 1, SECOND)
     )
+
+
+async def test_workers_declare_over_an_older_one_that_lives_still(site: Site) -> None:
+    """A rolling deploy: the schedule that stands is of the version before, and its worker too."""
+    older = ScheduleSpec(rule=Every(HOUR), job=JobRequest(id="", task="clockwork.chime"))
+    now = SYSTEM_CLOCK.now()
+    found = change.declared(None, "clockwork.chime", older, now)
+    assert await site.store.arrange([ScheduleChange(found.name, 0, found)]) == [True]
+    worker = WorkerReport(
+        worker="older", host="h", pid=1, queues=("default",), lane=Lane.MAIN, concurrency=1,
+        tasks=("clockwork.chime",), started_at=now - HOUR, version="1",
+    )  # fmt: skip
+    await site.store.report([worker], HOUR)
+    await site.supervise(target="clockwork:app")
+    await site.succeeded(1)
 
 
 async def test_a_killed_supervisor_leaves_no_process_and_a_new_one_adopts(site: Site) -> None:
