@@ -138,6 +138,9 @@ def test_what_is_no_text_is_refused() -> None:
     ("tz", "hint"),
     [
         ("europe/paris", 'did you mean "Europe/Paris"?'),
+        ("paris", 'did you mean "Europe/Paris"?'),
+        ("New_York", 'did you mean "America/New_York"?'),
+        ("rom", 'did you mean "Europe/Rome"?'),
         ("Europe/Pariss", 'did you mean "Europe/Paris"?'),
         ("Europe", "Europe/"),
         ("Paris", "/Paris"),

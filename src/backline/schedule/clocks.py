@@ -87,4 +87,7 @@ def _hint(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _known_names() -> dict[str, str]:
-    return {name.lower(): name for name in available_timezones() - _NOT_ZONES}
+    """The zones by their names and by their cities, in lower case."""
+    zones = sorted(available_timezones() - _NOT_ZONES)
+    cities = {zone.rpartition("/")[2].lower(): zone for zone in zones}
+    return cities | {zone.lower(): zone for zone in zones}
