@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from huey import SqliteHuey  # type: ignore[import-untyped]
+from huey import SqliteHuey
 
 from bench.tasks import tally
 

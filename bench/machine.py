@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from statistics import median, quantiles
 
-from huey import __version__ as huey_version  # type: ignore[import-untyped]
+from huey import __version__ as huey_version
 
 from backline import __version__
 from backline.stores.sqlite import driver, place
