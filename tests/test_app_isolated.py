@@ -3,7 +3,10 @@
 import pytest
 
 from backline import App, InvalidArguments
+from backline.job import HOUR
 from backline.states import State
+from backline.testing.clock import START, VirtualClock
+from backline.testing.loop import run
 
 
 async def double(x: int) -> int:
@@ -47,6 +50,25 @@ def test_it_ends_with_an_error_too() -> None:
     task = app.task(double)
     with pytest.raises(InvalidArguments), app.isolated():
         task.enqueue("two")  # type: ignore[arg-type]
+    task.enqueue(1)
+    assert app.drain() == 1
+    app.close()
+
+
+def test_inside_it_may_go_by_another_clock() -> None:
+    app, clock = App("memory://"), VirtualClock()
+    outside, task = app.clock, app.task(double)
+
+    async def main() -> None:
+        with app.isolated(clock=clock):
+            job = await task.using(delay="1h").aenqueue(1)
+            assert await app.adrain(scheduled=True) == 1
+            assert (await job.arefresh()).enqueued_at == START
+
+    run(main(), clock=clock)
+
+    assert clock.elapsed >= HOUR
+    assert app.clock is outside
     task.enqueue(1)
     assert app.drain() == 1
     app.close()

@@ -7,6 +7,7 @@ from backline.app.home import always
 from backline.app.immediate import Immediate
 from backline.app.producing import Producing
 from backline.app.working import drain
+from backline.clock import Clock
 from backline.store import Store
 from backline.stores.memory import MemoryStore
 
@@ -44,23 +45,26 @@ class Draining(Producing):
             yield
 
     @contextmanager
-    def isolated(self) -> Iterator[None]:
+    def isolated(self, *, clock: Clock | None = None) -> Iterator[None]:
         """Keep jobs in an empty memory store of its own while inside.
 
         For tests: nothing gets into the store of `url`. Jobs wait for `drain`, or for a
         `worker` that is started inside. A process that is forked inside can use it no more
         (StoreRefused). Outboxes are neither relayed nor written to: `within=` takes a
-        connection to any SQLite database, and the job is there once it has committed.
+        connection to any SQLite database, and the job is there once it has committed. With
+        `clock`, the app goes by that one while inside: virtual time.
         """
-        outside = self._home, self._immediate
+        outside = self._home, self._immediate, self.clock
+        self.clock = self._parts.clock = clock or self.clock
         store = MemoryStore(clock=self.clock)
         self._home, self._immediate = self._make_home(always(store)), None
         try:
-            with self._transacting.isolated():
+            with self._transacting.isolated(self.clock):
                 yield
         finally:
             inside = self._home
-            self._home, self._immediate = outside
+            self._home, self._immediate, self.clock = outside
+            self._parts.clock = self.clock
             inside.abandon()
 
     async def _drain(self, store: Store, *, scheduled: bool) -> int:

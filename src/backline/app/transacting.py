@@ -50,14 +50,15 @@ class Transacting:
         return self._writer is not self.outboxes
 
     @contextmanager
-    def isolated(self) -> Iterator[None]:
-        """Neither write to the outboxes nor relay them while inside."""
-        outside = self._writer
-        self._writer = inside = IsolatedOutboxes(self._clock, self.outboxes)
+    def isolated(self, clock: Clock) -> Iterator[None]:
+        """Neither write to the outboxes nor relay them while inside; go by `clock`."""
+        outside = self._writer, self._clock
+        self._writer = inside = IsolatedOutboxes(clock, self.outboxes)
+        self._clock = clock
         try:
             yield
         finally:
-            self._writer = outside
+            self._writer, self._clock = outside
             inside.remove()
 
     def relaying(self, store: Store) -> AbstractAsyncContextManager[None]:
