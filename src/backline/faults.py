@@ -17,6 +17,8 @@ Points are named `where.when`. In use:
 - `relay.before_read`, `relay.before_enqueue`, `relay.after_enqueue`, `relay.before_delete`,
   `relay.after_delete`: between the steps of a relay.
 - `complete.before_insert`, `complete.after_insert`: around what `job.complete` writes.
+- `enqueue.before_send`, `enqueue.after_send`, in the code that enqueues (with `within=` too);
+  `progress.before_report`, `progress.after_report`, in the code that reports.
 """
 
 from collections.abc import Callable, Iterator

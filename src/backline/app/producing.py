@@ -22,6 +22,7 @@ from backline.app.working import Parts, opened
 from backline.clock import Clock
 from backline.display import shown
 from backline.errors import BacklineError
+from backline.faults import fault
 from backline.job import Enqueued, JobId, JobRecord, JobRequest, WorkerName
 from backline.queue import PATIENCE, OnFull, Queue
 from backline.store import Cancelling, QueueSettings, Store
@@ -95,9 +96,13 @@ class Producing:
         transaction commits.
         """
         requests = _requests(jobs)
+        fault("enqueue.before_send")
         if within is not None:
-            return self._transacting.write(requests, within)
-        return self.wait(lambda: self.aenqueue_many(requests), "app.aenqueue_many")
+            handles = self._transacting.write(requests, within)
+        else:
+            handles = self.wait(lambda: self._send_many(requests), "app.aenqueue_many")
+        fault("enqueue.after_send")
+        return handles
 
     async def aenqueue_many(
         self, jobs: Iterable[JobRequest], *, within: object = None
@@ -112,8 +117,15 @@ class Producing:
         database of an `outbox`, they are enqueued when its transaction commits.
         """
         requests = _requests(jobs)
+        fault("enqueue.before_send")
         if within is not None:
-            return await self._transacting.awrite(requests, within)
+            handles = await self._transacting.awrite(requests, within)
+        else:
+            handles = await self._send_many(requests)
+        fault("enqueue.after_send")
+        return handles
+
+    async def _send_many(self, requests: Sequence[JobRequest]) -> list[Job[Any]]:
         answers = await self._home.run(
             lambda queue: self._enqueue(queue, requests), patience=PATIENCE
         )

@@ -19,6 +19,7 @@ import msgspec
 from backline.codec import TaskCodec
 from backline.context import JobContext, current_job
 from backline.errors import ConfigError, InvalidArguments
+from backline.faults import fault
 from backline.job import JobId, JobRequest
 from backline.schedule import ScheduleSpec
 from backline.task.dialects import OF_TASK, misplaced_option, stranger
@@ -165,9 +166,13 @@ class Task(Generic[P, R]):
         `using(within=...)` it returns at once, and the job is enqueued when the caller commits.
         """
         request = self._request(args, kwargs)
+        fault("enqueue.before_send")
         if self.options.within is not None:
-            return self.transactions.write([request], self.options.within)[0]
-        return self._producer.wait(lambda: self._send(request), f"{self.__name__}.aenqueue")
+            job = self.transactions.write([request], self.options.within)[0]
+        else:
+            job = self._producer.wait(lambda: self._send(request), f"{self.__name__}.aenqueue")
+        fault("enqueue.after_send")
+        return job
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Enqueue a job with these arguments; returns after the commit.
@@ -178,9 +183,13 @@ class Task(Generic[P, R]):
         job is enqueued when the caller commits.
         """
         request = self._request(args, kwargs)
+        fault("enqueue.before_send")
         if self.options.within is not None:
-            return (await self.transactions.awrite([request], self.options.within))[0]
-        return await self._send(request)
+            job = (await self.transactions.awrite([request], self.options.within))[0]
+        else:
+            job = await self._send(request)
+        fault("enqueue.after_send")
+        return job
 
     def handle(self, job_id: JobId) -> Job[R]:
         """The handle of a job of this task that was enqueued earlier, or elsewhere.

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from backline.context import JobContext
+from backline.faults import fault
 from backline.job import Ack, LeasedJob, Micros, Progress
 from backline.task import AnyTask
 
@@ -121,4 +122,6 @@ class Run(msgspec.Struct, eq=False, gc=False):
         self.completing = True
 
     def report(self, progress: Progress) -> None:
+        fault("progress.before_report")
         self.send(progress)
+        fault("progress.after_report")
