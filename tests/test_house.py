@@ -55,7 +55,11 @@ STANDARD: Final = {
     name for base in (AbstractEventLoop, Executor, logging.Handler) for name in dir(base)
 }
 # Its loop jumps to the next timer: a test that brings it may sleep for a year.
-VIRTUAL_TIME: Final = ("backline.testing.loop", "backline.testing.process")
+VIRTUAL_TIME: Final = (
+    "backline.testing.idempotence",
+    "backline.testing.loop",
+    "backline.testing.process",
+)
 PRINTERS: Final = (f"{PACKAGE}cli/", f"{PACKAGE}demo/")
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
