@@ -255,14 +255,14 @@ class Schedules:
     async def adelete(self, name: str) -> bool:
         """Delete a schedule; jobs it has enqueued stay. False: there was none.
 
-        One that stands in code is back when a process with that code starts: pause it instead.
+        One that stands in code is back within a minute, while its workers live: pause it instead.
         """
         return await self._home().run(lambda queue: delete(queue.store, name))
 
     def delete(self, name: str) -> bool:
         """Delete a schedule; jobs it has enqueued stay. False: there was none.
 
-        One that stands in code is back when a process with that code starts: pause it instead.
+        One that stands in code is back within a minute, while its workers live: pause it instead.
         """
         return self._wait(lambda: self.adelete(name), "adelete")
 

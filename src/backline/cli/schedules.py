@@ -91,7 +91,7 @@ async def run(session: Session, names: tuple[str, ...], as_json_lines: bool) -> 
 async def delete(session: Session, names: tuple[str, ...], as_json_lines: bool) -> None:
     """Delete schedules; the jobs they have enqueued stay.
 
-    One that stands in code is back when a process with that code starts: pause it instead.
+    One that stands in code is back within a minute, while its workers live: pause it instead.
     """
     found = await _known(session, names)
     async with App(clock=session.clock, store=session.store) as app:
