@@ -151,23 +151,34 @@ os.execv(sys.executable, [sys.executable, "-m", "backline", *sys.argv[1:]])
 """
 
 
-def test_ctrl_c_in_a_terminal_does_not_reach_what_jobs_have_started(folder):
-    backline(folder, "enqueue", "app.sleep", "1.5")
+@contextlib.contextmanager
+def in_a_terminal(folder, command, *, until):
+    """A command in a terminal of its own, once it has said so much; yields it and its screen."""
     screen, terminal = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", ON_ITS_TERMINAL, "dev"],
+        [sys.executable, "-c", ON_ITS_TERMINAL, command],
         cwd=folder,
         env=environment(),
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
-    ) as dev:
+    ) as process:
         os.close(terminal)
         said = b""
-        while b"sleep has begun" not in said:
-            assert select.select([screen], [], [], SECONDS)[0], said
-            said += os.read(screen, 65536)
+        try:
+            while until not in said:
+                assert select.select([screen], [], [], SECONDS)[0], said
+                said += os.read(screen, 65536)
+            yield process, screen
+        finally:
+            process.kill()
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_what_jobs_have_started(folder):
+    backline(folder, "enqueue", "app.sleep", "1.5")
+    with in_a_terminal(folder, "dev", until=b"sleep has begun") as (dev, screen):
         os.write(screen, b"\x03")
+        said = b""
         with contextlib.suppress(OSError):  # its end of the terminal is closed
             while data := os.read(screen, 65536):
                 said += data
@@ -179,25 +190,9 @@ def test_ctrl_c_in_a_terminal_does_not_reach_what_jobs_have_started(folder):
 
 
 def test_a_terminal_that_closes_ends_what_was_started_in_it(folder):
-    screen, terminal = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-c", ON_ITS_TERMINAL, "worker"],
-        cwd=folder,
-        env=environment(),
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-    ) as worker:
-        os.close(terminal)
-        said = b""
-        while b"Ctrl-C" not in said:
-            assert select.select([screen], [], [], SECONDS)[0], said
-            said += os.read(screen, 65536)
+    with in_a_terminal(folder, "worker", until=b"Ctrl-C") as (worker, screen):
         os.close(screen)
-        try:
-            assert worker.wait(SECONDS) == 0
-        finally:
-            worker.kill()
+        assert worker.wait(SECONDS) == 0
 
 
 LEFT_BEHIND = """

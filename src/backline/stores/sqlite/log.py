@@ -49,6 +49,11 @@ class WriteAheadLog:
         """It is worth a checkpoint."""
         return self._pages >= CHECKPOINT
 
+    @property
+    def behind(self) -> bool:
+        """Some commit may not be on the disk."""
+        return self._unsynced
+
     def sync(self, db: Connection) -> None:
         """Have on the disk what some commit did not wait for; never raises."""
         if not self._unsynced:

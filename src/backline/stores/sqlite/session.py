@@ -342,7 +342,7 @@ class Session:
         db, turns = self._db, self._turns
         if db is None or turns is None:
             return
-        if not self._writer.busy:  # what comes next may be synced itself
+        if self._wal.behind and not self._writer.busy:  # what comes next may be synced itself
             self._wal.sync(db)
         if self._wal.long and not self._is_gone():
             self._wal.checkpoint(db, turns)
