@@ -17,7 +17,7 @@ from backline.display import iso, safe
 from backline.duty import Duty
 from backline.errors import ConfigError, EnqueueError, StoreError
 from backline.faults import fault
-from backline.job import DAY, SECOND, Micros
+from backline.job import SECOND, Micros
 from backline.outage import Outage
 from backline.schedule import Firing, ScheduleRecord, firing
 from backline.store import Hint, Store
@@ -34,8 +34,6 @@ SPREAD: Final[Micros] = SECOND // 50
 nothing."""
 CHECK: Final[Micros] = 600 * SECOND
 """How often to look through all schedules for those that wait for a clock of the past."""
-FAR: Final[Micros] = DAY
-"""A schedule this far ahead of the clock has seen a wrong one."""
 BITE: Final = 500
 """At most this many schedules a look, and about as many jobs a write, so that no other caller
 of the store waits long."""
@@ -110,7 +108,7 @@ class Scheduler:
         while True:
             page = await self._store.schedules(limit=BITE, after=after)
             for found in page.schedules:
-                if found.paused or found.last - page.now <= FAR:
+                if found.paused or not found.is_ahead(page.now):
                     self._ahead.discard(found.name)
                 elif found.name not in self._ahead:
                     self._ahead.add(found.name)

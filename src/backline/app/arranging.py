@@ -11,7 +11,7 @@ Decide: TypeAlias = Callable[[ScheduleRecord | None, Micros], ScheduleRecord | N
 """What is to stand in the place of what was read at that time; the same object: no change."""
 
 BITE: Final = 500
-"""Schedules read in one call."""
+"""Schedules read or written in one call."""
 
 
 async def arrange(store: Store, name: str, decide: Decide) -> ScheduleRecord | None:

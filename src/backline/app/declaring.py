@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from math import inf
 from typing import Final, NamedTuple
 
+from backline.app.arranging import BITE
 from backline.clock import Clock
 from backline.display import iso, safe
 from backline.duty import Duty
@@ -37,8 +38,6 @@ AGAIN: Final[Micros] = MINUTE
 """How often a worker looks whether what it declared still stands."""
 _NEW: Final[Micros] = 30 * SECOND
 """A worker of which there is no report yet is younger than this; later, its report was lost."""
-_BITE: Final = 500
-"""Schedules read and written in one call."""
 
 
 class Declaring:
@@ -79,8 +78,8 @@ class Declaring:
         specs: dict[str, ScheduleSpec | None] = dict.fromkeys(self._registry.names())
         specs.update(self._registry.schedules)
         names = list(specs)
-        for at in range(0, len(names), _BITE):
-            await self._declare(store, {name: specs[name] for name in names[at : at + _BITE]})
+        for at in range(0, len(names), BITE):
+            await self._declare(store, {name: specs[name] for name in names[at : at + BITE]})
 
     async def _declare(self, store: Store, specs: Mapping[str, ScheduleSpec | None]) -> None:
         say: _Say | None = None
@@ -113,7 +112,7 @@ class Declaring:
                 yield _Declared(name, name, found, kept)
 
     def _tell_if_edited(self, kept: ScheduleRecord | None) -> None:
-        if kept is not None and kept.declared is not None and kept.declared != kept.spec:
+        if kept is not None and kept.edited:
             self._tell(
                 kept,
                 "it stands in the code of its task no more, but was edited: it stays until "

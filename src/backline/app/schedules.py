@@ -82,7 +82,7 @@ class Schedule:
     @property
     def edited(self) -> bool:
         """It is not what code says, since somebody changed it at run time."""
-        return self.record.declared is not None and self.record.declared != self.record.spec
+        return self.record.edited
 
     @property
     def next_at(self) -> datetime | None:

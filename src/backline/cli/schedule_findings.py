@@ -9,11 +9,9 @@ from backline.cli.findings import Finding, Findings, Level, Patient, known_tasks
 from backline.cli.text import plural
 from backline.display import iso, safe, span
 from backline.errors import ConfigError
-from backline.job import DAY, Micros
+from backline.job import Micros
 from backline.schedule import GRACE, ScheduleRecord, next_slot
 
-_FAR: Final = DAY
-"""A schedule that is this far ahead of the clock has met a wrong one."""
 _NAMED: Final = 3
 """So many schedules are named in a finding, or in a command that helps."""
 
@@ -89,7 +87,7 @@ def _unknown(active: Iterable[ScheduleRecord], known: set[str] | None) -> Findin
 
 
 def _ahead(active: Sequence[ScheduleRecord], now: Micros) -> Findings:
-    ahead = [schedule for schedule in active if schedule.last - now > _FAR]
+    ahead = [schedule for schedule in active if schedule.is_ahead(now)]
     if ahead:
         last = max(schedule.last for schedule in ahead)
         yield Finding(

@@ -65,8 +65,7 @@ def withdrawn(found: ScheduleRecord | None) -> ScheduleRecord | None:
     """
     if found is None or found.declared is None:
         return found
-    theirs = found.paused or (found.spec is not None and found.spec != found.declared)
-    return found if theirs else None
+    return found if found.paused or found.edited else None
 
 
 def paused(found: ScheduleRecord) -> ScheduleRecord:

@@ -1,10 +1,14 @@
 """A schedule as stores keep it, and what is written about it: plain data."""
 
+from typing import Final
+
 import msgspec
 
-from backline.job import JobRequest, Micros
+from backline.job import DAY, JobRequest, Micros
 from backline.schedule.due import Missed
 from backline.schedule.rule import Rule
+
+_FAR_AHEAD: Final[Micros] = DAY
 
 
 class ScheduleSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +38,16 @@ class ScheduleRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The newest slot that was used; None: none yet."""
     next: Micros | None
     """The slot to be dealt with next; None: it is paused, or no slot will come."""
+
+    @property
+    def edited(self) -> bool:
+        """It stands in code, and is not what code says: somebody changed it at run time."""
+        both = self.declared is not None and self.spec is not None
+        return both and self.declared != self.spec
+
+    def is_ahead(self, now: Micros) -> bool:
+        """It waits for what a clock once showed that must have been wrong."""
+        return self.last - now > _FAR_AHEAD
 
 
 class ScheduleChange(msgspec.Struct, frozen=True):
