@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -193,52 +192,6 @@ def test_a_terminal_that_closes_ends_what_was_started_in_it(folder):
     with in_a_terminal(folder, "worker", until=b"Ctrl-C") as (worker, screen):
         os.close(screen)
         assert worker.wait(SECONDS) == 0
-
-
-LEFT_BEHIND = """
-import fcntl, os, subprocess, sys, termios
-os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-with open("log", "wb") as log:
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "backline", "worker"], process_group=0, stdout=log, stderr=log
-    )
-print(worker.pid, flush=True)
-sys.stdin.readline()
-"""
-
-
-def test_what_outlived_its_terminal_is_a_service_that_reloads(folder):
-    log = folder / "log"
-
-    def until(said: str) -> None:
-        deadline = time.monotonic() + SECONDS
-        while said not in log.read_text():
-            assert time.monotonic() < deadline, log.read_text()
-            select.select([], [], [], 0.05)
-
-    screen, terminal = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-c", LEFT_BEHIND],
-        cwd=folder,
-        env=environment(),
-        stdin=terminal,
-        stdout=subprocess.PIPE,
-    ) as shell:
-        os.close(terminal)
-        worker = int(shell.stdout.readline())
-        until("Ctrl-C")
-        os.write(screen, b"\n")
-        shell.wait(SECONDS)
-    os.close(screen)
-    try:
-        select.select([], [], [], 2.5)  # the terminal is looked at once a second
-        os.kill(worker, signal.SIGHUP)
-        until("replacing the workers")
-        assert "draining" not in log.read_text()
-    finally:
-        os.kill(worker, signal.SIGTERM)
-    until("draining")
 
 
 def test_a_second_ctrl_c_quits_and_hands_back(folder, start):
