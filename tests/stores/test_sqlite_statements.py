@@ -25,6 +25,7 @@ INDEXES = {
     "job_dead",
     "job_over",
     "unique_key_orphan",
+    "unique_key_predecessor",
     "purged_forget",
     "schedule_next",
 }

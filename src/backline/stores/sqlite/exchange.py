@@ -19,7 +19,7 @@ from backline.job import (
 )
 from backline.states import TERMINAL, State
 from backline.store import Demand, Exchange
-from backline.stores.sqlite import keys, moves, rows
+from backline.stores.sqlite import endings, moves, rows
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import QueueRow, Transaction, dumps
 
@@ -48,11 +48,12 @@ class _Met(msgspec.Struct, array_like=True, gc=False):
     queue: int
     lane: str
     cancel: bool
-    keyed: bool
+    ties: int
 
 
 _met: Final = msgspec.json.Decoder(list[_Met])
 _leased: Final = msgspec.json.Decoder(list[LeasedJob])
+_seqs: Final = msgspec.json.Decoder(list[int])
 
 
 class ExchangeCall(msgspec.Struct, frozen=True):
@@ -87,7 +88,7 @@ def _succeed_plain(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> 
     """Record the jobs that ran well and left nothing to keep; returns which it recorded.
 
     Most jobs end so, and what all of them change is the same: two statements for each `keep`.
-    If one of them does not hold its lease or has a unique key, none is recorded here.
+    If one of them does not hold its lease, none of that `keep` is recorded here.
     """
     done: set[JobId] = set()
     if len({ack.id for ack in acks}) < len(acks):
@@ -98,11 +99,13 @@ def _succeed_plain(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> 
             by_keep[ack.keep][ack.id] = ack.attempt
     for keep, runs in by_keep.items():
         held = tx.db.rows(_HELD_PLAIN, {"runs": dumps(runs)})
-        if sum(n for _, _, n, _ in held) < len(runs):
+        if sum(n for _, _, _, n, _ in held) < len(runs):
             continue
-        for queue, lane, n, seqs in held:
+        for queue, lane, ties, n, seqs in held:
             tx.db.run(_SUCCEED, {"seqs": seqs, "worker": worker, "now": tx.now, "keep": keep})
             tx.moved(queue, lane, State.RUNNING, State.SUCCEEDED, n)
+            if ties:
+                endings.ran(tx, _seqs.decode(seqs), ties)
         done.update(runs)
     return done
 
@@ -148,7 +151,8 @@ class _Book:
         self._results: list[bytes] = []
         self._start = 1
         self._moved: Counter[tuple[int, str, State, str]] = Counter()
-        self._keyed: list[int] = []
+        self._over: defaultdict[int, list[int]] = defaultdict(list)
+        """The jobs that end, by their ties."""
 
     def enter(self, ack: Ack, job: _Met) -> None:
         """An ack that applies to a running job."""
@@ -157,8 +161,8 @@ class _Book:
             target = State.CANCELLED
         self._acks.append(self._line(ack, job.seq, target))
         self._moved[job.queue, job.lane, target, ack.lane or job.lane] += 1
-        if job.keyed and target in TERMINAL:
-            self._keyed.append(job.seq)
+        if job.ties and target in TERMINAL:
+            self._over[job.ties].append(job.seq)
 
     def _line(self, ack: Ack, seq: int, target: State) -> tuple[Any, ...]:
         now, charge = self._tx.now, ack.charge
@@ -194,7 +198,8 @@ class _Book:
             tx.db.run(_ACK, params)
         for (queue, lane, target, to_lane), n in self._moved.items():
             tx.moved(queue, lane, State.RUNNING, target, n, to_lane=to_lane)
-        keys.ended(tx, self._keyed)
+        for ties, seqs in self._over.items():
+            endings.ran(tx, seqs, ties)
 
 
 def _lease(tx: Transaction, call: ExchangeCall, queues: Mapping[str, QueueRow]) -> list[LeasedJob]:
@@ -268,12 +273,12 @@ def _salvage(tx: Transaction, call: ExchangeCall) -> list[LeasedJob]:
     jobs: list[LeasedJob] = []
     book = _Book(tx, call.worker)
     for row in tx.db.rows(_LEASED_ROWS, {"worker": call.worker, "call": call.call}):
-        seq, queue, keyed, *cells = row
+        seq, queue, ties, *cells = row
         try:
             jobs.append(rows.leased_job(cells))
         except (msgspec.MsgspecError, ValueError) as error:
             job_id, attempt, lane, terms = rows.text(cells[0]), cells[1], cells[4], cells[8]
             ack = policy.malformed(job_id, attempt, rows.terms_of(terms), str(error))
-            book.enter(ack, _Met(seq, queue, lane, cancel=False, keyed=bool(keyed)))
+            book.enter(ack, _Met(seq, queue, lane, cancel=False, ties=ties))
     book.write()
     return jobs

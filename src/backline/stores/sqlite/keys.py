@@ -9,12 +9,14 @@ from backline.job import Enqueued, JobId, JobRequest, Micros, OnConflict
 from backline.states import QUEUED, State
 from backline.stores.sqlite import rows
 from backline.stores.sqlite.statements import statement
+from backline.stores.sqlite.ties import KEYED
 from backline.stores.sqlite.transaction import JobPlace, Transaction, dumps, seqs_of
 
 _KEYS: Final = statement("keys")
 _KEYS_OF: Final = statement("keys_of")
 _TAKE: Final = statement("take_keys")
 _SUCCESSIONS: Final = statement("successions")
+_REVERSIONS: Final = statement("reversions")
 _SUCCEED: Final = statement("succeed_key")
 _ADMIT: Final = statement("admit_successor")
 _ORPHAN: Final = statement("orphan_keys")
@@ -48,9 +50,6 @@ class Succession(msgspec.Struct, array_like=True, gc=False):
     due: int
     until: int
     """No `Micros`, like the others: a damaged one must not stop those who ask for the key."""
-    predecessor: int
-    predecessor_id: JobId | None
-    predecessor_until: int | None
 
 
 class Taking(NamedTuple):
@@ -73,6 +72,7 @@ class Placed(NamedTuple):
 
 _key_rows: Final = msgspec.json.Decoder(list[KeyRow])
 _successions: Final = msgspec.json.Decoder(list[Succession])
+_reversions: Final = msgspec.json.Decoder(list[tuple[str, JobId, int]])
 _keys_of: Final = msgspec.json.Decoder(list[tuple[str, JobId, int]])
 
 
@@ -95,7 +95,7 @@ def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
             if row.state is State.RUNNING:
                 predecessor = row.seq
             elif row.state in QUEUED:
-                replaced.append(JobPlace(row.seq, row.queue, row.lane, row.state, keyed=True))
+                replaced.append(JobPlace(row.seq, row.queue, row.lane, row.state, KEYED))
         if predecessor:
             placed.waiting.add(job.id)
         until = window_end(job, tx.now)
@@ -126,32 +126,34 @@ def end(tx: Transaction, places: Collection[JobPlace], state: State) -> None:
     tx.moved_all(places, state)
 
 
-def ended(tx: Transaction, seqs: Sequence[int]) -> None:
-    """These jobs, which have unique keys, have ended: whoever waited for that may go on."""
-    if not seqs:
-        return
-    over = set(seqs)
-    params = {"seqs": dumps(seqs)}
-    for key in _successions.decode(tx.db.text(_SUCCESSIONS, params)):
-        if key.seq in over:
-            # The successor ended before its turn: the key is the predecessor's again.
-            holder = key.predecessor_id or key.holder
-            _succeed(tx, key.name, holder, key.predecessor_until or 0)
-        elif key.predecessor in over:
-            _succeed(tx, key.name, key.holder, key.until)
-            _admit(tx, key)
+def succeed(tx: Transaction, seqs: Sequence[int]) -> None:
+    """These jobs have ended: who waited for that, to hold their keys, may go on."""
+    for key in _successions.decode(tx.db.text(_SUCCESSIONS, {"seqs": dumps(seqs)})):
+        _settle(tx, key.name, key.holder, key.until)
+        state = State.SCHEDULED if key.due > tx.now else State.READY
+        if tx.db.run(_ADMIT, {"seq": key.seq, "state": state}):
+            tx.moved(key.queue, key.lane, State.WAITING, state)
+
+
+def revert(tx: Transaction, seqs: Sequence[int]) -> None:
+    """These jobs, which waited for another's end, have ended: their keys are its own again."""
+    if seqs:
+        for name, holder, until in _reversions.decode(
+            tx.db.text(_REVERSIONS, {"seqs": dumps(seqs)})
+        ):
+            _settle(tx, name, holder, until)
 
 
 def orphan(tx: Transaction, places: Sequence[JobPlace]) -> None:
     """These jobs are about to be purged: their keys last until their time only."""
-    keyed = [place for place in places if place.keyed]
+    keyed = [place for place in places if place.ties & KEYED]
     if keyed:
         tx.db.run(_ORPHAN, {"seqs": seqs_of(keyed)})
 
 
 def take_back(tx: Transaction, places: Sequence[JobPlace]) -> None:
     """These jobs live again: each holds its key if nobody else does."""
-    seqs = [place.seq for place in places if place.keyed]
+    seqs = [place.seq for place in places if place.ties & KEYED]
     if not seqs:
         return
     own = _keys_of.decode(tx.db.text(_KEYS_OF, {"seqs": dumps(seqs)}))
@@ -169,11 +171,5 @@ def _read(tx: Transaction, names: Sequence[str]) -> dict[str, KeyRow]:
     return {row.name: row for row in _key_rows.decode(tx.db.text(_KEYS, params))}
 
 
-def _succeed(tx: Transaction, name: str, holder: JobId, until: Micros) -> None:
+def _settle(tx: Transaction, name: str, holder: JobId, until: int) -> None:
     tx.db.run(_SUCCEED, {"name": name, "holder": holder, "until": until})
-
-
-def _admit(tx: Transaction, key: Succession) -> None:
-    state = State.SCHEDULED if key.due > tx.now else State.READY
-    if tx.db.run(_ADMIT, {"seq": key.seq, "state": state}):
-        tx.moved(key.queue, key.lane, State.WAITING, state)

@@ -8,7 +8,7 @@ import msgspec
 from backline.job import DAY, JobId, Lease, Micros, Progress
 from backline.states import TERMINAL, State
 from backline.store import Cancelling
-from backline.stores.sqlite import keys, rows
+from backline.stores.sqlite import endings, keys, rows
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import (
     JobPlace,
@@ -143,7 +143,7 @@ def purge(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
 def _end(tx: Transaction, places: Sequence[JobPlace], state: State) -> None:
     if places:
         keys.end(tx, places, state)
-        keys.ended(tx, [place.seq for place in places if place.keyed])
+        endings.left(tx, places)
 
 
 def _purge(tx: Transaction, places: Sequence[JobPlace]) -> None:

@@ -33,8 +33,8 @@ class JobPlace(msgspec.Struct, array_like=True, gc=False):
     queue: int
     lane: str
     state: State
-    keyed: bool
-    """It has a unique key, so its end may concern others."""
+    ties: int
+    """Which other tables know of it: flags of `ties`."""
 
 
 class QueueRow(msgspec.Struct, array_like=True, gc=False):

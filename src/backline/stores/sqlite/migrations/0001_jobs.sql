@@ -53,7 +53,9 @@ create table job (
     payload text not null,
     progress text,
     errors text not null default '[]',
-    result text
+    result text,
+    -- Which tables know of the job, so that its moves may concern them: 1 unique_key.
+    ties integer generated always as (unique_key is not null) virtual
 ) strict;
 
 create unique index job_id on job (id);
@@ -96,6 +98,7 @@ create table unique_key (
     predecessor integer
 ) strict, without rowid;
 create index unique_key_orphan on unique_key (until) where orphan = 1;
+create index unique_key_predecessor on unique_key (predecessor) where predecessor is not null;
 
 -- What is left of a purged job, so that a late repeat of a call changes nothing.
 create table purged (

@@ -1,6 +1,6 @@
 -- acked: what each ack meets.
 --   in     :acks JSON, a list: [id, attempt, 1 if only when overdue]; :worker; :tick
---   out    one JSON list in the order given: [seq, queue, lane, cancel, keyed], where seq
+--   out    one JSON list in the order given: [seq, queue, lane, cancel, ties], where seq
 --          is -1 if this worker had recorded that attempt, -2 if the lease is not held
 --   locks  the writer's turn
 --   index  job_id, a look-up an ack
@@ -10,15 +10,15 @@ select cast('[' || group_concat(
             select 1 from purged
             where purged.id = ack.value ->> 0 and purged.attempt = ack.value ->> 1
                 and purged.worker = :worker
-        ), '[-1,0,"main",false,false]', '[-2,0,"main",false,false]')
-        when job.attempt <> ack.value ->> 1 then '[-2,0,"main",false,false]'
+        ), '[-1,0,"main",false,0]', '[-2,0,"main",false,0]')
+        when job.attempt <> ack.value ->> 1 then '[-2,0,"main",false,0]'
         when job.state <> 'running' then iif(
-            job.worker = :worker, '[-1,0,"main",false,false]', '[-2,0,"main",false,false]'
+            job.worker = :worker, '[-1,0,"main",false,0]', '[-2,0,"main",false,0]'
         )
-        when ack.value ->> 2 and job.until > :tick then '[-2,0,"main",false,false]'
+        when ack.value ->> 2 and job.until > :tick then '[-2,0,"main",false,0]'
         else '[' || job.seq || ',' || job.queue || ',"' || job.lane || '",'
             || iif(job.cancel, 'true', 'false') || ','
-            || iif(job.unique_key is null, 'false', 'true') || ']'
+            || job.ties || ']'
     end
 ) || ']' as blob)
 from json_each(:acks) as ack left join job on job.id = ack.value ->> 0

@@ -1,11 +1,9 @@
 -- due: scheduled jobs whose time has come, earliest first.
 --   in     :now; :limit
---   out    one JSON list of places: [seq, queue, lane, state, keyed]
+--   out    one JSON list of places: [seq, queue, lane, state, ties]
 --   locks  the writer's turn
 --   index  job_scheduled, at most :limit entries a queue; these are sorted
-select cast(json_group_array(json_array(
-    seq, queue, lane, state, json(iif(unique_key is null, 'false', 'true'))
-)) as blob)
+select cast(json_group_array(json_array(seq, queue, lane, state, ties)) as blob)
 from (
     select job.* from queue cross join job on job.seq in (
         select seq from job as mine indexed by job_scheduled

@@ -1,9 +1,9 @@
 -- leased_rows: the same as `leased`, row by row, for when one of them cannot be read.
 --   in     :worker; :call
---   out    [seq, queue, keyed, cells of a LeasedJob in its order], the text ones as blobs
+--   out    [seq, queue, ties, cells of a LeasedJob in its order], the text ones as blobs
 --   locks  none
 --   index  job_held, in its order
-select seq, queue, unique_key is not null, cast(id as blob), attempt,
+select seq, queue, ties, cast(id as blob), attempt,
     cast(task as blob), (select cast(name as blob) from queue where queue.id = job.queue), lane,
     failures, losses, releases,
     cast(terms as blob), -rank, enqueued_at, due,

@@ -1,11 +1,9 @@
 -- past_keep: finished jobs whose time to be kept is over.
 --   in     :now; :limit
---   out    one JSON list of places: [seq, queue, lane, state, keyed]
+--   out    one JSON list of places: [seq, queue, lane, state, ties]
 --   locks  the writer's turn
 --   index  job_over, at most :limit entries a queue and state
-select cast(json_group_array(json_array(
-    seq, queue, lane, state, json(iif(unique_key is null, 'false', 'true'))
-)) as blob)
+select cast(json_group_array(json_array(seq, queue, lane, state, ties)) as blob)
 from (
     select job.* from queue
     cross join json_each('["succeeded","dead","cancelled","expired"]') as ending

@@ -1,6 +1,6 @@
 -- places: where jobs are.
 --   in     :ids JSON, a list
---   out    one JSON list in the order given: [seq or 0, queue, lane, state, keyed]
+--   out    one JSON list in the order given: [seq or 0, queue, lane, state, ties]
 --   locks  the writer's turn
 --   index  job_id, a look-up an id
 select cast(json_group_array(json_array(
@@ -9,6 +9,6 @@ select cast(json_group_array(json_array(
             '["waiting","scheduled","ready","running","succeeded","cancelled","expired"]'
         )), state, 'dead'
     ),
-    json(iif(unique_key is null, 'false', 'true'))
+    coalesce(ties, 0)
 )) as blob)
 from json_each(:ids) as wanted left join job on job.id = wanted.value

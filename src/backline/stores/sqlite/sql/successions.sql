@@ -1,16 +1,13 @@
--- successions: those unique keys of some jobs whose holder waits for a predecessor.
+-- successions: the unique keys whose holder waits for the end of one of some jobs.
 --   in     :seqs JSON, the jobs
---   out    one JSON list: [key, holder's id, its seq, queue, lane, due, unique_until,
---          predecessor, its id, its unique_until]
+--   out    one JSON list: [key, holder's id, its seq, queue, lane, due, unique_until]
 --   locks  the writer's turn
---   index  the primary keys, job_id
+--   index  unique_key_predecessor, a look-up a job; the primary key of unique_key, job_id
 select cast(json_group_array(json_array(
     key.name, key.holder, holder.seq, holder.queue, holder.lane, holder.due,
-    holder.unique_until, key.predecessor, before.id, before.unique_until
+    holder.unique_until
 )) as blob)
-from json_each(:seqs) as wanted
-cross join job as mine on mine.seq = wanted.value
-cross join unique_key as key on key.name = mine.unique_key
+from json_each(:seqs) as over
+cross join unique_key as key indexed by unique_key_predecessor
+    on key.predecessor is not null and key.predecessor = over.value
 cross join job as holder on holder.id = key.holder
-left join job as before on before.seq = key.predecessor
-where key.predecessor is not null
