@@ -407,7 +407,6 @@ def _keys() -> list[Damage]:
         Damage(
             "waits for one that waits for it",
             cycle + "update job set state = 'waiting' where seq = 1",
-            fate="waiting",
         ),
         Damage("holder is no text", key("'k'", text, MOST, 5, "999")),
         Damage("key is no text", key(text, me, MOST, 0, "2")),
