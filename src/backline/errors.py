@@ -106,6 +106,21 @@ class UniqueConflict(EnqueueError):
         self.task, self.unique_key, self.holder = task, unique_key, holder
 
 
+class IdempotencyConflict(EnqueueError):
+    """The idempotency key was given before, for a job with other arguments: `holder`.
+
+    Of an `enqueue_many` all the other jobs were enqueued, unless the two that have the same
+    key were both in the call: then none was.
+    """
+
+    def __init__(self, task: str, *, idempotency_key: str, holder: str) -> None:
+        super().__init__(
+            f"{task} was enqueued under the idempotency key {idempotency_key!r} with other "
+            f"arguments: job {holder}; another request needs another key"
+        )
+        self.task, self.idempotency_key, self.holder = task, idempotency_key, holder
+
+
 class ScheduleNotFound(BacklineError):
     """The store has no schedule of that name; `name` is the one that was asked for."""
 

@@ -11,6 +11,7 @@ No value here can be part of a cycle, so none is tracked by the garbage collecto
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -35,6 +36,12 @@ MINUTE: Final[Micros] = 60 * SECOND
 HOUR: Final[Micros] = 60 * MINUTE
 DAY: Final[Micros] = 24 * HOUR
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+IDEMPOTENCY: Final[Micros] = DAY
+"""How long an idempotency key answers, from the enqueue that it first came with."""
+REPLACED_KEEP: Final[Micros] = MINUTE
+"""A job that was replaced before its first start stays readable this long at most: it left
+nothing behind, and a debounced key makes one with every call."""
 
 DEFAULT_QUEUE: Final = "default"
 MAX_PAYLOAD: Final = 256 * 1024
@@ -126,19 +133,40 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     on_conflict: OnConflict = OnConflict.SKIP
     headers: Mapping[str, str] = {}
     tags: tuple[str, ...] = ()
+    max_wait: Micros | None = None
+    """Due at the latest this long after the first of the jobs before it under its unique key
+    of which each took the place of the last, and none had started."""
+    idempotency_key: str | None = None
+    """Scoped by the producer, as `unique_key` is."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells what is asked for: the same for two jobs of one task with one payload."""
+        return blake2b(b"%s\0%s" % (self.task.encode(), self.payload), digest_size=16).hexdigest()
+
+    def due(self, now: Micros, since: Micros) -> Micros:
+        """When the job is due if it is added now.
+
+        `since`: when the first of those whose place it takes was; `max_wait` counts from then.
+        """
+        due = now + self.delay if self.run_at is None else self.run_at
+        return due if self.max_wait is None else min(due, max(now, since + self.max_wait))
 
 
 class Enqueued(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What became of one `JobRequest` of an admitted call.
 
     `id` is the job's own if it was added (or had been, by an earlier sending of the same
-    call); else that of the job which holds its unique key.
+    call); else that of the job which holds its unique key, or which its idempotency key
+    stands for.
     """
 
     id: JobId
     added: bool = True
     conflict: bool = False
     """Not added, and `on_conflict` was `raise`."""
+    mismatch: bool = False
+    """Not added: the idempotency key came with another task or payload before."""
 
 
 class Refused(msgspec.Struct, frozen=True):

@@ -89,11 +89,11 @@ class Producing:
 
         Returns their handles in the same order. Raises TypeError for what `task.job(...)` did not
         make, EnqueueError for a job whose fields were changed to what cannot be stored, both before
-        anything is sent; QueueFull, StoreError; UniqueConflict comes after the commit of all the
-        others, but for one between two jobs of the call: nothing is sent then. Repeating a call
-        with the same jobs adds nothing twice. On a running event loop use `aenqueue_many`. With
-        `within`, a connection or session on the database of an `outbox`, they are enqueued when its
-        transaction commits.
+        anything is sent; QueueFull, StoreError; UniqueConflict and IdempotencyConflict come after
+        the commit of all the others, but for those between two jobs of the call: nothing is sent
+        then. Repeating a call with the same jobs adds nothing twice. On a running event loop use
+        `aenqueue_many`. With `within`, a connection or session on the database of an `outbox`, they
+        are enqueued when its transaction commits.
         """
         requests = _requests(jobs)
         fault("enqueue.before_send")
@@ -111,10 +111,11 @@ class Producing:
 
         Returns their handles in the same order. Raises TypeError for what `task.job(...)` did not
         make, EnqueueError for a job whose fields were changed to what cannot be stored, both before
-        anything is sent; QueueFull, StoreError; UniqueConflict comes after the commit of all the
-        others, but for one between two jobs of the call: nothing is sent then. Repeating a call
-        with the same jobs adds nothing twice. With `within`, a connection or session on the
-        database of an `outbox`, they are enqueued when its transaction commits.
+        anything is sent; QueueFull, StoreError; UniqueConflict and IdempotencyConflict come after
+        the commit of all the others, but for those between two jobs of the call: nothing is sent
+        then. Repeating a call with the same jobs adds nothing twice. With `within`, a
+        connection or session on the database of an `outbox`, they are enqueued when its transaction
+        commits.
         """
         requests = _requests(jobs)
         fault("enqueue.before_send")

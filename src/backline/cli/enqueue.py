@@ -39,6 +39,16 @@ _JOB_OPTIONS: Final = (
     ),
     click.option("--tag", "tags", metavar="TAG", multiple=True, help="A label; may be repeated."),
     click.option(
+        "--idempotency-key",
+        metavar="KEY",
+        help="For 24 h: no second job under this key, and an error for other arguments.",
+    ),
+    click.option(
+        "--max-wait",
+        metavar="DURATION",
+        help="Due this long after the first, however often it is replaced.",
+    ),
+    click.option(
         "--on-conflict",
         type=click.Choice(["skip", "replace", "raise"]),
         help="If the unique key is taken.  [default: skip]",
@@ -105,7 +115,7 @@ def enqueue(as_json_lines: bool, **options: Any) -> None:
             return
         say(job.id)
         if not job.added:
-            note("not added: this job holds the unique key")
+            note(f"not added: this job {producer.why_not_added}")
 
     _produce(options, work)
 
@@ -158,6 +168,15 @@ class Producer:
     def queue(self) -> str:
         """Where its jobs go."""
         return self._task.options.queue
+
+    @property
+    def why_not_added(self) -> str:
+        """What a job in the place of which another was answered has done, or may have."""
+        holds, came = "holds the unique key", "was enqueued under the idempotency key"
+        options = self._task.options
+        if options.idempotency_key is None:
+            return holds
+        return came if options.unique_key is None else f"{holds} or {came}"
 
     async def enqueue(self) -> Job[Any]:
         """Enqueue the job. Raises what `Task.aenqueue` raises; Failure if it was shed."""

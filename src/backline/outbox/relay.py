@@ -21,7 +21,7 @@ from backline.errors import StoreError, StoreUnavailable
 from backline.faults import fault
 from backline.job import DAY, MINUTE, SECOND, Enqueued, JobId, JobRequest, Micros, Refused
 from backline.outbox.outbox import Relayed, Rows
-from backline.queue.admission import conflict
+from backline.queue.admission import dispute
 from backline.states import State
 from backline.store import Store
 
@@ -47,6 +47,8 @@ SELDOM: Final[Micros] = MINUTE
 _GONE: Final = frozenset({State.SUCCEEDED})
 """States in which a job that completed can run no more; nor can one that was purged."""
 
+_NO_KEYS: Final = frozenset({("unique", None), ("idempotency", None)})
+
 Readable: TypeAlias = "tuple[Waiting, JobRequest]"
 Fate: TypeAlias = str | Refused | None
 """What became of a row: why it is set aside, that its queue is full, or None: it was moved."""
@@ -59,7 +61,8 @@ class Relay:
 
     Any number of them on one outbox do no harm. A job of a queue that is full waits here, and
     holds up no other queue. A job that can never be enqueued (its unique key is taken and
-    `on_conflict` is "raise"; nobody can read it) is set aside in its row, with the reason.
+    `on_conflict` is "raise"; its idempotency key stands for other arguments; nobody can read
+    it) is set aside in its row, with the reason.
     """
 
     def __init__(self, outbox: Relayed, store: Store, clock: Clock) -> None:
@@ -246,11 +249,15 @@ def _read(rows: Sequence["Waiting"]) -> tuple[list[Readable], list[tuple[int, st
 
 
 def _apart(readable: Sequence[Readable]) -> Iterator[list[Readable]]:
-    """Cut where a job shares its id or its unique key with one before it: no batch has both."""
+    """Cut where a job shares its id or a key with one before it: no batch has both."""
     batch: list[Readable] = []
     taken: set[tuple[str, str | None]] = set()
     for row, request in readable:
-        keys = {("id", request.id), ("key", request.unique_key)} - {("key", None)}
+        keys = {
+            ("id", request.id),
+            ("unique", request.unique_key),
+            ("idempotency", request.idempotency_key),
+        } - _NO_KEYS
         if not taken.isdisjoint(keys):
             yield batch
             batch, taken = [], set()
@@ -264,7 +271,8 @@ def _fate(request: JobRequest, answer: list[Enqueued] | Refused) -> Fate:
     if isinstance(answer, Refused):
         return answer
     [enqueued] = answer
-    return f"conflict: {conflict(request, enqueued.id)}" if enqueued.conflict else None
+    error = dispute(request, enqueued)
+    return None if error is None else f"conflict: {error}"
 
 
 @asynccontextmanager

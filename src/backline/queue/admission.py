@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from backline.errors import QueueFull, UniqueConflict
+from backline.errors import EnqueueError, IdempotencyConflict, QueueFull, UniqueConflict
 from backline.job import Enqueued, JobId, JobRequest, OnConflict, Refused
 from backline.limits import retry_after
 
@@ -20,7 +20,7 @@ class OnFull(StrEnum):
 
 
 class Distinct(NamedTuple):
-    """A call without jobs that share an id or a unique key, and how to answer for the rest."""
+    """A call without jobs that share an id or a key, and how to answer for the rest."""
 
     requests: list[JobRequest]
     """What the store is asked to add."""
@@ -40,9 +40,10 @@ class Distinct(NamedTuple):
 def distinct(call: Sequence[JobRequest]) -> Distinct:
     """Settle among the jobs of one call what the store would settle between two.
 
-    In the order of the call, as if they came one after the other: a job whose key an earlier
-    one has is skipped, or takes the earlier one's place, or (on_conflict="raise") raises
-    UniqueConflict, and then nothing was enqueued.
+    In the order of the call, as if they came one after the other: a job whose unique key an
+    earlier one has is skipped, or takes the earlier one's place, or (on_conflict="raise")
+    raises UniqueConflict; one that has its idempotency key is skipped, or raises
+    IdempotencyConflict. If it raises, nothing was enqueued.
     """
     if len(call) == 1:
         return Distinct(list(call), [0])
@@ -50,8 +51,13 @@ def distinct(call: Sequence[JobRequest]) -> Distinct:
     stands_for: list[int] = []
     by_id: dict[JobId, int] = {}
     by_key: dict[str, int] = {}
+    by_idempotency: dict[str, int] = {}
     for request in call:
         index = by_id.get(request.id)
+        if index is None and request.idempotency_key is not None:
+            index = by_idempotency.get(request.idempotency_key)
+            if index is not None and requests[index].fingerprint != request.fingerprint:
+                raise _mismatch(request, requests[index].id)
         if index is None and request.unique_key is not None:
             index = by_key.get(request.unique_key)
             if index is not None:
@@ -61,26 +67,48 @@ def distinct(call: Sequence[JobRequest]) -> Distinct:
             requests.append(request)
             if request.unique_key is not None:
                 by_key[request.unique_key] = index
+            if request.idempotency_key is not None:
+                by_idempotency[request.idempotency_key] = index
         by_id[request.id] = index
         stands_for.append(index)
     return Distinct(requests, stands_for)
 
 
 def _meet(requests: list[JobRequest], index: int, later: JobRequest) -> None:
-    """Two jobs of one call have the same key: do what the later one asks for."""
-    match later.on_conflict:
-        case OnConflict.REPLACE:
-            requests[index] = later
-        case OnConflict.RAISE:
-            raise conflict(later, requests[index].id)
-        case OnConflict.SKIP:
-            pass
+    """Two jobs of one call have the same unique key: do what the later one asks for."""
+    earlier = requests[index]
+    if later.on_conflict is OnConflict.RAISE:
+        raise _conflict(later, earlier.id)
+    if earlier.idempotency_key != later.idempotency_key:
+        # One of them goes to the store, and with it one of the keys: the other would be lost.
+        raise EnqueueError(
+            f"two jobs of {later.task} in one call have one unique key and different "
+            "idempotency keys: enqueue them in two calls"
+        )
+    if later.on_conflict is OnConflict.REPLACE:
+        requests[index] = later
 
 
-def conflict(request: JobRequest, holder: JobId) -> UniqueConflict:
-    """The error for a unique key that `holder` has, without the task's name in the key."""
-    key = (request.unique_key or "").removeprefix(f"{request.task}:")
+def dispute(request: JobRequest, stored: Enqueued) -> EnqueueError | None:
+    """The error for a job that the store did not add, if that is one."""
+    if stored.conflict:
+        return _conflict(request, stored.id)
+    return _mismatch(request, stored.id) if stored.mismatch else None
+
+
+def _conflict(request: JobRequest, holder: JobId) -> UniqueConflict:
+    key = _own(request.unique_key, request.task)
     return UniqueConflict(request.task, unique_key=key, holder=holder)
+
+
+def _mismatch(request: JobRequest, holder: JobId) -> IdempotencyConflict:
+    key = _own(request.idempotency_key, request.task)
+    return IdempotencyConflict(request.task, idempotency_key=key, holder=holder)
+
+
+def _own(key: str | None, task: str) -> str:
+    """A key as its producer gave it, without the task's name."""
+    return (key or "").removeprefix(f"{task}:")
 
 
 def queue_full(refused: Refused, call: Sequence[JobRequest]) -> QueueFull:

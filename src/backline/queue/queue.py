@@ -13,7 +13,7 @@ from backline.outage import BRIEF, ride_out
 from backline.queue.admission import (
     Distinct,
     OnFull,
-    conflict,
+    dispute,
     distinct,
     never_fits,
     queue_full,
@@ -60,9 +60,10 @@ class Queue:
         """Add jobs, all or none; one answer per job, in order, once they are committed.
 
         None: a queue of the call was full and sheds. A job whose unique key was taken answers
-        the holder's id. Raises QueueFull, StoreError, and UniqueConflict, with which the rest
-        of the call was added, unless the conflict was between two jobs of the call itself. A
-        store that is away is asked again, with the same ids, for `patience`.
+        the holder's id, one whose idempotency key was given before that of the job then.
+        Raises QueueFull, StoreError, and UniqueConflict or IdempotencyConflict, with which the
+        rest of the call was added, unless the conflict was between two jobs of the call
+        itself. A store that is away is asked again, with the same ids, for `patience`.
         """
         if not call:
             return []
@@ -71,8 +72,8 @@ class Queue:
         if answer is None:
             return None
         for request, stored in zip(alone.requests, answer, strict=True):
-            if stored.conflict:
-                raise conflict(request, stored.id)
+            if (error := dispute(request, stored)) is not None:
+                raise error
         return answer if len(call) == 1 else alone.answers(answer, call)
 
     async def fetch(self, job_id: JobId) -> JobRecord | None:
@@ -157,5 +158,9 @@ class Queue:
 def _keys(call: Call) -> set[Hashable]:
     """What two calls of one batch must not share."""
     keys: set[Hashable] = {request.id for request in call}
-    keys.update((request.unique_key,) for request in call if request.unique_key is not None)
+    for request in call:
+        if request.unique_key is not None:
+            keys.add(("unique", request.unique_key))
+        if request.idempotency_key is not None:
+            keys.add(("idempotency", request.idempotency_key))
     return keys

@@ -108,18 +108,29 @@ class Store(Protocol):
 
         A call is refused when it would take a queue's depth above its `max_depth`. A job whose
         id is known already does not count, so a repeat is not refused for what it added
-        itself (I5): it answers `added`, also for a day after the job was purged. A job whose
-        unique key is held by another does count; it adds nothing, or takes its place:
+        itself (I5): it answers `added`, also for a day after the job was purged.
+
+        Nor does one whose `idempotency_key` was given within `job.IDEMPOTENCY`: it adds
+        nothing, and answers the job that was answered then, whatever became of that, with
+        `mismatch` if the `fingerprint` is another one. A key is remembered in the commit that
+        answers its job, be it by another that holds its unique key; one that is refused or in
+        conflict leaves none.
+
+        A job whose unique key is held by another does count; it adds nothing, or takes its
+        place:
 
         - `skip`: answers the holder.
         - `raise`: answers the holder, with `conflict`. The rest of the call is added.
-        - `replace`: a holder that has not started is cancelled and the new job added. A
-          running holder is left alone: the new job is added as `waiting`, becomes ready (or
-          scheduled) in the commit that ends the holder, and holds the key from now on. Who
-          takes its place waits for the same job; if it ends before, the key goes back, for
-          as long as the running holder would have had it.
+        - `replace`: a holder that is not running is cancelled and the new job added; if it
+          never was, it stays readable for `job.REPLACED_KEEP` at most, and what the new job's
+          `max_wait` counts from is handed on to it. A running holder is left alone: the new
+          job is added as `waiting`, becomes ready (or scheduled) in the commit that ends the
+          holder, and holds the key from now on. Who takes its place waits for the same job;
+          if it ends before, the key goes back, for as long as the running holder would have
+          had it.
 
-        Two jobs of one batch never share an id or a unique key: the caller sees to it.
+        Two jobs of one batch never share an id, a unique key or an idempotency key: the
+        caller sees to it.
 
         Raises EnqueueError for a job with a field that could not be read back as what it is (a
         payload that is no JSON, a time beyond `job.FARTHEST`, a lone surrogate, ...): then
@@ -190,7 +201,8 @@ class Store(Protocol):
         """Purge finished jobs past their `keep`, and forget what is no longer needed.
 
         Ids and unique keys are remembered for a day after the purge, so that a late repeat
-        of an enqueue adds nothing. Returns how many rows went.
+        of an enqueue adds nothing; idempotency keys for their time, whatever was purged.
+        Returns how many rows went, of jobs and of ids and idempotency keys forgotten.
         """
         ...
 

@@ -20,7 +20,7 @@ from backline.store import Call
 
 _Facts: TypeAlias = tuple[
     JobId, str, str, Lane, Rank, Micros, Micros | None, Micros | None, Micros | None,
-    str | None, Micros, OnConflict, dict[str, str], tuple[str, ...],
+    str | None, Micros, OnConflict, dict[str, str], tuple[str, ...], Micros | None, str | None,
 ]  # fmt: skip
 """All of a job but its payload and its terms, which many jobs share."""
 
@@ -86,7 +86,7 @@ def _are_fine(jobs: Sequence[JobRequest]) -> bool:
         (
             job.id, job.task, job.queue, job.lane, job.priority, job.delay, job.run_at,
             job.expires_in, job.expires_at, job.unique_key, job.unique_for, job.on_conflict,
-            job.headers, job.tags,
+            job.headers, job.tags, job.max_wait, job.idempotency_key,
         )
         for job in jobs
     ]  # fmt: skip

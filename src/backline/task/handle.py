@@ -71,11 +71,13 @@ class Job(Generic[R]):
         added: bool = True,
     ) -> None:
         self.id = job_id
-        """The job's id; under a unique key that was taken, the id of the job that holds it."""
+        """The job's id; under a unique key that was taken, the id of the job that holds it, and
+        under an idempotency key that was given before, that of the job it was given for."""
         self.accepted = accepted
         """False: its queue was full and sheds, so there is no such job."""
         self.added = added
-        """False: nothing was added, because the unique key was taken or the queue was full."""
+        """False: nothing was added, because the unique key was taken, the idempotency key was
+        given before, or the queue was full."""
         self.record: JobRecord | None = None
         """The job as it was last seen."""
         self._client = client

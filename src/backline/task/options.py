@@ -25,7 +25,7 @@ from backline.task.dialects import unknown_option
 from backline.task.retry import Retry
 
 MAX_NAME: Final = 200
-"""Characters of a queue's, a task's or a tag's name, and of a unique key."""
+"""Characters of a queue's, a task's or a tag's name, and of a key."""
 MAX_TAGS: Final = 20
 MAX_HEADERS: Final = 8 * 1024
 """Characters of all headers of a job."""
@@ -67,6 +67,12 @@ class CommonOptions(TypedDict, total=False):
     unique_for: Duration
     """The key stays taken this long from the enqueue, even if the job ends sooner."""
     on_conflict: Literal["skip", "replace", "raise"]
+    max_wait: Duration
+    """With on_conflict="replace": no matter how often the job is replaced, it is due this long
+    after the first."""
+    idempotency_key: UniqueKey | None
+    """For 24 h a second enqueue of the task with this key answers the job of the first, and
+    with other arguments raises IdempotencyConflict. A callable as for `unique_key`."""
     headers: Mapping[str, str]
     tags: tuple[str, ...] | list[str]
     keep: Duration
@@ -118,6 +124,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     unique_key: UniqueKey | None = None
     unique_for: Micros = 0
     on_conflict: OnConflict = OnConflict.SKIP
+    max_wait: Micros | None = None
+    idempotency_key: UniqueKey | None = None
     headers: Mapping[str, str] = {}
     tags: tuple[str, ...] = ()
     keep: Micros = Terms().keep
@@ -158,6 +166,9 @@ def with_options(
     merged = msgspec.structs.replace(base, **changes)
     if merged.unique_for and merged.unique_key is None:
         raise ConfigError(f"unique_for= of {where} needs a unique_key=")
+    replaces = merged.unique_key is not None and merged.on_conflict is OnConflict.REPLACE
+    if merged.max_wait is not None and not replaces:
+        raise ConfigError(f'max_wait= of {where} needs a unique_key= and on_conflict="replace"')
     return merged
 
 
@@ -285,6 +296,8 @@ _CHECKS: Final[Mapping[str, Callable[[object], dict[str, Any]]]] = {
     "unique_key": lambda v: {"unique_key": _key(v)},
     "unique_for": lambda v: {"unique_for": length(v)},
     "on_conflict": _on_conflict,
+    "max_wait": lambda v: {"max_wait": _some_length(v)},
+    "idempotency_key": lambda v: {"idempotency_key": _key(v)},
     "headers": lambda v: {"headers": _text_headers(v)},
     "tags": lambda v: {"tags": _tag_names(v)},
     "keep": lambda v: {"keep": length(v)},

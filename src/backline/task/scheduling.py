@@ -66,11 +66,11 @@ def schedule_of(
 def job_for(job: object, where: str) -> JobRequest:
     """What each slot enqueues, without what hooks said of the moment at which it was made.
 
-    Raises ConfigError for a job with a time of its own.
+    Raises ConfigError for a job with a time of its own, or a key that only one can have.
     """
     if type(job) is not JobRequest:
         raise ConfigError(f"{where} takes what task.job(...) makes, not {shown(job)}")
-    for name in ("run_at", "expires_at"):
+    for name in ("run_at", "expires_at", "idempotency_key"):
         if getattr(job, name) is not None:
             raise ConfigError(f"{where} runs again and again: its jobs have no {name}")
     headers = job.headers.own if isinstance(job.headers, MadeHeaders) else job.headers

@@ -152,18 +152,36 @@ class Task(Generic[P, R]):
             if hint is None:
                 raise
             raise InvalidArguments(f"{error}; {hint}") from None
-        request, unique_key = self._template, self._template.unique_key
-        if callable(self.options.unique_key):
-            unique_key = _called_key(self.options.unique_key, self.name, args, kwargs)
-        return msgspec.structs.replace(request, payload=payload, unique_key=unique_key)
+        request, options = self._template, self.options
+        unique_key, idempotency_key = request.unique_key, request.idempotency_key
+        if callable(options.unique_key):
+            unique_key = self._called("unique_key", options.unique_key, args, kwargs)
+        if callable(options.idempotency_key):
+            idempotency_key = self._called("idempotency_key", options.idempotency_key, args, kwargs)
+        return msgspec.structs.replace(
+            request, payload=payload, unique_key=unique_key, idempotency_key=idempotency_key
+        )
+
+    def _called(
+        self, option: str, key: UniqueKey, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> str | None:
+        assert callable(key)
+        found = key(*args, **kwargs)
+        if found is None:
+            return None
+        try:
+            return _scoped(self.name, name_text(found))
+        except (TypeError, ValueError) as error:
+            raise InvalidArguments(f"the {option} of {self.name}: {error}") from None
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Enqueue a job with these arguments; returns after the commit.
 
-        Raises InvalidArguments, PayloadTooLarge, QueueFull, UniqueConflict, StoreError. After
-        StoreUnavailable the job may or may not be enqueued; enqueueing it again is safe under
-        a `unique_key` with `unique_for`. On a running event loop use `aenqueue`. With
-        `using(within=...)` it returns at once, and the job is enqueued when the caller commits.
+        Raises InvalidArguments, PayloadTooLarge, QueueFull, UniqueConflict,
+        IdempotencyConflict, StoreError. After StoreUnavailable the job may or may not be
+        enqueued; enqueueing it again is safe under an `idempotency_key`. On a running event
+        loop use `aenqueue`. With `using(within=...)` it returns at once, and the job is
+        enqueued when the caller commits.
         """
         request = self._request(args, kwargs)
         fault("enqueue.before_send")
@@ -177,10 +195,10 @@ class Task(Generic[P, R]):
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Enqueue a job with these arguments; returns after the commit.
 
-        Raises InvalidArguments, PayloadTooLarge, QueueFull, UniqueConflict, StoreError. After
-        StoreUnavailable the job may or may not be enqueued; enqueueing it again is safe under
-        a `unique_key` with `unique_for`. With `using(within=...)` it returns at once, and the
-        job is enqueued when the caller commits.
+        Raises InvalidArguments, PayloadTooLarge, QueueFull, UniqueConflict,
+        IdempotencyConflict, StoreError. After StoreUnavailable the job may or may not be
+        enqueued; enqueueing it again is safe under an `idempotency_key`. With
+        `using(within=...)` it returns at once, and the job is enqueued when the caller commits.
         """
         request = self._request(args, kwargs)
         fault("enqueue.before_send")
@@ -214,7 +232,7 @@ class Task(Generic[P, R]):
 
     def _make_template(self) -> JobRequest:
         options = self.options
-        key = options.unique_key
+        key, once = options.unique_key, options.idempotency_key
         return JobRequest(
             id="",
             task=self.name,
@@ -231,6 +249,8 @@ class Task(Generic[P, R]):
             on_conflict=options.on_conflict,
             headers=options.headers,
             tags=options.tags,
+            max_wait=options.max_wait,
+            idempotency_key=_scoped(self.name, once) if isinstance(once, str) else None,
         )
 
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -349,18 +369,5 @@ def _executor(given: object, name: str, is_async: bool) -> Executor:
 
 
 def _scoped(task: str, key: str) -> str:
-    """A unique key as the store knows it: equal keys of two tasks are two keys."""
+    """A key as the store knows it: equal keys of two tasks are two keys."""
     return f"{task}:{key}"
-
-
-def _called_key(
-    key: UniqueKey, task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> str | None:
-    assert callable(key)
-    found = key(*args, **kwargs)
-    if found is None:
-        return None
-    try:
-        return _scoped(task, name_text(found))
-    except (TypeError, ValueError) as error:
-        raise InvalidArguments(f"the unique_key of {task}: {error}") from None

@@ -18,10 +18,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec import Raw
 
 from backline.clock import Clock
 from backline.job import (
     DAY,
+    EMPTY_ARGS,
     SECOND,
     Ack,
     Acked,
@@ -73,6 +75,9 @@ _requests = st.fixed_dictionaries(
         "unique_key": st.sampled_from([None, None, "k", "l"]),
         "unique_for": st.sampled_from([0, 0, 25 * SECOND, 3 * DAY]),
         "on_conflict": st.sampled_from(OnConflict),
+        "max_wait": st.sampled_from([None, 3 * SECOND, 40 * SECOND]),
+        "idempotency_key": st.sampled_from([None, None, None, "m", "n", "o"]),
+        "payload": st.sampled_from([EMPTY_ARGS, EMPTY_ARGS, Raw(b"[[1],{}]")]),
         "terms": st.just(TERMS),
     }
 )
@@ -140,15 +145,15 @@ class StoreMachine(RuleBasedStateMachine):
     def enqueue(self, batch: list[list[dict[str, Any]]]) -> None:
         """New jobs."""
         calls: list[list[JobRequest]] = []
-        keys: set[str | None] = set()
+        taken: set[str] = set()
         for call in batch:
             calls.append([])
             for fields in call:
-                key = fields["unique_key"]
                 new = JobRequest(id=self.clock.new_id(), task="t", **fields)
-                if key is None or key not in keys:
+                keys = {key for key in (new.unique_key, new.idempotency_key) if key is not None}
+                if taken.isdisjoint(keys):
                     calls[-1].append(new)
-                keys.add(key)
+                taken |= keys
         self.batch = calls
         self._enqueue()
 

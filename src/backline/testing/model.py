@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from backline.job import (
+    IDEMPOTENCY,
+    REPLACED_KEEP,
     Ack,
     Acked,
     Enqueued,
@@ -65,6 +67,8 @@ class Holding:
     holder: Kept
     predecessor: Kept | None = None
     until: Micros = 0
+    since: Micros = 0
+    """What `max_wait` counts from."""
 
 
 @dataclass
@@ -75,13 +79,15 @@ class Model:
     tick: Micros = 0
     jobs: dict[JobId, Kept] = field(default_factory=dict)
     keys: dict[str, Holding] = field(default_factory=dict)
+    given: dict[str, tuple[JobId, bytes, Micros]] = field(default_factory=dict)
+    """What idempotency keys stand for: the job that was answered, what was asked, until when."""
     limits: dict[str, int | None] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
     retired: set[str] = field(default_factory=set)
     calls: dict[str, tuple[int, list[tuple[JobId, int]]]] = field(default_factory=dict)
 
     def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
-        return [self._refusal(call) or [self._add(job) for job in call] for call in calls]
+        return [self._refusal(call) or [self._settle(job) for job in call] for call in calls]
 
     def exchange(
         self,
@@ -179,14 +185,29 @@ class Model:
         for job in call:
             limit = self.limits.get(job.queue)
             depth = sum(kept.request.queue == job.queue for kept in self._in(*QUEUED))
-            more = sum(new.queue == job.queue and new.id not in self.jobs for new in call)
+            new = (not self._repeat(other) for other in call if other.queue == job.queue)
+            more = sum(new)
             if limit is not None and more and depth + more > limit:
                 return Refused(job.queue, depth, limit, 0.0)
         return None
 
-    def _add(self, request: JobRequest) -> Enqueued:
+    def _repeat(self, request: JobRequest) -> Enqueued | None:
+        """The answer for what was settled before."""
         if request.id in self.jobs:
             return Enqueued(request.id)
+        job, asked, until = self.given.get(request.idempotency_key or "", ("", b"", 0))
+        return Enqueued(job, False, mismatch=asked != _asked(request)) if until > self.now else None
+
+    def _settle(self, request: JobRequest) -> Enqueued:
+        answer = self._repeat(request)
+        if answer is None:
+            answer = self._add(request)
+            if request.idempotency_key is not None and not answer.conflict:
+                until = self.now + IDEMPOTENCY
+                self.given[request.idempotency_key] = (answer.id, _asked(request), until)
+        return answer
+
+    def _add(self, request: JobRequest) -> Enqueued:
         held = self.keys.get(request.unique_key or "")
         if held and held.holder.state in TERMINAL and held.until <= self.now:
             held = None
@@ -208,16 +229,20 @@ class Model:
         return Enqueued(request.id)
 
     def _take_key(self, key: str, held: Holding | None, job: Kept) -> None:
-        self.keys[key] = mine = Holding(job, until=job.window_end)
-        if held is None:
-            return
-        mine.predecessor = held.predecessor
-        if held.holder.state is State.RUNNING:
-            mine.predecessor = held.holder
-        elif held.holder.state in QUEUED:
-            self._move(held.holder, State.CANCELLED)
-        if mine.predecessor is not None:
-            job.state = State.WAITING
+        self.keys[key] = mine = Holding(job, until=job.window_end, since=self.now)
+        if held is not None:
+            mine.predecessor = held.predecessor
+            if held.holder.state is State.RUNNING:
+                mine.predecessor = held.holder
+            elif held.holder.state in QUEUED and held.holder.attempt:
+                self._move(held.holder, State.CANCELLED)
+            elif held.holder.state in QUEUED:
+                keep = min(held.holder.request.terms.keep, REPLACED_KEEP)
+                self._move(held.holder, State.CANCELLED, keep)
+                mine.since = min(held.since, self.now)
+        if job.request.max_wait is not None:
+            job.due = min(job.due, max(mine.since + job.request.max_wait, self.now))
+        job.state = self._when_free(job) if mine.predecessor is None else State.WAITING
 
     def _when_free(self, job: Kept) -> State:
         return State.SCHEDULED if job.due > self.now else State.READY
@@ -295,6 +320,10 @@ class Model:
             held = self.keys.get(key)
             free = held is None or (held.holder.state in TERMINAL and held.until <= self.now)
             if free or (held is not None and held.holder is job):
-                self.keys[key] = Holding(job, until=job.window_end)
+                self.keys[key] = Holding(job, until=job.window_end, since=self.now)
         job.state = State.READY
         return True
+
+
+def _asked(request: JobRequest) -> bytes:
+    return request.task.encode() + b" " + bytes(request.payload)

@@ -390,16 +390,19 @@ REPORTS: dict[str, tuple[bytes, bool]] = {
 
 
 def _keys() -> list[Damage]:
-    def key(name: str, holder: str, until: int, orphan: int, predecessor: str) -> str:
+    def key(
+        name: str, holder: str, until: int, orphan: int, predecessor: str, since: int = 0
+    ) -> str:
         return (
             f"update job set unique_key = {name} where seq = 1;"
-            f"insert into unique_key values ({name}, {holder}, {until}, {orphan}, {predecessor});"
+            f"insert into unique_key values "
+            f"({name}, {holder}, {until}, {orphan}, {predecessor}, {since});"
         )
 
     me, text = "(select id from job where seq = 1)", "cast(x'ff' as text)"
     cycle = key("'k'", me, 0, 0, "2") + (
         "update job set unique_key = 'l' where seq = 2;"
-        "insert into unique_key values ('l', (select id from job where seq = 2), 0, 0, 1);"
+        "insert into unique_key values ('l', (select id from job where seq = 2), 0, 0, 1, 0);"
     )
     return [
         Damage("waits for itself", key("'k'", me, 0, 0, "1")),
@@ -413,7 +416,23 @@ def _keys() -> list[Damage]:
         Damage("key has a NUL", key("cast(x'6b006b' as text)", me, MOST, 0, "2")),
         Damage("predecessor is negative", key("'k'", me, LEAST, -1, "-1")),
         Damage("holder is not there", key("'k'", "'nobody'", 0, 0, "null")),
-        Damage("key of nobody", f"insert into unique_key values ({text}, {text}, -5, 1, null)"),
+        Damage("key of nobody", f"insert into unique_key values ({text}, {text}, -5, 1, null, 0)"),
+        *(
+            Damage(f"first of the holders at {since}", key("'k'", me, 0, 0, "null", since))
+            for since in (LEAST, -1, MOST)
+        ),
+        *(
+            Damage(
+                f"idempotency key {name} of {job} until {until}",
+                f"insert into idempotency_key values ({name}, {job}, {job}, {until})",
+            )
+            for name, job, until in (
+                (text, text, MOST),
+                ("'k'", text, LEAST),
+                ("cast(x'6b006b' as text)", "''", -5),
+                ("'k'", "replace(hex(zeroblob(150000)), '0', 'x')", MOST),
+            )
+        ),
     ]
 
 

@@ -229,12 +229,15 @@ class Key:
     `predecessor` still lives, and the holder waits for its end.
     """
 
-    __slots__ = ("holder", "mark", "name", "predecessor", "until")
+    __slots__ = ("holder", "mark", "name", "predecessor", "since", "until")
 
-    def __init__(self, name: str, holder: Row) -> None:
+    def __init__(self, name: str, holder: Row, since: Micros) -> None:
         self.name = name
         self.holder = holder
         self.until: Micros = holder.window_end
+        self.since = since
+        """What `max_wait` counts from: when the first of the holders was added of which each
+        took the place of the last, and none had started."""
         self.predecessor: Row | None = None
         self.mark = 0
 

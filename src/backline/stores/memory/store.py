@@ -276,7 +276,7 @@ class MemoryStore:
 
     def _enqueue(self, call: Call, now: Micros, tick: Micros) -> list[Enqueued] | Refused:
         table = self._table
-        arriving = Counter(job.queue for job in call if not table.known(job.id))
+        arriving = Counter(job.queue for job in call if table.answered(job, now) is None)
         for name, count in arriving.items():
             queue = table.queue(name)
             if queue.max_depth is not None and queue.depth + count > queue.max_depth:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from backline import states
 from backline.job import (
     DAY,
+    REPLACED_KEEP,
     Enqueued,
     JobId,
     JobRecord,
@@ -18,6 +19,7 @@ from backline.job import (
 )
 from backline.states import MOVES, TERMINAL, Effect, State
 from backline.store import Filter, Hint, Page
+from backline.stores.memory.idempotency import IdempotencyKeys
 from backline.stores.memory.ids import Ids
 from backline.stores.memory.line import Line
 from backline.stores.memory.row import Fuse, Key, QueueState, Row
@@ -50,6 +52,7 @@ class Table:
         self.hints: set[Hint] = set()
         """What happened since the last `Watchers.tell`."""
         self._ids = Ids(self.rows)
+        self._idempotency = IdempotencyKeys()
         self._keys: dict[str, Key] = {}
         self._lapsing: Line[Key] = Line()
         """Keys that an ended job still holds."""
@@ -69,10 +72,21 @@ class Table:
         """Whether the job was added before, even if it is purged by now."""
         return job_id in self.rows or job_id in self.husks
 
-    def add(self, request: JobRequest, now: Micros, tick: Micros) -> Enqueued:
-        """Add one job of an admitted call."""
+    def answered(self, request: JobRequest, now: Micros) -> Enqueued | None:
+        """The answer for a job that an earlier enqueue settled, which adds nothing now."""
         if self.known(request.id):
             return Enqueued(request.id)
+        return self._idempotency.answer(request, now)
+
+    def add(self, request: JobRequest, now: Micros, tick: Micros) -> Enqueued:
+        """Add one job of an admitted call."""
+        answer = self.answered(request, now)
+        if answer is None:
+            answer = self._add(request, now, tick)
+            self._idempotency.remember(request, answer, now)
+        return answer
+
+    def _add(self, request: JobRequest, now: Micros, tick: Micros) -> Enqueued:
         name = request.unique_key
         key = None if name is None else self._keys.get(name)
         taken = key is not None and not key.free(now)
@@ -125,11 +139,11 @@ class Table:
         if name is not None:
             key = self._keys.get(name)
             if key is None:
-                row.key = self._keys[name] = Key(name, row)
+                row.key = self._keys[name] = Key(name, row, now)
             elif key.holder is row or key.free(now):
                 self._keep_key(key)
                 key.holder, row.key = row, key
-                key.until = row.window_end
+                key.until, key.since = row.window_end, now
         self.move(row, State.READY, now, tick)
 
     def promote(self, limit: int, now: Micros, tick: Micros) -> int:
@@ -189,6 +203,7 @@ class Table:
         while count < limit and self._forgetting and self._forgetting[0][0] <= now:
             del self.husks[heappop(self._forgetting)[1]]
             count += 1
+        count += self._idempotency.forget(limit - count, now)
         while _due(self._lapsing, now):
             key = self._lapsing.pop()
             if key is not None:
@@ -271,19 +286,32 @@ class Table:
     def _take(self, name: str, key: Key | None, row: Row, now: Micros, tick: Micros) -> None:
         """Let a job that is being added hold the key, in the place of whoever holds it."""
         if key is None:
-            row.key = self._keys[name] = Key(name, row)
-            return
+            key = self._keys[name] = Key(name, row, now)
+        since = now
+        if key.holder is not row:
+            since = self._replace(key, now, tick)
+        key.holder, row.key = row, key
+        key.until, key.since = row.window_end, since
+        row.due = row.request.due(now, since)
+        row.state = State.SCHEDULED if row.due > now else State.READY
+        if key.predecessor is not None:
+            row.state = State.WAITING
+
+    def _replace(self, key: Key, now: Micros, tick: Micros) -> Micros:
+        """Let go of who holds a key; returns what the `max_wait` of the next one counts from."""
         holder = key.holder
         self._keep_key(key)
         if holder.state is State.RUNNING:
             key.predecessor = holder
         elif holder.state not in TERMINAL:
             holder.key = None
-            self.move(holder, State.CANCELLED, now, tick)
-        key.holder, row.key = row, key
-        key.until = row.window_end
-        if key.predecessor is not None:
-            row.state = State.WAITING
+            keep = holder.request.terms.keep
+            if not holder.attempt:
+                keep = min(keep, REPLACED_KEEP)
+            self.move(holder, State.CANCELLED, now, tick, keep)
+            if not holder.attempt:
+                return min(key.since, now)
+        return now
 
     def _give_back(self, row: Row, key: Key, now: Micros, tick: Micros) -> None:
         """A job that held a key, or lived on while its successor did, has ended."""

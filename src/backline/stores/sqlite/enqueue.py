@@ -10,7 +10,7 @@ import msgspec
 from backline.job import Enqueued, JobRequest, Micros, Refused
 from backline.states import State
 from backline.store import Call, Hint
-from backline.stores.sqlite import keys
+from backline.stores.sqlite import idempotency, keys
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import (
     QueueRow,
@@ -24,6 +24,8 @@ _ENQUEUE: Final = statement("enqueue")
 _ADDED: Final = statement("added")
 _KNOWN: Final = statement("known")
 _RATES: Final = statement("rates")
+
+_NO_KEYS: Final = frozenset({("unique", None), ("idempotency", None)})
 
 _ids: Final = msgspec.json.Decoder(list[str])
 _added: Final = msgspec.json.Decoder(list[tuple[int, str, str, int]])
@@ -45,17 +47,17 @@ def enqueue(tx: Transaction, calls: Sequence[Call]) -> list[list[Enqueued] | Ref
 
 
 def add_unrefused(tx: Transaction, jobs: Sequence[JobRequest]) -> None:
-    """Add jobs whatever the depth of their queues; two may share a unique key."""
+    """Add jobs whatever the depth of their queues; two may share a unique or other key."""
     queues = tx.queues({job.queue for job in jobs}, make=True) if jobs else {}
     left = list(jobs)
     while left:
         now: list[JobRequest] = []
         later: list[JobRequest] = []
-        taken: set[str] = set()
+        taken: set[tuple[str, str | None]] = set()
         for job in left:
-            (later if job.unique_key in taken else now).append(job)
-            if job.unique_key is not None:
-                taken.add(job.unique_key)
+            held = {("unique", job.unique_key), ("idempotency", job.idempotency_key)} - _NO_KEYS
+            (now if taken.isdisjoint(held) else later).append(job)
+            taken |= held
         _add(tx, [now], queues)
         left = later
 
@@ -71,15 +73,20 @@ def _add(
 ) -> list[list[Enqueued]]:
     """Add the jobs of admitted calls, as far as their ids and keys are free."""
     jobs = list(chain.from_iterable(calls))
-    placed = keys.Placed({}, set(), [])
-    keyed = [job for job in jobs if job.unique_key is not None]
+    placed = keys.Placed({}, set(), {}, [])
+    keyed = [job for job in jobs if job.unique_key is not None or job.idempotency_key is not None]
     if keyed:
         known = _known(tx, keyed)
-        placed = keys.place(tx, [job for job in keyed if job.id not in known])
-        skipped = known | placed.refused.keys()
+        answered = idempotency.answers(tx, [job for job in keyed if job.id not in known])
+        skipped = known | answered.keys()
+        new = [job for job in keyed if job.id not in skipped]
+        placed = keys.place(tx, [job for job in new if job.unique_key is not None])
+        idempotency.remember(tx, new, placed.refused)
+        placed.refused.update(answered)
+        skipped |= placed.refused.keys()
         jobs = [job for job in jobs if job.id not in skipped]
     if jobs:
-        _insert(tx, jobs, queues, placed.waiting)
+        _insert(tx, jobs, queues, placed)
     keys.take(tx, placed.taking)
     refused = placed.refused
     return [[refused.get(job.id) or Enqueued(job.id) for job in call] for call in calls]
@@ -90,9 +97,12 @@ def _refusals(
 ) -> dict[int, Refused]:
     """The calls that do not fit, by their place; those that do take up room.
 
-    The repeat of a lost reply adds nothing, so it takes none and is not refused.
+    The repeat of a lost reply adds nothing, nor does an idempotency key that is known: they
+    take none and are not refused.
     """
-    known = _known(tx, [*chain.from_iterable(calls)])
+    jobs = [*chain.from_iterable(calls)]
+    known = _known(tx, jobs)
+    known |= idempotency.answers(tx, [job for job in jobs if job.id not in known]).keys()
     refusals: dict[int, Refused] = {}
     for at, call in enumerate(calls):
         arriving = Counter(job.queue for job in call if job.id not in known)
@@ -131,15 +141,17 @@ def _insert(
     tx: Transaction,
     jobs: Sequence[JobRequest],
     queues: Mapping[str, QueueRow],
-    waiting: set[str],
+    placed: keys.Placed,
 ) -> None:
     ids = {name: queue.id for name, queue in queues.items()}
-    now = tx.now
+    now, waiting, dues = tx.now, placed.waiting, placed.due
     rows: list[tuple[Any, ...]] = []
     payloads: list[bytes] = []
     start = 1
     for job in jobs:
         due = now + job.delay if job.run_at is None else job.run_at
+        if dues:
+            due = dues.get(job.id, due)
         state = "ready" if due <= now else "scheduled"
         if waiting and job.id in waiting:
             state = "waiting"

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from backline.job import Enqueued, JobId, JobRequest, Micros, OnConflict
+from backline.job import FARTHEST, REPLACED_KEEP, Enqueued, JobId, JobRequest, Micros, OnConflict
 from backline.states import QUEUED, State
 from backline.stores.sqlite import rows
 from backline.stores.sqlite.statements import statement
@@ -37,6 +37,10 @@ class KeyRow(msgspec.Struct, array_like=True, gc=False):
     predecessor: int
     """The row of the job that the holder waits for; 0: none."""
     taken: bool
+    started: bool
+    """The holder is running, or was."""
+    since: int
+    """What `max_wait` counts from; no `Micros`: a damaged one must not stop the others."""
 
 
 class Succession(msgspec.Struct, array_like=True, gc=False):
@@ -59,6 +63,7 @@ class Taking(NamedTuple):
     holder: JobId
     until: Micros
     predecessor: int | None
+    since: Micros
 
 
 class Placed(NamedTuple):
@@ -67,6 +72,8 @@ class Placed(NamedTuple):
     refused: dict[JobId, Enqueued]
     """The answers for jobs that are not to be added."""
     waiting: set[JobId]
+    due: dict[JobId, Micros]
+    """Of those that may not wait for longer than `max_wait`."""
     taking: list[Taking]
 
 
@@ -80,12 +87,13 @@ def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
     """Decide on new jobs with unique keys, no two alike; cancels those they replace."""
     names = [job.unique_key for job in jobs if job.unique_key is not None]
     known = _read(tx, names)
-    placed = Placed({}, set(), [])
-    replaced: list[JobPlace] = []
+    placed = Placed({}, set(), {}, [])
+    fresh: list[JobPlace] = []
+    tried: list[JobPlace] = []
     for job in jobs:
         assert job.unique_key is not None
         row = known.get(job.unique_key)
-        predecessor = 0
+        predecessor, since = 0, tx.now
         if row is not None and row.taken:
             if job.on_conflict is not OnConflict.REPLACE:
                 conflict = job.on_conflict is OnConflict.RAISE
@@ -95,13 +103,17 @@ def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
             if row.state is State.RUNNING:
                 predecessor = row.seq
             elif row.state in QUEUED:
+                replaced = tried if row.started else fresh
                 replaced.append(JobPlace(row.seq, row.queue, row.lane, row.state, KEYED))
+                since = tx.now if row.started else min(row.since, tx.now)
         if predecessor:
             placed.waiting.add(job.id)
+        if job.max_wait is not None:
+            placed.due[job.id] = job.due(tx.now, since)
         until = window_end(job, tx.now)
-        placed.taking.append(Taking(job.unique_key, job.id, until, predecessor or None))
-    if replaced:
-        end(tx, replaced, State.CANCELLED)
+        placed.taking.append(Taking(job.unique_key, job.id, until, predecessor or None, since))
+    end(tx, fresh, State.CANCELLED, REPLACED_KEEP)
+    end(tx, tried, State.CANCELLED)
     return placed
 
 
@@ -118,10 +130,15 @@ def take(tx: Transaction, taking: Sequence[Taking]) -> None:
         tx.db.run(_TAKE, {"keys": dumps(taking)})
 
 
-def end(tx: Transaction, places: Collection[JobPlace], state: State) -> None:
-    """End jobs that are not running, their keys aside."""
+def end(
+    tx: Transaction, places: Collection[JobPlace], state: State, most: Micros = FARTHEST
+) -> None:
+    """End jobs that are not running, their keys aside; they stay readable for `most` at most."""
+    if not places:
+        return
     found = tx.db.rows(_TERMS, {"seqs": seqs_of(places)})
-    ends = [(seq, tx.now + rows.terms_of(terms).keep_for(state)) for seq, terms in found]
+    keeps = [(seq, rows.terms_of(terms).keep_for(state)) for seq, terms in found]
+    ends = [(seq, tx.now + min(keep, most)) for seq, keep in keeps]
     tx.db.run(_END, {"ends": dumps(ends), "state": state, "now": tx.now})
     tx.moved_all(places, state)
 
@@ -162,7 +179,7 @@ def take_back(tx: Transaction, places: Sequence[JobPlace]) -> None:
     for name, job_id, until in own:
         row = known.get(name)
         if name not in taking and (row is None or not row.taken or row.holder == job_id):
-            taking[name] = Taking(name, job_id, until, None)
+            taking[name] = Taking(name, job_id, until, None, tx.now)
     take(tx, list(taking.values()))
 
 

@@ -1,6 +1,6 @@
 """`on_conflict="replace"`: who takes the place of whom, and when it is their turn."""
 
-from backline.job import HOUR, MINUTE, Enqueued, OnConflict
+from backline.job import HOUR, MINUTE, REPLACED_KEEP, Enqueued, OnConflict
 from backline.states import State
 from backline.store import Cancelling, Store
 from backline.testing.clock import VirtualClock
@@ -35,7 +35,7 @@ class Replacing(Harness):
         assert states == [State.CANCELLED, State.CANCELLED, State.READY]
         record = await get(store, scheduled.id)
         assert record.finished_at == clock.now()
-        assert record.purge_at == clock.now() + record.terms.keep
+        assert record.purge_at == clock.now() + REPLACED_KEEP
         assert [lease.id for lease in await worker.lease(9)] == [last.id]
 
     async def test_replace_of_a_running_holder_waits_for_its_end(

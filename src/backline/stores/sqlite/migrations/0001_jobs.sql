@@ -89,16 +89,27 @@ create table ended (
 
 -- Who holds a unique key: a job that lives, or any job until `until`. Nothing is written here
 -- when the holder ends: who wants the key looks. While `predecessor` lives, the holder waits
--- for its end.
+-- for its end. `since` is what `max_wait` counts from: when the first of the holders was added
+-- of which each took the place of the last, and none had started.
 create table unique_key (
     name text primary key,
     holder text not null,
     until integer not null,
     orphan integer not null default 0, -- the holder is purged
-    predecessor integer
+    predecessor integer,
+    since integer not null default 0
 ) strict, without rowid;
 create index unique_key_orphan on unique_key (until) where orphan = 1;
 create index unique_key_predecessor on unique_key (predecessor) where predecessor is not null;
+
+-- What was answered to the job that an idempotency key first came with.
+create table idempotency_key (
+    name text primary key,
+    job text not null,                -- the id that was answered
+    fingerprint text not null,        -- of what the job was to do
+    until integer not null
+) strict, without rowid;
+create index idempotency_key_until on idempotency_key (until);
 
 -- What is left of a purged job, so that a late repeat of a call changes nothing.
 create table purged (
