@@ -47,5 +47,5 @@ class IdempotencyKeys:
             until, name = heappop(self._forgetting)
             if self._given[name].until == until:  # or it was given anew
                 del self._given[name]
-            count += 1
+                count += 1
         return count

@@ -11,8 +11,10 @@ Names of tests begin with the invariant they hold (`backline.store.contract` lis
 """
 
 from backline.testing.conformance.base import Harness, MakeStore
+from backline.testing.conformance.debouncing import Debouncing
 from backline.testing.conformance.enqueueing import Enqueueing
 from backline.testing.conformance.holding import Holding
+from backline.testing.conformance.idempotency import Idempotency
 from backline.testing.conformance.leasing import Leasing
 from backline.testing.conformance.looking_behind import LookingBehind, Malformed
 from backline.testing.conformance.operating import Operating, Upkeep
@@ -29,6 +31,8 @@ class StoreConformance(
     Enqueueing,
     Uniqueness,
     Replacing,
+    Debouncing,
+    Idempotency,
     Leasing,
     Settling,
     Holding,
