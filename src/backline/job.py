@@ -134,8 +134,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     headers: Mapping[str, str] = {}
     tags: tuple[str, ...] = ()
     max_wait: Micros | None = None
-    """Due at the latest this long after the first of the jobs before it under its unique key
-    of which each took the place of the last, and none had started."""
+    """Under a unique key: due at the latest this long after the first of the jobs before it of
+    which each took the place of the last, and none had started."""
     idempotency_key: str | None = None
     """Scoped by the producer, as `unique_key` is."""
 

@@ -308,6 +308,11 @@ def ran_too_long(story: Story) -> None:
     story.end("a")
 
 
+def added_twice_under_one_idempotency_key(story: Story) -> None:
+    story.well("a", idempotency_key="i")
+    story.well("b", idempotency_key="i")
+
+
 BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (lost, "c1_no_loss"),
     (invented, "c2_no_invention"),
@@ -318,6 +323,7 @@ BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (killed_and_not_charged, "c5_attempts"),
     (shared_a_key, "c8_unique"),
     (ran_beside_its_predecessor, "c8_unique"),
+    (added_twice_under_one_idempotency_key, "c8_idempotent"),
     (survived_a_bug, "nothing_unforeseen"),
     (never_answered, "every_call_ends"),
     (killed_as_an_orphan, "no_theft"),

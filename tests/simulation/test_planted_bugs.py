@@ -254,6 +254,41 @@ def _loose(job: JobRequest) -> JobRequest:
     return replace(job, unique_key=None) if job.on_conflict is OnConflict.REPLACE else job
 
 
+class MaxWaitForgotten(StoreWrapper):
+    """A job that is replaced again and again is put off for ever."""
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        return await self._store.enqueue(
+            [[replace(job, max_wait=None) for job in call] for call in calls]
+        )
+
+
+class IdempotencyEndsWithTheJob(StoreWrapper):
+    """A key is kept with its job, and forgotten when that is over (arq, bullmq)."""
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        return await self._store.enqueue([[_while_it_lives(job) for job in call] for call in calls])
+
+
+def _while_it_lives(job: JobRequest) -> JobRequest:
+    if job.idempotency_key is None or job.unique_key is not None:
+        return job
+    return replace(
+        job, unique_key=job.idempotency_key, idempotency_key=None, on_conflict=OnConflict.SKIP
+    )
+
+
+class AnyPayloadWillDo(StoreWrapper):
+    """A key answers whatever is asked under it."""
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        answers = await self._store.enqueue(calls)
+        return [
+            answer if isinstance(answer, Refused) else [replace(a, mismatch=False) for a in answer]
+            for answer in answers
+        ]
+
+
 class ExpiryForgotten(StoreWrapper):
     """A job that nobody wants any more is run (Celery, without a worker that looks)."""
 
@@ -528,6 +563,9 @@ BUGS: Final = (
     Bug("no time limits", ("time_limit",), patch=time_limits_do_nothing),
     Bug("windows forgotten", ("c8_unique",), behind(WindowsForgotten)),
     Bug("successors do not wait", ("c8_unique",), behind(SuccessorsDoNotWait)),
+    Bug("max wait forgotten", ("as_the_model",), behind(MaxWaitForgotten)),
+    Bug("keys end with jobs", ("c8_idempotent",), behind(IdempotencyEndsWithTheJob)),
+    Bug("any payload will do", ("c8_idempotent",), behind(AnyPayloadWillDo)),
     Bug("expiry forgotten", ("time_to_live",), behind(ExpiryForgotten)),
     Bug("pauses forgotten", ("pauses_hold",), behind(PausesForgotten)),
     Bug("sweeps early", ("time_to_live",), behind(SweepsEarly)),

@@ -44,6 +44,36 @@ def _within_window(key: str, life: Life, holder: Life) -> Iterator[str]:
         yield f"{life.id} was added under {key!r}, within the window of {holder.id}"
 
 
+def c8_idempotent(trace: Trace) -> Iterator[str]:
+    """One answer for each idempotency key: the first, and a mismatch for another payload."""
+    settled: dict[str, list[tuple[Event, Life]]] = {}
+    for life in trace.lives.values():
+        key, events = life.request.idempotency_key, [*life.taken]
+        if life.added is not None:
+            events.append(life.added)
+        if key is not None:
+            answers = [(event, life) for event in events if not event.note.get("conflict")]
+            settled.setdefault(key, []).extend(answers)
+    for key, answers in settled.items():
+        answers.sort(key=lambda answer: answer[0].seq)
+        if answers:
+            yield from _same_answers(key, *answers)
+
+
+def _same_answers(key: str, given: tuple[Event, Life], *later: tuple[Event, Life]) -> Iterator[str]:
+    first, life = given
+    job, asked = first.note.get("holder", life.id), life.request.fingerprint
+    if first.note.get("mismatch"):
+        yield f"{life.id} was the first under {key!r}, and a mismatch"
+    for event, other in later:
+        if event.what is What.ADDED:
+            yield f"{other.id} was added under {key!r}, which stood for {job}"
+        elif event.note["holder"] != job:
+            yield f"{other.id} was answered {event.note['holder']} for {key!r}, not {job}"
+        elif bool(event.note["mismatch"]) != (other.request.fingerprint != asked):
+            yield f"{other.id} was told otherwise than that it asked what {life.id} had"
+
+
 def _added_at(life: Life) -> int:
     assert life.added is not None
     return life.added.seq
@@ -114,14 +144,22 @@ def every_call_ends(trace: Trace) -> Iterator[str]:
 
 
 def _stands_behind(trace: Trace, life: Life, answer: Event) -> Iterator[str]:
-    """Its key was taken: by a job of the same call, or the store had said so."""
+    """Its key was taken, or known: by a job of the same call, or the store had said so."""
     holder = str(answer.note["holder"])
     other = trace.lives.get(holder)
     if other is None or other.added is None or other.added.seq > answer.seq:
         if not (holder == life.id and life.taken):  # a lost reply: its holder is not known
             yield f"{life.id} stands behind {holder}, its producer was told, which was not there"
-    elif other.request.unique_key != life.request.unique_key:
+    elif not any(event.note["holder"] == holder for event in life.taken) and not (
+        _keys(other) & _keys(life)
+    ):
         yield f"{life.id} stands behind {holder}, which has another key"
+
+
+def _keys(life: Life) -> set[tuple[str, str]]:
+    """By what another job may answer for this one."""
+    keys = {("unique", life.request.unique_key), ("once", life.request.idempotency_key)}
+    return {(kind, key) for kind, key in keys if key is not None}
 
 
 def is_stored(answer: Event) -> bool:

@@ -12,6 +12,7 @@ from backline.job import SECOND, Charge
 from backline.states import TERMINAL, State
 from backline.testing.simulation.answers import (
     answers_true,
+    c8_idempotent,
     c8_unique,
     c18_backpressure,
     every_call_ends,
@@ -310,6 +311,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     no_theft,
     c5_attempts,
     c8_unique,
+    c8_idempotent,
     c11_sums,
     c13_not_early,
     c14_recovery,

@@ -26,7 +26,8 @@ class What(StrEnum):
     SHED = "shed"
     """The queue was full, and `job` was dropped."""
     CONFLICT = "conflict"
-    """`enqueue` raised UniqueConflict; note: holder, and whether that is of the same call."""
+    """`enqueue` raised UniqueConflict or IdempotencyConflict; note: holder, and whether that is
+    of the same call."""
     UNKNOWN = "unknown"
     """No answer came, or StoreUnavailable: it may be stored or not."""
 
@@ -37,7 +38,7 @@ class What(StrEnum):
     AGAIN = "again"
     """The repeat of an enqueue that had added it."""
     TAKEN = "taken"
-    """A unique key was taken; note: holder, conflict."""
+    """A unique key was taken, or an idempotency key known; note: holder, conflict, mismatch."""
     FULL = "full"
     """A call was refused; note: queue, depth, max_depth."""
     LEASED = "leased"

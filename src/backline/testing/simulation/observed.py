@@ -197,7 +197,12 @@ class ObservedStore(StoreWrapper):
         job = request.id
         if answer.id != job or not answer.added:
             self._history.record(
-                What.TAKEN, "store", job, holder=answer.id, conflict=answer.conflict
+                What.TAKEN,
+                "store",
+                job,
+                holder=answer.id,
+                conflict=answer.conflict,
+                mismatch=answer.mismatch,
             )
         elif job in self._added:
             self._history.record(What.AGAIN, "store", job)

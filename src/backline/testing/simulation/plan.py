@@ -12,6 +12,8 @@ HOSTS: Final = 3
 MAIN: Final = "sim.work"
 SYNC: Final = "sim.quick"
 UNKNOWN: Final = "sim.new"
+SHARED: Final = ("this", "that")
+"""What jobs with idempotency keys are told to do, in the place of their own ids."""
 """A task that the last host's code does not know: a rolling deploy."""
 PRODUCERS: Final = 2
 BOUNDED: Final = "bounded"

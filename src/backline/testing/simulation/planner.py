@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from backline.job import DAY, SECOND, Backoff, JobId, JobRequest, Lane, Micros, OnConflict, Terms
 from backline.queue import OnFull
@@ -15,6 +16,7 @@ from backline.testing.simulation.plan import (
     MAIN,
     PRODUCERS,
     QUEUES,
+    SHARED,
     SMALL,
     SUPERVISOR_POINTS,
     SYNC,
@@ -34,12 +36,14 @@ from backline.testing.simulation.plan import (
 
 def make_plan(seed: int, new_id: Callable[[], JobId], size: Size = SMALL) -> Plan:
     """The plan of a seed: a random subset of the faults, at random rates."""
-    return _Planner(random.Random(f"plan {seed}"), new_id, size).plan(seed)
+    rng, keys = random.Random(f"plan {seed}"), random.Random(f"keys {seed}")
+    return _Planner(rng, keys, new_id, size).plan(seed)
 
 
 @dataclass
 class _Planner:
     rng: random.Random
+    keys: random.Random
     new_id: Callable[[], JobId]
     size: Size
     behaviours: dict[JobId, Behaviour] = field(default_factory=dict)
@@ -111,7 +115,7 @@ class _Planner:
             left -= count
             queue = rng.choice(QUEUES)
             own_keys = keys if rng.random() < 0.5 else []
-            jobs = [self._job(queue, own_keys) for _ in range(count)]
+            jobs = [self._marked(self._job(queue, own_keys), count) for _ in range(count)]
             if rng.random() < 0.05:
                 jobs.append(jobs[0])  # the same job twice in one call
             calls.append(
@@ -156,6 +160,19 @@ class _Planner:
             unique_for=0 if key is None else rng.choice(self.windows),
             on_conflict=rng.choice(tuple(OnConflict)),
         )
+
+    def _marked(self, job: JobRequest, count: int) -> JobRequest:
+        """The job of a call of `count`, maybe not to be put off for ever, or to be done once."""
+        keys = self.keys
+        replaces = job.unique_key is not None and job.on_conflict is OnConflict.REPLACE
+        if replaces and keys.random() < 0.7:
+            job = replace(job, max_wait=keys.randrange(1, 8 * SECOND))
+        # Not with a unique key that another job of the call may have: see `admission.distinct`.
+        if keys.random() < 0.15 and (count == 1 or job.unique_key is None):
+            payload = Raw(f'[["{keys.choice(SHARED)}"],{{}}]'.encode())
+            key = f"once-{keys.randrange(3)}"
+            job = replace(job, task=MAIN, payload=payload, idempotency_key=key)
+        return job
 
     def _behaviour(self, task: str) -> Behaviour:
         rng = self.rng

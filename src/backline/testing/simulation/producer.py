@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from backline.clock import Clock
-from backline.errors import QueueFull, StoreError, UniqueConflict
+from backline.errors import IdempotencyConflict, QueueFull, StoreError, UniqueConflict
 from backline.job import SECOND, Enqueued, JobRequest, Micros
 from backline.queue import OnFull, Queue
 from backline.testing.process import Process
@@ -94,7 +94,7 @@ class Producer:
         except QueueFull:
             self._tell_unless_doubtful(What.REFUSED, call)
             return False
-        except UniqueConflict as conflict:
+        except (UniqueConflict, IdempotencyConflict) as conflict:
             inner = any(job.id == conflict.holder for job in call.jobs)
             self._tell(What.CONFLICT, call, holder=conflict.holder, inner=inner)
             return True

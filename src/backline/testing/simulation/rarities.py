@@ -145,6 +145,26 @@ def _waited_behind_a_run(trace: Trace, life: Life) -> bool:
     )
 
 
+def _same_again(trace: Trace, life: Life) -> bool:
+    """It was answered by another, for its idempotency key alone."""
+    once = life.request.idempotency_key is not None and life.request.unique_key is None
+    return once and any(not event.note["mismatch"] for event in life.taken)
+
+
+def _something_else(trace: Trace, life: Life) -> bool:
+    """Its idempotency key stood for another payload."""
+    return any(event.note["mismatch"] for event in life.taken)
+
+
+def _not_put_off(trace: Trace, life: Life) -> bool:
+    """It was due before the end of its own delay."""
+    record, request = trace.final.get(life.id), life.request
+    if record is None or request.run_at is not None or request.max_wait is None:
+        return False
+    wait = record.due - record.enqueued_at
+    return 0 < wait < min(request.delay, request.max_wait)
+
+
 def _asked_again_after_purge(trace: Trace, life: Life) -> bool:
     purged = life.purged
     return purged is not None and any(asked.seq > purged.seq for asked in life.asked)
@@ -177,6 +197,9 @@ _OF_LIVES: Final[Mapping[str, Callable[[Trace, Life], bool]]] = {
     "killed for its time limit": _killed_for_its_limit,
     "held by a window alone": _held_by_window,
     "waited behind a run": _waited_behind_a_run,
+    "answered for its idempotency key": _same_again,
+    "an idempotency key of something else": _something_else,
+    "put off no further": _not_put_off,
     "asked for again after its purge": _asked_again_after_purge,
     "a doubt resolved": _doubt_resolved,
     "room at last": _room_at_last,

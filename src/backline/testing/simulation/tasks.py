@@ -12,7 +12,7 @@ from backline.task import Registry, Retry, make_task
 from backline.task.handle import Job
 from backline.testing.process import Process, current_process
 from backline.testing.simulation.history import History, What
-from backline.testing.simulation.plan import SYNC, Behaviour, How
+from backline.testing.simulation.plan import SHARED, SYNC, Behaviour, How
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Tasks:
         return registry
 
     def _begin(self, job: JobContext, own: str) -> Behaviour:
-        self._history.record(What.RUN, _who(), job.id, job.attempt, own=own == job.id)
+        self._history.record(What.RUN, _who(), job.id, job.attempt, own=own in {job.id, *SHARED})
         return self._behaviours[job.id]
 
     async def _harm(self, job: JobContext, behaviour: Behaviour) -> None:

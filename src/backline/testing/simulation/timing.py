@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from backline.job import SECOND, Backoff, Charge, Micros
+from backline.job import REPLACED_KEEP, SECOND, Backoff, Charge, Micros
 from backline.states import State
 from backline.testing.simulation.history import Event, What
 from backline.testing.simulation.plan import How
@@ -20,8 +20,7 @@ def c13_not_early(trace: Trace) -> Iterator[str]:
     for life in trace.lives.values():
         if life.added is None:
             continue
-        request = life.request
-        first = life.added.wall + request.delay if request.run_at is None else request.run_at
+        first = life.request.due(life.added.wall, _first_under_its_key(trace, life))
         waits: list[tuple[Event, Micros]] = [(life.added, first)]
         for ack in life.applied:
             low, high = _wait_after(life, ack)
@@ -37,6 +36,16 @@ def c13_not_early(trace: Trace) -> Iterator[str]:
                 continue
             if trace.highest_wall(event.seq, start.seq) < due:
                 yield f"{life.id} attempt {start.attempt} began {due - start.wall} µs early"
+
+
+def _first_under_its_key(trace: Trace, life: Life) -> Micros:
+    """Its `max_wait` counts from no earlier time; from which, the model says."""
+    return min(
+        other.added.wall
+        for other in trace.lives.values()
+        if other.added is not None
+        and (other is life or other.request.unique_key == life.request.unique_key)
+    )
 
 
 def _wait_after(life: Life, ack: Event) -> tuple[Micros, Micros]:
@@ -127,6 +136,8 @@ def _swept(trace: Trace, life: Life, purged: Event) -> Iterator[str]:
     end = max(ends, key=lambda event: event.seq)
     terms = life.request.terms
     keep = terms.keep_dead if end.note.get("state") == State.DEAD else terms.keep
+    if end.what is What.REPLACED and not life.attempts:
+        keep = min(keep, REPLACED_KEEP)
     left = end.wall + keep - trace.highest_wall(end.seq, purged.seq)
     if left > 0:
         yield f"{life.id} was swept {left} µs before its time"
