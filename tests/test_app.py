@@ -18,6 +18,7 @@ from backline import (
     BacklineError,
     Cancel,
     ConfigError,
+    IdempotencyConflict,
     InvalidResult,
     JobCancelled,
     JobContext,
@@ -222,6 +223,24 @@ def test_unique_keys(app: App) -> None:
     with pytest.raises(UniqueConflict, match="under the key 'k'") as caught:
         task.using(on_conflict="raise").enqueue(4)
     assert caught.value.holder == third.id
+
+
+def test_idempotency_keys(app: App) -> None:
+    task = app.task(add).using(idempotency_key="k")
+    first = task.enqueue(1)
+
+    again = task.enqueue(1)
+
+    assert (again.id, again.added, again.accepted) == (first.id, False, True)
+    with pytest.raises(IdempotencyConflict, match="under the idempotency key 'k' with") as caught:
+        task.enqueue(2)
+    error = caught.value
+    assert (error.task, error.idempotency_key, error.holder) == (task.name, "k", first.id)
+    assert app.task(name="other")(add).using(idempotency_key="k").enqueue(2).added
+    by_argument = task.using(idempotency_key=lambda x, **_: f"{x}" if x else None)
+    jobs = app.enqueue_many([by_argument.job(x) for x in (5, 5, 0, 0)])
+    assert [job.added for job in jobs] == [True, False, True, True]
+    assert by_argument.enqueue(5).id == jobs[0].id
 
 
 def test_a_queue_that_is_full(app: App) -> None:

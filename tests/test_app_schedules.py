@@ -118,6 +118,7 @@ async def test_a_drain_begins_nothing_by_itself() -> None:
         ({"every": "5s", "missed": "maybe"}, "one of skip, once, all"),
         ({"every": "5s", "run_at": datetime(2030, 1, 1, tzinfo=UTC)}, "have no run_at"),
         ({"every": "5s", "expires": datetime(2030, 1, 1, tzinfo=UTC)}, "have no expires_at"),
+        ({"every": "5s", "idempotency_key": "k"}, "have no idempotency_key"),
     ],
 )
 def test_what_cannot_be_a_schedule_is_refused_where_it_stands(

@@ -27,7 +27,7 @@ from backline.task.options import Options as GivenOptions
 from backline.worker import WorkerSettings
 
 PAGE: Final = Path(__file__).parents[1] / "docs/reference/options.md"
-DURATIONS: Final = {"delay", "timeout", "unique_for", "keep", "keep_dead"}
+DURATIONS: Final = {"delay", "timeout", "unique_for", "max_wait", "keep", "keep_dead"}
 WORKER_DURATIONS: Final = {"lease", "grace", "refusal", "poll"}
 
 CALL_ONLY: Final = {"within"}

@@ -588,22 +588,24 @@ def test_one_job_that_breaks_the_store_stops_no_other(shop: Shop) -> None:
 
 def test_what_can_never_be_enqueued_is_set_aside(shop: Shop) -> None:
     picky = shop.ship.using(unique_key="k", on_conflict="raise", delay="1h")
-    for n in (1, 2):
+    once = shop.ship.using(idempotency_key="i", delay="1h")
+    for task, n in ((picky, 1), (picky, 2), (once, 1), (once, 1), (once, 2)):
         with shop.connected() as connection, connection:
-            picky.using(within=connection).enqueue(n)
+            task.using(within=connection).enqueue(n)
     shop.write("insert into backline_outbox (id, queue, job, written_at) values ('x', 'q', '{', 1)")
     KINDS["sqlite3"](shop, 3, True)
 
     assert shop.drain() == 1
     assert shop.ran == [3]
     database = shop.outbox.open()
-    first, second = database.failed(10)
+    first, second, third = database.failed(10)
     assert first.error.startswith("conflict: shop.ship is already enqueued under the key 'k'")
-    assert second.error.startswith("malformed: ")
-    assert database.count_failed() == 2
-    assert database.try_again() == 2
+    assert second.error.startswith("conflict: shop.ship was enqueued under the idempotency key 'i'")
+    assert third.error.startswith("malformed: ")
+    assert database.count_failed() == 3
+    assert database.try_again() == 3
     database.close()
-    assert shop.waiting == 2
+    assert shop.waiting == 3
 
 
 def test_a_worker_relays_what_is_committed_soon(shop: Shop) -> None:

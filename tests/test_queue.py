@@ -11,6 +11,8 @@ import pytest
 from msgspec import Raw
 
 from backline.errors import (
+    EnqueueError,
+    IdempotencyConflict,
     JobNotFound,
     QueueFull,
     ResultTimeout,
@@ -163,6 +165,70 @@ def test_jobs_of_one_call_meet_before_the_store(call: Any, sent: str, answers: l
     stored = [Enqueued(request.id) for request in alone.requests]
     told = [a.id + ("+" if a.added else "") for a in alone.answers(stored, requests)]
     assert told == answers
+
+
+@pytest.mark.parametrize(
+    ("call", "sent", "answers"),
+    [
+        ("a:i:1 b:i:1", "a", ["a+", "a"]),
+        ("a:i:1 b:j:1 c:i:1", "ab", ["a+", "b+", "a"]),
+        ("a:i:1 a:i:1", "a", ["a+", "a+"]),
+        ("a:i:1:k b:i:1:k", "a", ["a+", "a"]),
+        ("a:i:1:k b:i:1:l c:j:1:l", "ac", ["a+", "a", "c+"]),
+    ],
+)
+def test_idempotency_keys_of_one_call_meet_before_the_store(
+    call: str, sent: str, answers: list[str]
+) -> None:
+    requests = [once(*job.split(":")) for job in call.split()]
+
+    alone = distinct(requests)
+
+    assert [request.id for request in alone.requests] == list(sent)
+    stored = [Enqueued(request.id) for request in alone.requests]
+    told = [a.id + ("+" if a.added else "") for a in alone.answers(stored, requests)]
+    assert told == answers
+
+
+def once(job: str, key: str, payload: str, unique_key: str | None = None) -> JobRequest:
+    raw = Raw(payload.encode())
+    return JobRequest(
+        id=job, task="t", payload=raw, idempotency_key=f"t:{key}", unique_key=unique_key
+    )
+
+
+def test_a_call_that_asks_for_two_things_under_one_key_enqueues_nothing() -> None:
+    async def main(bench: Bench) -> None:
+        with pytest.raises(IdempotencyConflict) as caught:
+            await bench.queue.enqueue([once("a", "i", "1"), once("b", "i", "2")])
+        assert (caught.value.idempotency_key, caught.value.holder) == ("i", "a")
+        with pytest.raises(EnqueueError, match="enqueue them in two calls"):
+            await bench.queue.enqueue([once("a", "i", "1", "k"), once("b", "j", "1", "k")])
+        assert bench.calls == []
+
+    Bench().run(main)
+
+
+def test_a_mismatch_in_the_store_is_raised_after_the_others_were_added() -> None:
+    async def main(bench: Bench) -> None:
+        await bench.queue.enqueue([once("a", "i", "1")])
+        with pytest.raises(IdempotencyConflict) as caught:
+            await bench.queue.enqueue([once("b", "i", "2"), bench.request()])
+        assert (caught.value.idempotency_key, caught.value.holder) == ("i", "a")
+        assert await bench.states() == {State.READY: 2}
+
+    Bench().run(main)
+
+
+def test_callers_with_the_same_idempotency_key_meet_one_after_the_other() -> None:
+    async def main(bench: Bench) -> None:
+        jobs = [once(job, "i", "1") for job in "abc"]
+        answers = await asyncio.gather(*(bench.queue.enqueue([job]) for job in jobs))
+        assert len(bench.calls) == 3
+        assert sorted(a.added for [a] in answers if a) == [False, False, True]
+        assert {a.id for [a] in answers if a} == {bench.calls[0][0][0]}
+
+    Bench().run(main)
 
 
 def test_a_conflict_within_a_call_enqueues_nothing() -> None:

@@ -16,12 +16,12 @@ from typing import Final, NamedTuple
 import apsw
 import pytest
 from tests.bad_input.conftest import build
-from tests.bad_input.corpus.damage import CLOSED, DAMAGE, REPORTS, STRICT, Damage
+from tests.bad_input.corpus.damage import CLOSED, DAMAGE, KEYS, REPORTS, STRICT, Damage
 from tests.bad_input.shell import backline, clean
 
 from backline import StoreError
 from backline.clock import SYSTEM_CLOCK
-from backline.job import AttemptError, HeldLease
+from backline.job import SECOND, AttemptError, Enqueued, HeldLease, JobRequest, OnConflict
 from backline.policy import Lost, settle
 from backline.states import State
 from backline.store import Filter, Store
@@ -229,6 +229,36 @@ def test_one_damage_stops_nothing_else(file: Path, damage: Damage) -> None:
         assert found[1].kind == damage.kind
     for words in (["jobs"], ["queues"], ["retry", ids(untouched)[1]]):
         command(untouched, *words, codes=frozenset({0, 1, 2}))
+
+
+@pytest.mark.parametrize("damage", KEYS, ids=lambda damage: damage.name)
+def test_a_damaged_key_stops_no_enqueue(file: Path, damage: Damage) -> None:
+    with behind(file) as db:
+        db.execute(damage.sql, damage.values or None)
+    replacing = {"unique_key": "k", "on_conflict": OnConflict.REPLACE, "max_wait": SECOND}
+    jobs = [
+        JobRequest(id="a", task="t", **replacing),  # type: ignore[arg-type]
+        JobRequest(id="b", task="t", idempotency_key="k"),
+        JobRequest(id="c", task="t", idempotency_key="k\0k"),
+        JobRequest(id="d", task="t"),
+    ]
+
+    async def ask() -> list[str]:
+        async with asyncio.timeout(PATIENCE_S):
+            store = open_store(url(file))
+            await store.open()
+            try:
+                [answer] = await store.enqueue([jobs])
+                assert answer == (await store.enqueue([jobs]))[0]
+                found = await store.get(["a", "d"])
+            finally:
+                await store.close()
+        assert isinstance(answer, list)
+        assert answer[3] == Enqueued("d")
+        return [job.state for job in found if job is not None]
+
+    assert asyncio.run(ask())[-1] == "ready"
+    asyncio.run(live(file))
 
 
 def test_reports_that_cannot_be_read_hide_no_other(file: Path) -> None:

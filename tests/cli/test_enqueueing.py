@@ -90,6 +90,28 @@ def test_enqueue_tells_programs_what_it_added(shell):
     assert first["id"] in result.stderr
 
 
+def test_enqueue_once_under_an_idempotency_key(shell):
+    words = ("enqueue", "other.task", "--idempotency-key", "k")
+    [first] = shell.json(*words, "1")
+    again = shell.run(*words, "1")
+    assert first["id"] in again.stdout
+    assert "not added: this job was enqueued under the idempotency key" in again.stderr
+    result = shell.run(*words, "2")
+    assert result.exit_code == 1
+    assert first["id"] in result.stderr
+    both = shell.run(*words, "1", "--unique-key", "k")
+    assert "holds the unique key or was enqueued under the idempotency key" in both.stderr
+
+
+def test_enqueue_puts_off_no_further_than_asked(shell):
+    words = ("--unique-key", "k", "--on-conflict", "replace", "--delay", "1h", "--max-wait", "1m")
+    shell.ok("enqueue", "other.task", *words)
+    shell.clock.advance("50s")
+    shell.ok("enqueue", "other.task", *words)
+    job = carried(shell)
+    assert (job["state"], job["due_at"]) == ("scheduled", "2026-01-01T00:01:00.000000Z")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -115,6 +137,7 @@ def test_enqueue_tells_programs_what_it_added(shell):
         (["--run-at", "2026-03-29T03:00:00"], "time zone"),
         (["--run-at", "9999-12-31T23:59:59Z", "--max-attempts", "0"], "max_attempts"),
         (["--unique-for", "1h"], "unique_key"),
+        (["--max-wait", "1h"], "needs a unique_key= and on_conflict="),
         (["--header", "x"], "NAME=TEXT"),
         (["--tag", "a\nb"], "printable"),
         (["--queue", ""], "printable"),

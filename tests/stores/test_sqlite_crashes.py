@@ -71,7 +71,8 @@ async def at_work(path: Path, clock: VirtualClock) -> Desk:
 
 async def enqueue(desk: Desk) -> None:
     again = desk.job(unique_key="free", on_conflict=OnConflict.REPLACE)
-    await desk.store.enqueue([[again, desk.job(queue="new")], [desk.job(delay=SECOND)]])
+    once = desk.job(queue="new", idempotency_key="new")
+    await desk.store.enqueue([[again, once], [desk.job(delay=SECOND)]])
 
 
 async def exchange(desk: Desk) -> None:

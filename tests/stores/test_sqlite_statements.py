@@ -27,6 +27,7 @@ INDEXES = {
     "unique_key_orphan",
     "unique_key_predecessor",
     "purged_forget",
+    "idempotency_key_until",
     "schedule_next",
 }
 

@@ -44,15 +44,24 @@ _OURS: Final = {
     ),
     "expires=": "expires_at expires_in max_age age_limit ttl schedule_to_start_timeout",
     "unique_key= (and unique_for=)": (
-        "unique dedupe_key deduplication_id job_id _job_id task_id idempotency idempotency_key "
-        "queueing_lock unique_by"
+        "unique dedupe dedupe_key dedup_key deduplication deduplication_key deduplication_id once "
+        "job_id _job_id job_key task_id queueing_lock unique_by singleton singleton_key"
     ),
+    'unique_key=, on_conflict="replace", delay= and max_wait=': (
+        "debounce debounced debounce_key debounce_delay"
+    ),
+    'unique_key= and unique_for="1m", which adds one job each minute': (
+        "throttle throttled throttle_key"
+    ),
+    "unique_for=": "lock_ttl unique_period period dedupe_window deduplication_window",
+    "max_wait=": "max_delay debounce_timeout",
+    "idempotency_key=": "idempotency idempotent idempotent_key idempotence_key client_token",
     "keep=": "result_ttl keep_result _keep_result result_expires retention ignore_result",
     "keep_dead=": "failure_ttl dead_ttl",
     "headers=": "metadata meta labels message_headers correlation_id",
     "tags=": "tag group_tags",
     "within=": "conn connection session transaction tx db_session",
-    "on_conflict=": "on_duplicate conflict replace_existing",
+    "on_conflict=": "on_duplicate conflict replace_existing replace graceful",
     'executor="process" (or "thread", "async")': "process is_process pool use_processes",
 }
 
@@ -74,8 +83,8 @@ FOREIGN: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(["lock", "lock_task", "group_limit", "mutex"], _LOCK),
     **dict.fromkeys(
-        ["rate", "rate_limit", "limiter", "throttle", "concurrency", "concurrency_key",
-         "concurrency_limit", "max_concurrency", "max_concurrent"],
+        ["rate", "rate_limit", "limiter", "concurrency", "concurrency_key", "concurrency_limit",
+         "max_concurrency", "max_concurrent"],
         _NO_RATES,
     ),
     **dict.fromkeys(

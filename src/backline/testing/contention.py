@@ -24,9 +24,10 @@ from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 import msgspec
 import pytest
+from msgspec import Raw
 
 from backline.clock import SYSTEM_CLOCK
-from backline.job import HOUR, Acked, OnConflict
+from backline.job import HOUR, Acked, Enqueued, OnConflict
 from backline.schedule import Every, Missed, ScheduleChange, ScheduleSpec, firing
 from backline.schedule.change import created
 from backline.states import State
@@ -80,6 +81,36 @@ async def enqueue_keys(store: Store, name: str, count: int) -> list[Any]:
     return answers
 
 
+async def enqueue_once(store: Store, name: str, count: int) -> list[Any]:
+    """Enqueue the same request for each of `count` keys as everybody; one of two asks for more."""
+    answers: list[Any] = []
+    for n in range(count):
+        payload = Raw(b"[[2],{}]" if name.endswith(("1", "3")) else b"[[1],{}]")
+        job = make_job(SYSTEM_CLOCK, idempotency_key=f"key {n}", payload=payload)
+        [answer] = await store.enqueue([[job]])
+        assert isinstance(answer, list)
+        answers.append([answer[0].id, answer[0].added, answer[0].mismatch])
+    return answers
+
+
+async def replace_in_turn(store: Store, name: str, count: int) -> list[Any]:
+    """Put off the same job `count` times, as everybody does; says what was added."""
+    del name
+    jobs = [
+        make_job(
+            SYSTEM_CLOCK,
+            unique_key="k",
+            on_conflict=OnConflict.REPLACE,
+            delay=HOUR,
+            max_wait=HOUR + HOUR,
+        )
+        for _ in range(count)
+    ]
+    for job in jobs:
+        assert await store.enqueue([[job]]) == [[Enqueued(job.id)]]
+    return [job.id for job in jobs]
+
+
 async def enqueue_many(store: Store, name: str, count: int) -> list[Any]:
     """Enqueue `count` jobs one by one; says which of them were admitted."""
     del name
@@ -126,6 +157,8 @@ ROLES: Final[Mapping[str, Role]] = {
         lease_and_finish,
         lease_for_ever,
         enqueue_keys,
+        enqueue_once,
+        replace_in_turn,
         enqueue_many,
         reap,
         tick_slots,
@@ -207,6 +240,26 @@ class Contention:
             assert len({holder for holder, _, _ in answers}) == 1
         conflicts = [conflict for answers in seen for _, _, conflict in answers]
         assert sum(conflicts) == 20 * (CROWD - 1)
+
+    def test_i5_of_those_who_ask_under_an_idempotency_key_one_is_served(self, address: str) -> None:
+        seen = self.race(address, enqueue_once, 40)
+        for answers in zip(*seen, strict=True):
+            assert sum(added for _, added, _ in answers) == 1
+            assert len({holder for holder, _, _ in answers}) == 1
+            assert sum(mismatch for _, _, mismatch in answers) == CROWD // 2
+
+    def test_of_those_who_replace_each_other_one_is_left(self, address: str) -> None:
+        seen = self.race(address, replace_in_turn, 30)
+
+        async def one_left(store: Store) -> None:
+            jobs = await find_all(store, page=500)
+            assert {job.id for job in jobs} == {job for answers in seen for job in answers}
+            left = [job for job in jobs if job.state is not State.CANCELLED]
+            assert [job.state for job in left] == [State.SCHEDULED]
+            assert left[0].id in {answers[-1] for answers in seen}
+            await assert_adds_up(store)
+
+        self.with_store(address, one_left)
 
     def test_i8_the_depth_exceeds_its_limit_by_no_more_than_the_calls_in_flight(
         self, address: str

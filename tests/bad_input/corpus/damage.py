@@ -436,9 +436,10 @@ def _keys() -> list[Damage]:
     ]
 
 
+KEYS = _keys()
 DAMAGE = [
     *(*_cells(), *_payloads(), *_numbers(), *_states(), *_leases()),
-    *(*_counts(), *_other_tables(), *_keys()),
+    *(*_counts(), *_other_tables(), *KEYS),
 ]
 
 CLOSED: dict[str, tuple[str, str]] = {

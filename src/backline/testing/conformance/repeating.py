@@ -44,7 +44,11 @@ class Repeating(Harness):
 
     async def test_i5_enqueue_twice(self, store: Store, clock: VirtualClock) -> None:
         await store.configure([QueueSettings(queue=QUEUE, max_depth=4)])
-        jobs = [make_job(clock), make_job(clock, delay=HOUR), make_job(clock, unique_key="k")]
+        jobs = [
+            make_job(clock),
+            make_job(clock, delay=HOUR),
+            make_job(clock, unique_key="k", idempotency_key="i"),
+        ]
         await self.once_is_enough(store, lambda: store.enqueue([jobs, make_jobs(clock, 0)]))
         assert len(await find_all(store)) == 3
 

@@ -1,6 +1,6 @@
 """Unique keys: one live job for each, and what becomes of the next."""
 
-from backline.job import DAY, HOUR, MINUTE, Enqueued, OnConflict
+from backline.job import DAY, HOUR, MINUTE, SECOND, Enqueued, OnConflict
 from backline.states import State
 from backline.store import Cancelling, Store
 from backline.testing.clock import VirtualClock
@@ -99,6 +99,27 @@ class Uniqueness(Harness):
         assert await add(store, late) == [Enqueued(holder.id, added=False)]
         clock.advance("1m1s")
         assert await add(store, late) == [Enqueued(late.id)]
+
+    async def test_a_window_lets_one_job_through_each_period_however_long_jobs_take(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        begin, added, ended = clock.now(), [], []
+        takes = [0, 30, 59, 60, 90, 150, 5, 5, 5]
+        lease, end = None, 0
+        for second in range(660):
+            job = make_job(clock, unique_key="k", unique_for=MINUTE)
+            [answer] = await add(store, job)
+            if answer.added:
+                added.append(second)
+                [lease] = await worker.lease()
+                end = second + takes[len(added) - 1]
+            if lease is not None and second >= end:
+                await worker.settle(done(lease))
+                ended.append((clock.now() - begin) // SECOND)
+                lease = None
+            clock.advance("1s")
+        assert added == [0, 60, 120, 180, 241, 332, 483, 543, 603]
+        assert ended == [0, 90, 179, 240, 331, 482, 488, 548, 608]
 
     async def test_a_holder_that_outlives_unique_for_keeps_its_key(
         self, store: Store, clock: VirtualClock
