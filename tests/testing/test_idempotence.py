@@ -166,8 +166,12 @@ def test_complete_within_makes_a_counter_idempotent(app: App, tmp_path: Path, wi
             check()
 
 
-def test_a_follow_up_with_a_lasting_unique_key_passes(app: App, log: Log) -> None:
-    @app.task(name="mail", unique_key=lambda order: f"{order}", unique_for="1d")
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_follow_up_with_a_key_that_lasts_passes(app: App, log: Log, lasting: bool) -> None:
+    key, day = (lambda order: f"{order}"), "1d"
+    unique = {"unique_key": key, "unique_for": day} if lasting else {"idempotency_key": key}
+
+    @app.task(name="mail", **unique)  # type: ignore[arg-type]
     def mail(order: int) -> None:
         log.append(order)
 
@@ -384,7 +388,7 @@ def test_a_follow_up_without_a_key_fails_though_state_sees_nothing(app: App) -> 
     place = f"line {line_of(ship, 'send(order)')} of test_idempotence.py"
     assert broken_by(message) == f"Broken by a crash right after a job was enqueued, in {place}:"
     assert "  +mail [[7],{}]" in message.splitlines()
-    assert "unique_for=" in message
+    assert "idempotency_key=" in message
 
 
 @pytest.mark.parametrize("many", [False, True])

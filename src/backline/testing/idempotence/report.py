@@ -19,8 +19,8 @@ _HELPS: Final[tuple[str, ...]] = (
 )
 _AGAIN: Final = ", and a third"
 _HELPS_JOBS: Final = (
-    "enqueue follow-ups with unique_key= and unique_for=, or .using(within=connection) in the "
-    "transaction that completes the job"
+    "enqueue follow-ups with an idempotency_key= made of the job's id, or "
+    ".using(within=connection) in the transaction that completes the job"
 )
 
 
