@@ -15,7 +15,7 @@ class State(StrEnum):
     WAITING = "waiting"
     """For another job: that job's end lets it go on."""
     SCHEDULED = "scheduled"
-    """For a time: a delay, a retry's backoff, a snooze."""
+    """For a time: a delay, a retry's backoff, a snooze, an operator's edit."""
     READY = "ready"
     """A worker may lease it now."""
     RUNNING = "running"
@@ -64,6 +64,7 @@ MOVES: Final[Mapping[State, Mapping[State, Effect]]] = {
     },
     State.READY: {
         State.RUNNING: Effect.LEAVES,
+        State.SCHEDULED: Effect.NONE,
         State.CANCELLED: Effect.LEAVES | Effect.ENDS,
         State.EXPIRED: Effect.LEAVES | Effect.ENDS,
     },

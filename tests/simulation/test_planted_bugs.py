@@ -38,13 +38,24 @@ from backline.queue import Queue, admission
 from backline.queue import queue as queue_module
 from backline.reaper import Reaper
 from backline.states import State
-from backline.store import Call, Cancelling, Demand, Exchange, QueueSettings, QueueStats, Store
+from backline.store import (
+    Call,
+    Cancelling,
+    Demand,
+    Edit,
+    Edited,
+    Exchange,
+    QueueSettings,
+    QueueStats,
+    Store,
+)
 from backline.stores.memory import MemoryStore
+from backline.stores.sqlite.transaction import Transaction
 from backline.supervisor import rundir, settlement
 from backline.testing.simulation import simulate, world
 from backline.testing.simulation.observed import ObservedStore
 from backline.testing.simulation.plan import BOUNDED, HOSTS, SMALL, Act, Blow, Plan
-from backline.testing.simulation.run import OpenStore, as_drawn, in_memory
+from backline.testing.simulation.run import OpenStore, as_drawn, in_memory, in_sqlite
 from backline.testing.simulation.setting import MachineClock
 from backline.testing.wrapper import StoreWrapper
 from backline.worker.board import Board, Phase
@@ -342,6 +353,47 @@ class PurgedUncounted(StoreWrapper):
         return [replace(queue, purged=0) for queue in await self._store.stats()]
 
 
+class MovesForgotten(StoreWrapper):
+    """An operator is told that jobs were moved, and they stay in their queue."""
+
+    async def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
+        return await self._store.edit(ids, replace(change, queue=UNSET))
+
+
+class PutsOffForHalf(StoreWrapper):
+    """A job that is put off comes back too soon."""
+
+    async def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
+        hasty = UNSET if change.delay is UNSET else change.delay // 2
+        return await self._store.edit(ids, replace(change, delay=hasty))
+
+
+class TakesTheRunning(StoreWrapper):
+    """An edit does not look whether a worker has the job."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._calls = 0
+
+    async def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
+        records = await self._store.get(ids)
+        running = [job for job in records if job is not None and job.state is State.RUNNING]
+        self._calls += 1
+        taken = [Ack(job.id, job.attempt, State.READY) for job in running]
+        await self._store.exchange("nobody", self._calls, taken, {}, HOUR)
+        return await self._store.edit(ids, change)
+
+
+def moves_are_not_counted(patch: pytest.MonkeyPatch) -> None:
+    edited = Transaction.edited
+
+    def within_a_queue(self: Transaction, source: int, target: int, *rest: Any) -> None:
+        if source == target:
+            edited(self, source, target, *rest)
+
+    patch.setattr(Transaction, "edited", within_a_queue)
+
+
 # Bugs of the producing side.
 
 
@@ -572,6 +624,10 @@ BUGS: Final = (
     Bug("purges the living", ("c1_no_loss",), behind(PurgesTheLiving)),
     Bug("lanes forgotten", ("as_the_model",), behind(LanesForgotten)),
     Bug("purged uncounted", ("c11_sums",), behind(PurgedUncounted)),
+    Bug("moves forgotten", ("c11_sums",), behind(MovesForgotten)),
+    Bug("puts off for half", ("c13_not_early",), behind(PutsOffForHalf)),
+    Bug("moves uncounted", ("c11_sums",), in_sqlite, moves_are_not_counted),
+    Bug("takes the running", ("as_the_model", "no_theft"), behind(TakesTheRunning)),
     Bug("answers go to others", ("answers_true", "c1_no_loss"), patch=answers_go_to_others),
     Bug("callers left behind", ("every_call_ends",), patch=callers_are_left_behind),
     Bug("a retry is another job", ("c2_no_invention",), patch=a_retry_is_another_job),

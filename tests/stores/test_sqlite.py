@@ -11,8 +11,8 @@ import pytest
 
 from backline.job import JobId, JobRecord
 from backline.store import Store
-from backline.stores.sqlite import SqliteStore
-from backline.testing.conformance import MakeStore, Malformed, StoreConformance
+from backline.stores.sqlite import SqliteStore, finding
+from backline.testing.conformance import MakeStore, Malformed, Reading, StoreConformance
 from backline.testing.machine import check_against_model
 from backline.testing.raw import RAW_FIELDS, RawAccess
 
@@ -98,6 +98,16 @@ class _Sqlite:
 
 class TestSqliteStore(_Sqlite, StoreConformance):
     """The examples."""
+
+
+class TestSqliteStoreByIds(_Sqlite, Reading):
+    """Looking for jobs by their ids, as among many: a few rows at a time, in short pages."""
+
+    @pytest.fixture(autouse=True)
+    def few_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(finding, "FEW", -1)
+        monkeypatch.setattr(finding, "STRETCH", 2)
+        monkeypatch.setattr(finding, "MOST_STRETCHES", 2)
 
 
 class TestMalformedRows(_Sqlite, Malformed):

@@ -22,7 +22,7 @@ from backline.job import (
     Progress,
     Terms,
 )
-from backline.store import QueueSettings, WorkerReport
+from backline.store import Edit, QueueSettings, WorkerReport
 from backline.stores.sqlite import SqliteStore
 from backline.stores.sqlite.driver import Connection
 from backline.testing.clock import VirtualClock
@@ -153,6 +153,11 @@ async def purge(desk: Desk) -> None:
     await desk.store.purge(ids)
 
 
+async def edit(desk: Desk) -> None:
+    ids = [job.id for job in (*desk.leased, *desk.queued)]
+    await desk.store.edit(ids, Edit(queue="elsewhere", priority=3, delay=MINUTE))
+
+
 async def sweep(desk: Desk) -> None:
     desk.clock.advance("2s")
     await desk.store.sweep(100)
@@ -170,6 +175,7 @@ CALLS: Final = (
     (nothing, promote),
     (nothing, expire),
     (nothing, cancel),
+    (nothing, edit),
     (nothing, retire),
     (nothing, progress),
     (nothing, configure),

@@ -23,6 +23,8 @@ from backline.store import (
     Cancelling,
     Capabilities,
     Demand,
+    Edit,
+    Edited,
     Exchange,
     Filter,
     Hint,
@@ -105,6 +107,9 @@ class AppStore:
     async def purge(self, ids: Sequence[JobId]) -> list[bool]:
         return await self._home().run(lambda queue: queue.store.purge(ids))
 
+    async def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
+        return await self._home().run(lambda queue: queue.store.edit(ids, change))
+
     async def progress(self, reports: Sequence[Progress]) -> list[bool]:
         return await self._home().run(lambda queue: queue.store.progress(reports))
 
@@ -118,10 +123,11 @@ class AppStore:
         limit: int,
         after: JobId | None = None,
         oldest_first: bool = False,
+        payloads: bool = True,
     ) -> Page:
         return await self._home().run(
             lambda queue: queue.store.find(
-                where, limit=limit, after=after, oldest_first=oldest_first
+                where, limit=limit, after=after, oldest_first=oldest_first, payloads=payloads
             )
         )
 

@@ -61,6 +61,8 @@ from backline.store.values import (
     Cancelling,
     Capabilities,
     Demand,
+    Edit,
+    Edited,
     Exchange,
     Filter,
     Hint,
@@ -223,6 +225,19 @@ class Store(Protocol):
         """Purge finished jobs now, whatever their `keep`. True: this call did it."""
         ...
 
+    async def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
+        """Change queue, priority or due time of jobs that are waiting, scheduled or ready.
+
+        A running job is left alone, a retry that waits for its time is not. A new due time
+        makes a job scheduled or, if that has come, ready; one that waits for another job goes
+        on waiting, and is due then. The rest of a job stays: its place among those enqueued,
+        its unique key, when it expires. A full queue refuses no job that is moved there.
+
+        A repeat changes no more (I5), but a `delay` counts from the last one. Raises
+        EnqueueError for a change that could not be read back as what it is.
+        """
+        ...
+
     async def progress(self, reports: Sequence[Progress]) -> list[bool]:
         """Record how far running jobs are. False: the lease was no longer held."""
         ...
@@ -238,11 +253,14 @@ class Store(Protocol):
         limit: int,
         after: JobId | None = None,
         oldest_first: bool = False,
+        payloads: bool = True,
     ) -> Page:
         """A page of jobs, newest id first (or oldest), that follow `after`.
 
         Ids are compared byte by byte: in the order of their times if they are UUIDv7.
-        A page may hold fewer than `limit` and yet not be the last: only `Page.after` says so.
+        A page may hold fewer than `limit`, even none, and yet not be the last: only
+        `Page.after` says so. Without `payloads` the jobs come as if they had no arguments, no
+        result and no errors, which are not read then: that is what may be large.
         """
         ...
 

@@ -7,7 +7,17 @@ from typing import TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from backline.job import Acked, JobId, JobRecord, JobRequest, Lane, LeasedJob, Micros, WorkerName
+from backline.job import (
+    Acked,
+    JobId,
+    JobRecord,
+    JobRequest,
+    Lane,
+    LeasedJob,
+    Micros,
+    Rank,
+    WorkerName,
+)
 from backline.schedule import ScheduleRecord
 from backline.states import QUEUED, State
 
@@ -51,6 +61,36 @@ class Cancelling(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Edit(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to change of jobs that have not started; what is UNSET stays as it is.
+
+    Due at `run_at` if given, else `delay` after the store's now.
+    """
+
+    queue: str | UnsetType = UNSET
+    priority: Rank | UnsetType = UNSET
+    run_at: Micros | UnsetType = UNSET
+    delay: Micros | UnsetType = UNSET
+
+    def due(self, now: Micros) -> Micros | None:
+        """When the jobs are due from now on; None: when they were."""
+        if self.run_at is not UNSET:
+            return self.run_at
+        return None if self.delay is UNSET else now + self.delay
+
+
+class Edited(StrEnum):
+    """What `Store.edit` did."""
+
+    EDITED = "edited"
+    """The job is as the edit says, perhaps as it was before."""
+    RUNNING = "running"
+    """It runs: nothing was changed."""
+    ENDED = "ended"
+    """It had ended before."""
+    UNKNOWN = "unknown"
+
+
 class Hint(StrEnum):
     """What `Store.watch` tells of."""
 
@@ -70,6 +110,12 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     states: frozenset[State] = frozenset()
     """Empty: any state."""
     tag: str | None = None
+    priority: int | None = None
+    enqueued_from: Micros | None = None
+    """Enqueued then or later."""
+    enqueued_before: Micros | None = None
+    error: str | None = None
+    """The `kind` of its newest error."""
 
 
 class Page(msgspec.Struct, frozen=True):

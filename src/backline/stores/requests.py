@@ -16,7 +16,7 @@ from backline.display import safe, shown
 from backline.errors import ConfigError, EnqueueError
 from backline.job import JobId, JobRequest, Lane, Micros, OnConflict, Rank, Terms
 from backline.schedule import LAST_SLOT, ScheduleChange, ScheduleRecord, job_of
-from backline.store import Call
+from backline.store import Call, Edit
 
 _Facts: TypeAlias = tuple[
     JobId, str, str, Lane, Rank, Micros, Micros | None, Micros | None, Micros | None,
@@ -29,6 +29,7 @@ _skip: Final = json.Decoder(Raw).decode
 _many: Final = json.Decoder(list[_Facts]).decode
 _one: Final = json.Decoder(JobRequest).decode
 _schedule: Final = json.Decoder(ScheduleRecord).decode
+_edit: Final = json.Decoder(Edit).decode
 _terms: Final = json.Decoder(list[Terms]).decode
 _WRONG: Final = (msgspec.MsgspecError, TypeError, ValueError, RecursionError, AttributeError)
 
@@ -69,6 +70,17 @@ def check_changes(changes: Sequence[ScheduleChange]) -> None:
             complaint = _unusable(schedule) if fine else "it could not be read back as what it is"
         if complaint:
             raise ConfigError(f"schedule {shown(change.name)} cannot be stored: {complaint}")
+
+
+def check_edit(change: Edit) -> None:
+    """Raises EnqueueError for a change that would leave jobs which cannot be stored."""
+    try:
+        fine = _edit(_encode(change)) == change
+        complaint = "" if fine else "it could not be read back as what it is"
+    except _WRONG as error:
+        complaint = _words(error)
+    if complaint:
+        raise EnqueueError(f"jobs cannot be stored as {shown(change)} says: {complaint}")
 
 
 def _unusable(schedule: ScheduleRecord) -> str:

@@ -37,8 +37,8 @@ from backline.job import (
     Terms,
 )
 from backline.states import State
-from backline.store import Demand, QueueSettings, Store
-from backline.testing.clock import VirtualClock
+from backline.store import Demand, Edit, QueueSettings, Store
+from backline.testing.clock import START, VirtualClock
 from backline.testing.conformance.jobs import find_all
 from backline.testing.model import Kept, Model
 
@@ -49,6 +49,8 @@ ROLES: Final = ("w1", "w2")
 MANY: Final = 1_000
 COMPARED: Final = (
     "state",
+    "queue",
+    "priority",
     "due",
     "lane",
     "attempt",
@@ -99,6 +101,11 @@ _endings = st.fixed_dictionaries(
         "lane": st.sampled_from([None, None, Lane.CELL]),
         "if_overdue": st.sampled_from([False, False, False, True]),
     }
+)
+_edits = st.one_of(
+    st.builds(Edit, queue=st.sampled_from((*QUEUES, "c")), priority=st.integers(-1, 1)),
+    st.builds(Edit, run_at=st.sampled_from((0, START + SECOND, START + 60 * SECOND))),
+    st.builds(Edit, queue=st.sampled_from(QUEUES), delay=st.sampled_from((-SECOND, 0, SECOND))),
 )
 _picks = st.lists(st.integers(0, 5) | st.integers(0, 200), min_size=1, max_size=4)
 
@@ -253,6 +260,12 @@ class StoreMachine(RuleBasedStateMachine):
         ids = self._ids(picks)
         assert self.run(self.store.purge(ids)) == self.model.purge(ids)
 
+    @rule(picks=_picks, change=_edits)
+    def edit(self, picks: list[int], change: Edit) -> None:
+        """Some jobs, in every state."""
+        ids = self._ids(picks)
+        assert self.run(self.store.edit(ids, change)) == self.model.edit(ids, change)
+
     @rule(
         queue=st.sampled_from(QUEUES),
         limit=st.sampled_from([None, None, 3, 6, 12]),
@@ -303,7 +316,7 @@ class StoreMachine(RuleBasedStateMachine):
             ours = {name: getattr(record, name) for name in COMPARED}
             assert ours == {name: getattr(job, name) for name in COMPARED}, record.id
         for stats in self.run(self.store.stats()):
-            mine = [job for job in kept.values() if job.request.queue == stats.queue]
+            mine = [job for job in kept.values() if job.queue == stats.queue]
             assert dict(stats.counts) == _counts(mine)
             ready = [job for job in mine if job.state is State.READY]
             assert stats.cells == sum(job.lane is Lane.CELL for job in ready)

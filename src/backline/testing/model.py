@@ -8,6 +8,9 @@ moves `now` and `tick`. Ids are known for ever here: do not repeat an enqueue a 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from backline.job import (
     IDEMPOTENCY,
     REPLACED_KEEP,
@@ -23,12 +26,12 @@ from backline.job import (
     Refused,
 )
 from backline.states import QUEUED, TERMINAL, State
-from backline.store import Call, Cancelling, Demand, QueueSettings
+from backline.store import Call, Cancelling, Demand, Edit, Edited, QueueSettings
 
 
 @dataclass
 class Kept:
-    """A job; fields named as in `JobRecord` mean the same."""
+    """A job; fields named as in `JobRecord` mean the same. An edit changes `request`."""
 
     request: JobRequest
     seq: int
@@ -50,9 +53,17 @@ class Kept:
     purged: bool = False
 
     @property
+    def queue(self) -> str:
+        return self.request.queue
+
+    @property
+    def priority(self) -> int:
+        return self.request.priority
+
+    @property
     def order(self) -> tuple[int, Micros, int]:
         """Its place among the ready jobs."""
-        return (-self.request.priority, self.due, self.seq)
+        return (-self.priority, self.due, self.seq)
 
     @property
     def window_end(self) -> Micros:
@@ -111,7 +122,7 @@ class Model:
             granted = [(j.id, self.jobs[j.id].attempt) for j in self._lease(worker, demand, ttl)]
             self.calls[worker] = (call, granted)
         asked = {queue for queue, _ in demand}
-        dues = [j.due for j in self._in(State.SCHEDULED) if j.request.queue in asked]
+        dues = [j.due for j in self._in(State.SCHEDULED) if j.queue in asked]
         return acked, granted, min((max(due - self.now, 0) for due in dues), default=None)
 
     def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
@@ -153,6 +164,9 @@ class Model:
                 job.purged = job.state in TERMINAL
         return [job is not None and job.purged for job in jobs]
 
+    def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
+        return [self._edit(self._present(job_id), change) for job_id in ids]
+
     def configure(self, settings: QueueSettings) -> None:
         if isinstance(settings.max_depth, int | None):
             self.limits[settings.queue] = settings.max_depth
@@ -184,7 +198,7 @@ class Model:
     def _refusal(self, call: Call) -> Refused | None:
         for job in call:
             limit = self.limits.get(job.queue)
-            depth = sum(kept.request.queue == job.queue for kept in self._in(*QUEUED))
+            depth = sum(kept.queue == job.queue for kept in self._in(*QUEUED))
             new = (not self._repeat(other) for other in call if other.queue == job.queue)
             more = sum(new)
             if limit is not None and more and depth + more > limit:
@@ -292,7 +306,7 @@ class Model:
         for (queue, lane), count in demand.items():
             if queue in self.paused:
                 continue
-            mine = [job for job in ready if (job.request.queue, job.lane) == (queue, lane)]
+            mine = [job for job in ready if (job.queue, job.lane) == (queue, lane)]
             leased += sorted(mine, key=lambda job: job.order)[:count]
         for job in leased:
             job.state, job.worker, job.started_at = State.RUNNING, worker, self.now
@@ -323,6 +337,21 @@ class Model:
                 self.keys[key] = Holding(job, until=job.window_end, since=self.now)
         job.state = State.READY
         return True
+
+    def _edit(self, job: Kept | None, change: Edit) -> Edited:
+        if job is None:
+            return Edited.UNKNOWN
+        if job.state not in QUEUED:
+            return Edited.RUNNING if job.state is State.RUNNING else Edited.ENDED
+        said = {"queue": change.queue, "priority": change.priority}
+        said = {name: value for name, value in said.items() if value is not UNSET}
+        job.request = replace(job.request, **said)
+        due = change.due(self.now)
+        if due is not None:
+            job.due = due
+            if job.state is not State.WAITING:
+                job.state = self._when_free(job)
+        return Edited.EDITED
 
 
 def _asked(request: JobRequest) -> bytes:

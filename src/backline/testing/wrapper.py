@@ -22,6 +22,8 @@ from backline.store import (
     Cancelling,
     Capabilities,
     Demand,
+    Edit,
+    Edited,
     Exchange,
     Filter,
     Hint,
@@ -108,6 +110,9 @@ class StoreWrapper:
     async def purge(self, ids: Sequence[JobId]) -> list[bool]:
         return await self._pass("purge", lambda: self._store.purge(ids))
 
+    async def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
+        return await self._pass("edit", lambda: self._store.edit(ids, change))
+
     async def progress(self, reports: Sequence[Progress]) -> list[bool]:
         return await self._pass("progress", lambda: self._store.progress(reports))
 
@@ -121,10 +126,13 @@ class StoreWrapper:
         limit: int,
         after: JobId | None = None,
         oldest_first: bool = False,
+        payloads: bool = True,
     ) -> Page:
         return await self._pass(
             "find",
-            lambda: self._store.find(where, limit=limit, after=after, oldest_first=oldest_first),
+            lambda: self._store.find(
+                where, limit=limit, after=after, oldest_first=oldest_first, payloads=payloads
+            ),
         )
 
     async def stats(self) -> list[QueueStats]:

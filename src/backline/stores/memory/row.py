@@ -8,6 +8,7 @@ from typing import Any, assert_never
 from msgspec import UNSET, Raw
 
 from backline.job import (
+    EMPTY_ARGS,
     MAX_ERRORS,
     Ack,
     AttemptError,
@@ -29,7 +30,8 @@ from backline.stores.memory.rate import Rate
 
 
 class Row:
-    """One job. What its producer said stays in `request`; the rest is its life."""
+    """One job. What its producer said stays in `request`; the rest is its life, its queue and
+    its priority too: an operator may change them."""
 
     __slots__ = (
         "attempt",
@@ -48,6 +50,7 @@ class Row:
         "line",
         "losses",
         "mark",
+        "priority",
         "progress",
         "purge_at",
         "queue",
@@ -65,6 +68,7 @@ class Row:
         self.request = request
         self.id = request.id
         self.queue = queue
+        self.priority = request.priority
         self.seq = seq
         """Order of enqueue in the whole store."""
         self.enqueued_at = now
@@ -148,13 +152,13 @@ class Row:
             self.id,
             self.attempt,
             request.task,
-            request.queue,
+            self.queue.name,
             self.lane,
             self.failures,
             self.losses,
             self.releases,
             request.terms,
-            request.priority,
+            self.priority,
             self.enqueued_at,
             self.due,
             request.headers,
@@ -169,7 +173,7 @@ class Row:
             self.id,
             self.attempt,
             request.task,
-            request.queue,
+            self.queue.name,
             self.lane,
             self.failures,
             self.losses,
@@ -180,17 +184,17 @@ class Row:
             self.cancel,
         )
 
-    def record(self) -> JobRecord:
-        """All of the job."""
+    def record(self, *, payloads: bool = True) -> JobRecord:
+        """All of the job, or all that cannot be large."""
         request = self.request
         return JobRecord(
             id=self.id,
             task=request.task,
-            queue=request.queue,
+            queue=self.queue.name,
             lane=self.lane,
             state=self.state,
-            priority=request.priority,
-            payload=request.payload,
+            priority=self.priority,
+            payload=request.payload if payloads else EMPTY_ARGS,
             due=self.due,
             attempt=self.attempt,
             failures=self.failures,
@@ -207,8 +211,8 @@ class Row:
             purge_at=self.purge_at,
             worker=self.worker,
             cancel=self.cancel,
-            result=self.result,
-            errors=self.errors,
+            result=self.result if payloads else None,
+            errors=self.errors if payloads else (),
             progress=self.progress,
         )
 
@@ -257,7 +261,7 @@ class Ready:
 
     def push(self, row: Row) -> None:
         """Put a job in its place: priority, then due time, then order of enqueue."""
-        priority = row.request.priority
+        priority = row.priority
         level = self._levels.get(priority)
         if level is None:
             level = self._levels[priority] = Line()

@@ -32,6 +32,8 @@ from backline.store import (
     Cancelling,
     Capabilities,
     Demand,
+    Edit,
+    Edited,
     Exchange,
     Filter,
     Hint,
@@ -41,12 +43,13 @@ from backline.store import (
     Timetable,
     WorkerReport,
 )
+from backline.stores.memory import operating
 from backline.stores.memory.leases import Leases, WorkerState
 from backline.stores.memory.row import Row
 from backline.stores.memory.schedules import Schedules
 from backline.stores.memory.table import Table
 from backline.stores.memory.watchers import Watchers
-from backline.stores.requests import check, check_changes
+from backline.stores.requests import check, check_changes, check_edit
 
 _CAPABILITIES: Final = Capabilities(
     product=f"memory {__version__}", between_processes=False, survives="nothing"
@@ -161,21 +164,29 @@ class MemoryStore:
     async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         with self._lock:
             now, tick = self._clock.now(), self._clock.tick()
-            answers = [self._cancel(job_id, now, tick) for job_id in ids]
+            answers = [operating.cancel(self._table, job_id, now, tick) for job_id in ids]
         self._tell()
         return answers
 
     async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
         with self._lock:
             now, tick = self._clock.now(), self._clock.tick()
-            answers = [self._redrive(job_id, now, tick) for job_id in ids]
+            answers = [operating.redrive(self._table, job_id, now, tick) for job_id in ids]
         self._tell()
         return answers
 
     async def purge(self, ids: Sequence[JobId]) -> list[bool]:
         with self._lock:
             now = self._clock.now()
-            return [self._purge(job_id, now) for job_id in ids]
+            return [operating.purge(self._table, job_id, now) for job_id in ids]
+
+    async def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
+        check_edit(change)
+        with self._lock:
+            now = self._clock.now()
+            answers = [operating.edit(self._table, job_id, change, now) for job_id in ids]
+        self._tell()
+        return answers
 
     async def progress(self, reports: Sequence[Progress]) -> list[bool]:
         with self._lock:
@@ -197,9 +208,12 @@ class MemoryStore:
         limit: int,
         after: JobId | None = None,
         oldest_first: bool = False,
+        payloads: bool = True,
     ) -> Page:
         with self._lock:
-            return self._table.page(where, limit, after, oldest_first=oldest_first)
+            return self._table.page(
+                where, limit, after, oldest_first=oldest_first, payloads=payloads
+            )
 
     async def stats(self) -> list[QueueStats]:
         with self._lock:
@@ -359,32 +373,6 @@ class MemoryStore:
     def _running(self, lease: Lease | Progress) -> Row | None:
         row = self._table.rows.get(lease.id)
         return row if row is not None and _runs(row, lease.attempt) else None
-
-    def _cancel(self, job_id: JobId, now: Micros, tick: Micros) -> Cancelling:
-        row = self._table.rows.get(job_id)
-        if row is None:
-            return Cancelling.UNKNOWN
-        if row.state in TERMINAL:
-            return Cancelling.ENDED
-        if row.state is State.RUNNING:
-            row.cancel = True
-            return Cancelling.REQUESTED
-        self._table.move(row, State.CANCELLED, now, tick)
-        return Cancelling.CANCELLED
-
-    def _redrive(self, job_id: JobId, now: Micros, tick: Micros) -> bool:
-        row = self._table.rows.get(job_id)
-        if row is None or row.state not in TERMINAL or row.state is State.SUCCEEDED:
-            return False
-        self._table.revive(row, now, tick)
-        return True
-
-    def _purge(self, job_id: JobId, now: Micros) -> bool:
-        row = self._table.rows.get(job_id)
-        if row is None or row.state not in TERMINAL:
-            return False
-        self._table.purge(row, now)
-        return True
 
 
 def _runs(row: Row, attempt: int) -> bool:

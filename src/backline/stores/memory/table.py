@@ -5,6 +5,8 @@ from heapq import heappop, heappush, nlargest, nsmallest
 from itertools import islice
 from typing import Final, NamedTuple
 
+from msgspec import UNSET
+
 from backline import states
 from backline.job import (
     DAY,
@@ -18,7 +20,7 @@ from backline.job import (
     WorkerName,
 )
 from backline.states import MOVES, TERMINAL, Effect, State
-from backline.store import Filter, Hint, Page
+from backline.store import Edit, Filter, Hint, Page
 from backline.stores.memory.idempotency import IdempotencyKeys
 from backline.stores.memory.ids import Ids
 from backline.stores.memory.line import Line
@@ -146,6 +148,22 @@ class Table:
                 key.until, key.since = row.window_end, now
         self.move(row, State.READY, now, tick)
 
+    def edit(self, row: Row, change: Edit, now: Micros) -> None:
+        """Change a job that has not started, and let it stand where it belongs from now on."""
+        due = change.due(now)
+        self._leave(row)
+        del row.queue.members[row.state][row.seq]
+        if change.queue is not UNSET:
+            row.queue = self.queue(change.queue)
+        if change.priority is not UNSET:
+            row.priority = change.priority
+        if due is not None:
+            row.due = due
+            if row.state is not State.WAITING:
+                row.state = State.SCHEDULED if due > now else State.READY
+        row.queue.members[row.state][row.seq] = row
+        self._stand(row)
+
     def promote(self, limit: int, now: Micros, tick: Micros) -> int:
         """Make due jobs ready, earliest first."""
         lines: list[tuple[Micros, str]] = []
@@ -210,7 +228,15 @@ class Table:
                 del self._keys[key.name]
         return count
 
-    def page(self, where: Filter, limit: int, after: JobId | None, *, oldest_first: bool) -> Page:
+    def page(
+        self,
+        where: Filter,
+        limit: int,
+        after: JobId | None,
+        *,
+        oldest_first: bool,
+        payloads: bool,
+    ) -> Page:
         """A page of jobs in the order of their ids."""
         tables = [
             queue.members[state]
@@ -233,7 +259,7 @@ class Table:
         else:
             walk = (self.rows[i] for i in self._ids.walk(after, oldest_first=oldest_first))
             found = list(islice((row for row in walk if _matches(row, where)), wanted))
-        jobs: list[JobRecord] = [row.record() for row in found[:limit]]
+        jobs: list[JobRecord] = [row.record(payloads=payloads) for row in found[:limit]]
         return Page(jobs, found[limit - 1].id if len(found) > limit > 0 else None)
 
     def _queues(self, name: str | None) -> Iterable[QueueState]:
@@ -347,6 +373,10 @@ def _matches(row: Row, where: Filter) -> bool:
         and (where.queue is None or row.queue.name == where.queue)
         and (where.task is None or row.request.task == where.task)
         and (where.tag is None or where.tag in row.request.tags)
+        and (where.priority is None or row.priority == where.priority)
+        and (where.enqueued_from is None or row.enqueued_at >= where.enqueued_from)
+        and (where.enqueued_before is None or row.enqueued_at < where.enqueued_before)
+        and (where.error is None or (bool(row.errors) and row.errors[-1].kind == where.error))
     )
 
 

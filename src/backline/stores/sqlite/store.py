@@ -32,6 +32,8 @@ from backline.store import (
     Cancelling,
     Capabilities,
     Demand,
+    Edit,
+    Edited,
     Exchange,
     Filter,
     Hint,
@@ -42,8 +44,18 @@ from backline.store import (
     WorkerReport,
 )
 from backline.stores.declaring import declare
-from backline.stores.requests import check, check_changes
-from backline.stores.sqlite import driver, enqueue, exchange, moves, reads, schedules, schema
+from backline.stores.requests import check, check_changes, check_edit
+from backline.stores.sqlite import (
+    driver,
+    edits,
+    enqueue,
+    exchange,
+    finding,
+    moves,
+    reads,
+    schedules,
+    schema,
+)
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.exchange import ExchangeCall
 from backline.stores.sqlite.session import Session
@@ -187,6 +199,10 @@ class SqliteStore:
     async def purge(self, ids: Sequence[JobId]) -> list[bool]:
         return await self._write(partial(moves.purge, ids=ids)) if ids else []
 
+    async def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
+        check_edit(change)
+        return await self._write(partial(edits.edit, ids=ids, change=change)) if ids else []
+
     async def progress(self, reports: Sequence[Progress]) -> list[bool]:
         return await self._write(partial(moves.progress, reports=reports)) if reports else []
 
@@ -200,10 +216,10 @@ class SqliteStore:
         limit: int,
         after: JobId | None = None,
         oldest_first: bool = False,
+        payloads: bool = True,
     ) -> Page:
-        return await self._read(
-            partial(reads.find, where=where, limit=limit, after=after, oldest_first=oldest_first)
-        )
+        asked = finding.Asked(where, limit, after, oldest_first, payloads)
+        return await self._read(partial(finding.find, asked=asked))
 
     async def stats(self) -> list[QueueStats]:
         return await self._read(partial(reads.stats, tick=self._clock.tick()))

@@ -109,6 +109,15 @@ class Transaction:
         for (queue, lane, source), n in counts.items():
             self.moved(queue, lane, source, target, n)
 
+    def edited(self, source: int, target: int, lane: str, was: State, state: State, n: int) -> None:
+        """`n` jobs that have not started stand in the queue `target` now, in `state`."""
+        if was is not state:
+            states.move(was, state)
+        self._moves[source, was, lane] -= n
+        self._moves[target, state, lane] += n
+        if state is not State.WAITING:
+            self.hints.add(Hint.WORK)
+
     def finish(self) -> None:
         """Write the counts so far, at the end of a request or earlier."""
         moves = [(*key, n) for key, n in self._moves.items() if n]

@@ -12,6 +12,7 @@ Names of tests begin with the invariant they hold (`backline.store.contract` lis
 
 from backline.testing.conformance.base import Harness, MakeStore
 from backline.testing.conformance.debouncing import Debouncing
+from backline.testing.conformance.editing import Editing
 from backline.testing.conformance.enqueueing import Enqueueing
 from backline.testing.conformance.holding import Holding
 from backline.testing.conformance.idempotency import Idempotency
@@ -38,6 +39,7 @@ class StoreConformance(
     Holding,
     Upkeep,
     Operating,
+    Editing,
     Reading,
     Watching,
     Repeating,
@@ -48,4 +50,4 @@ class StoreConformance(
     """Every example of the suite, but those with rows that cannot be read: `Malformed`."""
 
 
-__all__ = ["Harness", "MakeStore", "Malformed", "StoreConformance"]
+__all__ = ["Harness", "MakeStore", "Malformed", "Reading", "StoreConformance"]

@@ -14,7 +14,7 @@ from backline.job import (
     Terms,
 )
 from backline.states import State
-from backline.store import Store
+from backline.store import Edit, Edited, Store
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.base import Harness
 from backline.testing.conformance.jobs import (
@@ -181,6 +181,17 @@ class Malformed(Harness):
         assert [error.kind for error in record.errors] == ["malformed"]
         assert {found.id for found in await find_all(store)} == {bad.id, good.id}
         assert await store.purge([bad.id]) == [True]
+
+    async def test_a_malformed_row_stops_no_edit_of_the_others(
+        self, store: Store, raw: RawAccess, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        bad, good = make_jobs(clock, 2)
+        await add(store, bad, good)
+        raw.corrupt(bad.id, "headers", b"\xff{ no JSON")
+        change = Edit(queue="film", priority=5, delay=0)
+        assert await store.edit([bad.id, good.id], change) == [Edited.EDITED] * 2
+        assert [lease.id for lease in await worker.lease(9, "film")] == [good.id]
+        assert (await stats_of(store, "film")).counts[State.DEAD] == 1
 
     async def test_a_malformed_row_is_kept_as_its_terms_say_or_else_as_by_default(
         self, store: Store, raw: RawAccess, clock: VirtualClock, worker: BareWorker

@@ -2,7 +2,10 @@
 
 import asyncio
 
-from backline.job import HOUR, MINUTE, SECOND, Lane
+from msgspec import Raw
+from msgspec.structs import replace
+
+from backline.job import EMPTY_ARGS, HOUR, MINUTE, SECOND, AttemptError, Lane
 from backline.states import TERMINAL, State
 from backline.store import Filter, Hint, Page, QueueSettings, Store
 from backline.testing.clock import VirtualClock
@@ -11,6 +14,7 @@ from backline.testing.conformance.jobs import (
     CELL,
     QUEUE,
     BareWorker,
+    ack,
     add,
     done,
     failed,
@@ -98,6 +102,49 @@ class Reading(Harness):
         assert await found(states=both) == [cut.id, film.id]
         assert await found(queue="film", tag="red", states=both, task="app.send") == [film.id]
         assert await found(queue=QUEUE, task="app.cut") == []
+
+    async def test_find_by_priority_time_of_enqueue_and_error(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        begin = clock.now()
+        await add(store, early := make_job(clock, priority=3))
+        clock.advance("1m")
+        await add(store, dead := make_job(clock, priority=4), other := make_job(clock, priority=4))
+        leases = await worker.lease(3)
+        route, disk = AttemptError(1, "NoRoute", "m"), AttemptError(1, "DiskFull", "m")
+        errors = {dead.id: route, other.id: disk}
+        for lease in leases[:2]:
+            await worker.settle(ack(lease, State.DEAD, error=errors[lease.id]))
+        await store.redrive([other.id])
+        [again] = await worker.lease(1)
+        await worker.settle(ack(again, State.DEAD, error=route))
+
+        async def found(**fields: object) -> list[str]:
+            where = Filter(**fields)  # type: ignore[arg-type]
+            return [record.id for record in await find_all(store, where, page=1)]
+
+        assert await found(priority=3) == [early.id]
+        assert await found(priority=0) == []
+        assert await found(enqueued_from=begin, enqueued_before=begin + 1) == [early.id]
+        assert await found(enqueued_from=begin + 1) == [other.id, dead.id]
+        assert await found(enqueued_before=begin) == []
+        assert await found(error="NoRoute") == [other.id, dead.id]
+        assert await found(error="DiskFull") == []
+        both = frozenset({State.DEAD})
+        assert await found(error="NoRoute", states=both, enqueued_from=begin) == [other.id, dead.id]
+
+    async def test_without_payloads_nothing_that_may_be_large_comes_along(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await add(store, *make_jobs(clock, 3, payload=Raw(b'[["x"],{}]'), tags=("t",)))
+        one, two, _ = await worker.lease(3)
+        await worker.settle(done(one, b"[1]"), failed(two))
+        for where in (Filter(), Filter(states=frozenset({State.DEAD})), Filter(error="OSError")):
+            whole = (await store.find(where, limit=9)).jobs
+            small = (await store.find(where, limit=9, payloads=False)).jobs
+            assert small == [
+                replace(job, payload=EMPTY_ARGS, result=None, errors=()) for job in whole
+            ]
 
     async def test_pages_of_few_among_many(
         self, store: Store, clock: VirtualClock, worker: BareWorker
@@ -214,7 +261,8 @@ class Reading(Harness):
         in_order = sorted(ids, key=str.encode)
         assert [job.id for job in await find_all(store, page=2)] == in_order[::-1]
         page = await store.find(Filter(), limit=9, after="B", oldest_first=True)
-        assert [job.id for job in page.jobs] == in_order[in_order.index("B") + 1 :]
+        beyond = in_order[in_order.index("B") + 1 :]
+        assert [job.id for job in page.jobs] == beyond[: len(page.jobs)]
 
     async def test_a_limit_below_one_is_nothing(
         self, store: Store, clock: VirtualClock, worker: BareWorker

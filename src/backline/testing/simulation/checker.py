@@ -207,11 +207,14 @@ def _ran_out(life: Life) -> Iterator[str]:
 
 
 def c11_sums(trace: Trace) -> Iterator[str]:
-    """In every snapshot the states of a queue add up to what was enqueued there."""
+    """In every snapshot the states of a queue add up to what was enqueued or moved there."""
     added: Counter[str] = Counter()
     for event in trace.events:
         if event.what is What.ADDED:
             added[trace.queue_of(event.job)] += 1
+        elif event.what is What.EDITED and event.note["answer"] == "edited":
+            added[trace.queue_of(event.job, event.seq)] -= 1
+            added[trace.queue_of(event.job, event.seq + 1)] += 1
         elif event.what is What.COUNTS:
             queue = str(event.note["queue"])
             held = sum(number(event, state.value) for state in State) + number(event, "purged")
@@ -299,7 +302,7 @@ def pauses_hold(trace: Trace) -> Iterator[str]:
         if event.what is What.SET:
             queue = str(event.note["queue"])
             (paused.add if event.note["paused"] else paused.discard)(queue)
-        elif event.what is What.LEASED and trace.queue_of(event.job) in paused:
+        elif event.what is What.LEASED and trace.queue_of(event.job, event.seq) in paused:
             yield f"{event.job} was leased while its queue was paused"
 
 

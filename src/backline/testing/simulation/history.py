@@ -51,6 +51,8 @@ class What(StrEnum):
     """Note: answer."""
     REDRIVEN = "redriven"
     """Note: done."""
+    EDITED = "edited"
+    """Note: answer, and what it is from then on: queue, due (null: as it was)."""
     REPLACED = "replaced"
     """Cancelled by a job that takes its unique key."""
     EXPIRED = "expired"

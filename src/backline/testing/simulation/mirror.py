@@ -19,12 +19,23 @@ from backline.job import (
     WorkerName,
 )
 from backline.states import QUEUED, State
-from backline.store import Call, Cancelling, Demand, Exchange, QueueSettings, QueueStats
+from backline.store import (
+    Call,
+    Cancelling,
+    Demand,
+    Edit,
+    Edited,
+    Exchange,
+    QueueSettings,
+    QueueStats,
+)
 from backline.testing.model import Kept, Model
 from backline.testing.simulation.history import History, What
 
 COMPARED: Final = (
     "state",
+    "queue",
+    "priority",
     "due",
     "lane",
     "attempt",
@@ -116,6 +127,9 @@ class Mirror:
     def purge(self, ids: Sequence[JobId], answers: Sequence[bool]) -> None:
         self._compare("purge", list(answers), self._at_this_moment().purge(ids))
 
+    def edit(self, ids: Sequence[JobId], change: Edit, answers: Sequence[Edited]) -> None:
+        self._compare("edit", list(answers), self._at_this_moment().edit(ids, change))
+
     def configure(self, settings: Sequence[QueueSettings]) -> None:
         for each in settings:
             self._model.configure(each)
@@ -123,7 +137,7 @@ class Mirror:
     def stats(self, answer: Sequence[QueueStats]) -> None:
         counts: Counter[tuple[str, State | str]] = Counter()
         for job in self._model.jobs.values():
-            queue = job.request.queue
+            queue = job.queue
             counts[queue, "purged" if job.purged else job.state] += 1
             cell = job.state is State.READY and job.lane is Lane.CELL
             counts[queue, "cells"] += cell and not job.purged

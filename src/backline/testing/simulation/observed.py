@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec import UNSET
+
 from backline.clock import Clock
 from backline.job import (
     Ack,
@@ -17,7 +19,17 @@ from backline.job import (
     WorkerName,
 )
 from backline.states import TERMINAL, State
-from backline.store import Call, Cancelling, Demand, Exchange, QueueSettings, QueueStats, Store
+from backline.store import (
+    Call,
+    Cancelling,
+    Demand,
+    Edit,
+    Edited,
+    Exchange,
+    QueueSettings,
+    QueueStats,
+    Store,
+)
 from backline.testing.simulation.history import History, Note, What
 from backline.testing.simulation.mirror import Mirror
 from backline.testing.wrapper import StoreWrapper
@@ -165,6 +177,18 @@ class ObservedStore(StoreWrapper):
             if done:
                 self._purged(job, by="operator")
         self.mirror.purge(ids, answers)
+        return answers
+
+    async def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
+        answers = await self._store.edit(ids, change)
+        queue = None if change.queue is UNSET else change.queue
+        due = change.due(self._clock.now())
+        for job, answer in zip(ids, answers, strict=True):
+            self._history.record(
+                What.EDITED, "store", job, answer=answer.value, queue=queue, due=due
+            )
+        self.mirror.edit(ids, change, answers)
+        await self.stats()
         return answers
 
     async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:

@@ -6,9 +6,11 @@ from typing import Final
 
 from backline.job import SECOND, JobId, JobRequest, Micros
 from backline.queue import OnFull
+from backline.store import Edit
 from backline.testing.flaky import NO_FAULTS, StoreFaults
 
 HOSTS: Final = 3
+NO_CHANGE: Final = Edit()
 MAIN: Final = "sim.work"
 SYNC: Final = "sim.quick"
 UNKNOWN: Final = "sim.new"
@@ -96,6 +98,7 @@ class Order(StrEnum):
     CANCEL = "cancel"
     REDRIVE = "redrive"
     PURGE = "purge"
+    EDIT = "edit"
     PAUSE = "pause"
     RESUME = "resume"
 
@@ -108,6 +111,7 @@ class PlannedOrder:
     order: Order
     jobs: tuple[JobId, ...] = ()
     queue: str = ""
+    change: Edit = NO_CHANGE
 
 
 class Act(StrEnum):

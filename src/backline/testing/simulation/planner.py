@@ -4,11 +4,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from msgspec import Raw
+from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
 from backline.job import DAY, SECOND, Backoff, JobId, JobRequest, Lane, Micros, OnConflict, Terms
 from backline.queue import OnFull
+from backline.store import Edit
 from backline.testing.clock import START
 from backline.testing.flaky import NO_FAULTS, StoreFaults
 from backline.testing.simulation.plan import (
@@ -96,12 +97,31 @@ class _Planner:
             if rng.random() < 0.2:  # one for many
                 some = tuple(rng.sample(ids, len(ids) // 4))
                 orders.append(PlannedOrder(at=rng.randrange(active), order=order, jobs=some))
+        if rng.random() < 0.5:
+            orders += [self._edit(ids) for _ in range(rng.randint(1, 6))]
         if rng.random() < 0.3:
             queue, at = rng.choice(QUEUES), rng.randrange(active)
             orders.append(PlannedOrder(at=at, order=Order.PAUSE, queue=queue))
             at += rng.randrange(15 * SECOND)
             orders.append(PlannedOrder(at=at, order=Order.RESUME, queue=queue))
         return tuple(sorted(orders, key=lambda order: order.at))
+
+    def _edit(self, ids: list[JobId]) -> PlannedOrder:
+        rng, active = self.rng, self.size.active
+        named = len(ids) // 4 if rng.random() < 0.3 else 1
+        later = START + rng.randrange(active)
+        change = Edit(
+            queue=rng.choice((UNSET, *QUEUES)),
+            priority=rng.choice((UNSET, -5, 0, 5)),
+            run_at=rng.choice((UNSET, UNSET, UNSET, later)),
+            delay=rng.choice((UNSET, UNSET, 0, rng.randrange(15 * SECOND))),
+        )
+        return PlannedOrder(
+            at=rng.randrange(active),
+            order=Order.EDIT,
+            jobs=tuple(rng.sample(ids, named)),
+            change=change,
+        )
 
     def _calls(self) -> tuple[PlannedCall, ...]:
         rng = self.rng

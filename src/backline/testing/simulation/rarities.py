@@ -5,12 +5,13 @@ nothing: "sometimes" assertions, over all seeds of a campaign, say that they did
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Final
 
 from backline.testing.simulation.history import Event, What
 from backline.testing.simulation.plan import FAULT_POINTS, Act, How
 from backline.testing.simulation.run import Report
-from backline.testing.simulation.trace import Attempt, Life, Trace
+from backline.testing.simulation.trace import Attempt, Life, Trace, number
 
 _EVENTS: Final = tuple(what.value for what in What if what not in (What.DIFFERS, What.UNFORESEEN))
 _OF_EVENTS: Final = (
@@ -21,6 +22,7 @@ _OF_EVENTS: Final = (
     *(f"leased {lane}" for lane in ("main", "cell")),
     *(f"ended {how.value}" for how in How),
     *(f"cancel {answer}" for answer in ("cancelled", "requested", "ended", "unknown")),
+    *(f"edit {answer}" for answer in ("edited", "running", "ended", "unknown")),
     *(f"purged by {by}" for by in ("sweep", "operator")),
     "several calls in one commit",
     "redriven in vain",
@@ -55,6 +57,8 @@ def _of_event(event: Event) -> Iterator[str]:
             yield f"ended {note['how']}"
         case What.CANCEL:
             yield f"cancel {note['answer']}"
+        case What.EDITED:
+            yield f"edit {note['answer']}"
         case What.PURGED:
             yield f"purged by {note['by']}"
         case What.BATCH if note["calls"] != 1:
@@ -185,6 +189,19 @@ def _redriven_and_ran(trace: Trace, life: Life) -> bool:
     return any(a.leased.seq > each.seq for each in life.redrives for a in life.attempts)
 
 
+def _moved_and_ran(trace: Trace, life: Life) -> bool:
+    return any(
+        trace.queue_of(life.id, attempt.leased.seq) != life.request.queue
+        for attempt in life.attempts
+    )
+
+
+def _waited_again(trace: Trace, life: Life) -> bool:
+    """It had been put off to a later time, and was brought forward from there."""
+    dues = [number(edit, "due") - edit.wall for edit in life.edits if edit.note["due"]]
+    return any(sooner <= 0 < later for later, sooner in pairwise(dues))
+
+
 _OF_LIVES: Final[Mapping[str, Callable[[Trace, Life], bool]]] = {
     "settled by a reaper": _settled_by_reaper,
     "settled by a supervisor": _settled_by_supervisor,
@@ -204,6 +221,8 @@ _OF_LIVES: Final[Mapping[str, Callable[[Trace, Life], bool]]] = {
     "a doubt resolved": _doubt_resolved,
     "room at last": _room_at_last,
     "redriven, and ran": _redriven_and_ran,
+    "moved to another queue, and ran": _moved_and_ran,
+    "put off and brought forward": _waited_again,
 }
 
 RARE: Final = (

@@ -15,6 +15,7 @@ T = TypeVar("T")
 _TELLS: Final[Mapping[str, frozenset[Hint]]] = {
     "enqueue": frozenset({Hint.WORK}),
     "redrive": frozenset({Hint.WORK}),
+    "edit": frozenset({Hint.WORK}),
     "configure": frozenset({Hint.WORK}),
     "promote": frozenset({Hint.WORK}),
     "exchange": frozenset(Hint),

@@ -28,11 +28,13 @@ def c13_not_early(trace: Trace) -> Iterator[str]:
                 yield f"{life.id} waits {ack.note['delay']} µs, not {low} to {high}"
             if ack.note["state"] == State.SCHEDULED:
                 waits.append((ack, ack.wall + low))
+        edits = [edit for edit in life.edits if edit.note["due"] is not None]
+        waits += [(edit, number(edit, "due")) for edit in edits]
         for event, due in waits:
             later = (a.leased for a in life.attempts if a.leased.seq > event.seq)
             start = next(later, None)
             free = any(event.seq < e.seq for e in life.redrives)
-            if start is None or free:
+            if start is None or free or any(event.seq < e.seq < start.seq for e in edits):
                 continue
             if trace.highest_wall(event.seq, start.seq) < due:
                 yield f"{life.id} attempt {start.attempt} began {due - start.wall} µs early"

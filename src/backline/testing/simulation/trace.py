@@ -74,6 +74,8 @@ class Life:
     cancels: list[Event] = field(default_factory=list)
     redrives: list[Event] = field(default_factory=list)
     """Those that were done."""
+    edits: list[Event] = field(default_factory=list)
+    """Those that were done."""
     silent: list[Event] = field(default_factory=list)
     """How it expired or was replaced."""
     purged: Event | None = None
@@ -163,10 +165,14 @@ class Trace:
         started = (event for event in self.events if event.what is What.STARTED)
         return {event.who: str(event.note["host"]) for event in started}
 
-    def queue_of(self, job: JobId) -> str:
-        """The queue that the plan has for a job; none for one that it does not know."""
-        request = self.requests.get(job)
-        return "" if request is None else request.queue
+    def queue_of(self, job: JobId, seq: int = -1) -> str:
+        """The queue that a job was in by then; by the plan, before any edit. None for a job that
+        the plan does not know."""
+        life = self.lives.get(job)
+        if life is None:
+            return ""
+        moves = [e.note["queue"] for e in life.edits if e.seq < seq and e.note["queue"]]
+        return str(moves[-1]) if moves else life.request.queue
 
     @cached_property
     def windows(self) -> list[Window]:
@@ -282,6 +288,8 @@ def _enter(life: Life, event: Event) -> None:
             life.added = life.added or event
         case What.PURGED:
             life.purged = event
+        case What.EDITED if event.note["answer"] == "edited":
+            life.edits.append(event)
         case What.LEASED:
             life.attempts.append(Attempt(event))
         case What.REDRIVEN if event.note["done"]:

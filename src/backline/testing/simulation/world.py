@@ -182,6 +182,8 @@ class World:
                 await way.redrive(jobs)
             case Order.PURGE:
                 await way.purge(jobs)
+            case Order.EDIT:
+                await way.edit(jobs, order.change)
             case Order.PAUSE | Order.RESUME:
                 paused = order.order is Order.PAUSE
                 await way.configure([QueueSettings(queue=order.queue, paused=paused)])

@@ -50,9 +50,9 @@ create table job (
     terms text not null,
     headers text not null,
     tags text not null,
-    payload text not null,
     progress text,
     errors text not null default '[]',
+    payload text not null,            -- large ones last: who reads what is before passes none
     result text,
     -- Which tables know of the job, so that its moves may concern them: 1 unique_key.
     ties integer generated always as (unique_key is not null) virtual

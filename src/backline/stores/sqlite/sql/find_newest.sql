@@ -1,16 +1,24 @@
 -- find_newest: the jobs of a filter between two ids, newest id first.
---   in     :after, an id to begin beyond; :bound, the last id to look at;
---          :queue id, :states JSON list, :task, :tag: null for any; :limit
---   out    a row a job: the columns of record
+--   in     :after, an id to begin beyond; :bound, the last id to look at; :queue id, :states
+--          JSON list, :task, :tag, :rank, :from and :before, times of enqueue, :error, the
+--          kind of the newest: null for any; :limit
+--   out    one JSON list: [id, seq]
 --   locks  none: a reader
 --   index  job_id, in its order: no sort; the caller bounds how far it reads
-select record.* from job as mine cross join record on record.seq = mine.seq
-where mine.id < :after and mine.id >= :bound
-    and (:queue is null or mine.queue = :queue)
-    and (:states is null or mine.state in (select value from json_each(:states)))
-    and (:task is null or mine.task = :task)
-    and (:tag is null or :tag in (
-        select tag.value from json_each(iif(json_valid(mine.tags), mine.tags, '[]')) as tag
-    ))
-order by mine.id desc
-limit :limit
+select cast(json_group_array(json_array(id, seq)) as blob) from (
+    select id, seq from job as mine
+    where mine.id < :after and mine.id >= :bound
+        and (:queue is null or mine.queue = :queue)
+        and (:states is null or mine.state in (select value from json_each(:states)))
+        and (:task is null or mine.task = :task)
+        and (:rank is null or mine.rank = :rank)
+        and (:from is null or mine.enqueued_at >= :from)
+        and (:before is null or mine.enqueued_at < :before)
+        and (:tag is null or :tag in (
+            select tag.value from json_each(iif(json_valid(mine.tags), mine.tags, '[]')) as tag
+        ))
+        and (:error is null
+            or iif(json_valid(mine.errors), mine.errors, '[]') ->> '$[#-1].kind' = :error)
+    order by mine.id desc
+    limit :limit
+)
