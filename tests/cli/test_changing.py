@@ -19,6 +19,8 @@ def test_cancel_by_ids(shell):
         "done": 1,
         "failed": 0,
         "outcomes": {"cancelled": 1, "requested": 0, "ended": 0, "unknown": 0},
+        "complete": True,
+        "after": third,
     }
 
 
@@ -46,9 +48,13 @@ def test_ids_from_standard_input(shell):
 
 
 def test_cancel_by_filter_works_in_bites(shell):
-    shell.enqueue(450)
+    first, *_ = shell.enqueue(450)
     shell.enqueue(3, queue="pdf")
-    assert shell.ok("cancel", "-q", "mail", "--dry-run") == "would cancel 450 jobs\n"
+    assert shell.ok("cancel", "-q", "mail", "--dry-run").splitlines() == [
+        "JOBS  STATE  QUEUE  TASK",
+        " 450  ready  mail   app.send",
+        f"would cancel 450 jobs, such as {first}",
+    ]
     assert shell.states() == {"ready": 453}
     assert shell.ok("cancel", "-q", "mail", "--limit", "210") == "210 jobs cancelled\n"
     assert [job.state for job in shell.jobs(queue="mail")][:210] == [State.CANCELLED] * 210
@@ -115,7 +121,7 @@ def test_retry_by_filter_takes_dead_ones_unless_told(shell):
 def test_redrive_empties_the_dead_letter_queue(shell):
     shell.dead(3)
     shell.dead(2, queue="pdf", task="app.render")
-    assert shell.ok("redrive", "mail", "--dry-run") == "would redrive 3 jobs\n"
+    assert "would redrive 3 jobs, such as" in shell.ok("redrive", "mail", "--dry-run")
     assert shell.ok("redrive", "mail", "-n", "1") == "1 job ready to run again\n"
     assert shell.ok("redrive", "mail", "pdf", "--task", "app.send") == (
         "2 jobs ready to run again\nno jobs to redrive\n"
@@ -154,7 +160,7 @@ def test_purge_by_age(shell):
     shell.clock.advance("2h")
     shell.enqueue(3)
     shell.end(shell.lease())
-    assert shell.ok("purge", "--all", "--older-than", "1h", "--dry-run") == "would purge 2 jobs\n"
+    assert "would purge 2 jobs" in shell.ok("purge", "--all", "--older-than", "1h", "--dry-run")
     assert shell.ok("purge", "--all", "--older-than", "1h") == "2 jobs purged\n"
     assert shell.states() == {"succeeded": 3}
     assert shell.run("purge", "--all", "--older-than", "soon").exit_code == 2
@@ -183,9 +189,19 @@ def test_purge_by_id(shell):
 def test_dry_run_by_ids_counts_what_would_change(shell):
     [done] = shell.dead()
     [live] = shell.enqueue()
-    for command in ("cancel", "retry", "purge"):
+    for command, job, state in (
+        ("cancel", live, "ready"),
+        ("retry", done, "dead"),
+        ("purge", done, "dead"),
+    ):
         assert shell.json(command, done, live, "--dry-run") == [
-            {"command": command, "dry_run": True, "matched": 1}
+            {
+                "command": command,
+                "dry_run": True,
+                "matched": 1,
+                "counts": [{"queue": "mail", "task": "app.send", "state": state, "count": 1}],
+                "example": job,
+            }
         ]
     assert shell.states() == {"dead": 1, "ready": 1}
 
@@ -207,7 +223,7 @@ def test_jobs_enqueued_after_the_start_are_left_alone(shell, monkeypatch):
 
 
 def test_a_store_that_fails_halfway_is_told_and_the_command_can_be_repeated(shell, monkeypatch):
-    shell.enqueue(450)
+    ids = shell.enqueue(450)
     store_type = type(shell.open_store(shell.url, clock=shell.clock))
     cancel, calls = store_type.cancel, []
 
@@ -223,7 +239,7 @@ def test_a_store_that_fails_halfway_is_told_and_the_command_can_be_repeated(shel
     assert result.stdout == "200 jobs cancelled\n"
     assert result.stderr.splitlines() == [
         "error: the store failed on the way: the disk went away",
-        "  try: the same command again, to go on",
+        f"  try: the same command again, or quicker: with --after {ids[199]}, to go on",
     ]
     assert shell.ok("cancel", "--all") == "250 jobs cancelled\n"
 
@@ -231,4 +247,4 @@ def test_a_store_that_fails_halfway_is_told_and_the_command_can_be_repeated(shel
 def test_redrive_of_nothing_in_particular_says_what_it_takes(shell):
     result = shell.run("redrive")
     assert result.exit_code == 2
-    assert "Name queues, or give --task, --tag or --all" in result.stderr
+    assert "Name queues, or give a filter such as --task, or --all" in result.stderr

@@ -12,7 +12,7 @@ from backline.cli.reference import MARKER, refreshed
 
 PAGE = Path(__file__).parents[2] / "docs/reference/cli.md"
 PROMISED = {
-    *("dev", "worker", "run", "enqueue", "drain", "jobs", "job", "cancel", "retry", "dead"),
+    *("dev", "worker", "run", "enqueue", "drain", "jobs", "job", "cancel", "edit", "retry", "dead"),
     *("redrive", "purge", "queues", "pause", "resume", "schedules", "migrate", "relay", "doctor"),
     *("top", "demo"),
 }

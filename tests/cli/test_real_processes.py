@@ -317,7 +317,7 @@ def on_terminal(folder: Path, answer: str, *words: str) -> tuple[int, str]:
 def test_on_a_terminal_bulk_work_asks_and_shows_a_bar(folder):
     many = """
         from app import app, hello
-        app.enqueue_many([hello.job(str(n)) for n in range(1000)])
+        app.enqueue_many([hello.job(str(n)) for n in range(1001)])
         app.close()
     """
     subprocess.run(
@@ -325,16 +325,23 @@ def test_on_a_terminal_bulk_work_asks_and_shows_a_bar(folder):
     )
     code, screen = on_terminal(folder, "n\n", "cancel", "--all")
     assert code == 1
-    assert "cancel 1,000 jobs? [y/N]" in screen
+    assert "cancel 1,001 jobs? [y/N]" in screen
     assert "nothing was changed" in screen
+    code, screen = on_terminal(folder, "y\n", "edit", "--all", "--to-priority", "1")
+    assert "edit 1,001 jobs? [y/N]" in screen
+    assert "1001/1001" in screen
+    assert "1,001 jobs edited" in screen
+    code, screen = on_terminal(folder, "", "edit", "--all", "--to-priority", "2", "-n", "999")
+    assert "?" not in screen.replace("\x1b[?25", "")
+    assert "999 jobs edited" in screen
     code, screen = on_terminal(folder, "y\n", "cancel", "--all")
     assert code == 0
-    assert "1000/1000" in screen
-    assert "1,000 jobs cancelled" in screen
+    assert "1001/1001" in screen
+    assert "1,001 jobs cancelled" in screen
     code, screen = on_terminal(folder, "", "purge", "--all", "--yes")
     assert code == 0
     assert "?" not in screen.replace("\x1b[?25", "")
-    assert "1,000 jobs purged" in screen
+    assert "1,001 jobs purged" in screen
 
 
 def test_colour_is_for_terminals_that_want_it(folder):

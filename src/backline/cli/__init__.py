@@ -8,6 +8,7 @@ from backline.cli.common import Commands
 from backline.cli.demo import demo
 from backline.cli.doctor import doctor
 from backline.cli.drain import drain
+from backline.cli.edit import edit
 from backline.cli.enqueue import enqueue, run
 from backline.cli.jobs import dead, job, jobs
 from backline.cli.migrate import migrate
@@ -62,6 +63,7 @@ for command in (
     job,
     dead,
     cancel,
+    edit,
     retry,
     redrive,
     purge,

@@ -10,21 +10,19 @@ from backline.cli.options import chosen, filter_options, state_option
 from backline.cli.session import Session, with_store
 from backline.job import JobId
 from backline.states import LIVE
-from backline.store import Cancelling
+from backline.store import Cancelling, Filter
 
 
 @click.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@filter_options
+@filter_options()
 @state_option("Only jobs in this state; may be repeated.", LIVE)
 @bulk_options
 @with_store
 async def cancel(
     session: Session,
     ids: tuple[str, ...],
-    queue: str | None,
-    task: str | None,
-    tag: str | None,
+    where: Filter,
     states: tuple[str, ...],
     **options: Any,
 ) -> int:
@@ -50,5 +48,5 @@ async def cancel(
         },
         asks=True,
     )
-    where = chosen(queue, task, tag, states, otherwise=LIVE)
+    where = chosen(where, states, otherwise=LIVE)
     return await change(session, how, Which(ids=ids, where=where, wanted=None, **options))

@@ -4,22 +4,20 @@ import asyncio
 import difflib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import click
-import msgspec
 from msgspec import Raw
 
 from backline.app import App
 from backline.cli.arguments import decoded, payload
 from backline.cli.common import ExitCode, Failure, surroundings
 from backline.cli.loading import load_app
-from backline.cli.options import a_duration, json_option
+from backline.cli.options import a_duration, a_time, json_option
 from backline.cli.records import as_json
 from backline.cli.session import refuse_memory, store_of, store_options
 from backline.cli.text import note, say, say_json, say_raw
-from backline.display import safe, safe_lines, shown
+from backline.display import safe, safe_lines
 from backline.errors import JobFailed, ResultTimeout
 from backline.job import SECOND, Micros
 from backline.task import AnyTask, Job, remote_task
@@ -63,7 +61,9 @@ _JOB_OPTIONS: Final = (
     ),
     click.option("--timeout", metavar="DURATION", help="How long one attempt may run."),
     click.option("--expires", metavar="DURATION", help="Not any more after this long."),
-    click.option("--run-at", metavar="TIME", help="Not before: 2026-12-24T18:00+01:00."),
+    click.option(
+        "--run-at", type=a_time, metavar="TIME", help="Not before: 2026-12-24T18:00:00+01:00."
+    ),
     click.option("--delay", metavar="DURATION", help="Not before this long from now."),
     click.option("--priority", type=int, metavar="N", help="-100 to 100; higher is sooner."),
     click.option("-q", "--queue", metavar="QUEUE", help="Another queue than the task's own."),
@@ -254,15 +254,4 @@ def _job_options(given: dict[str, Any]) -> dict[str, Any]:
         if not all(equals for _, equals, _ in pairs):
             raise click.UsageError("a header has the form NAME=TEXT")
         options["headers"] = {name: value for name, _, value in pairs}
-    if "run_at" in options:
-        options["run_at"] = _time(options["run_at"])
     return options
-
-
-def _time(text: str) -> datetime:
-    try:
-        return msgspec.convert(text, datetime)
-    except msgspec.ValidationError:
-        raise click.UsageError(
-            f"{shown(text)} is no time; write 2026-12-24T18:00:00+01:00"
-        ) from None

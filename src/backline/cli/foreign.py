@@ -25,6 +25,8 @@ _COMMANDS: Final = {
     "control": "backline pause, resume or cancel",
     "suspend": "backline pause QUEUE",
     "requeue": "backline retry ID, or: backline redrive QUEUE",
+    "move": "backline edit ID --to-queue QUEUE",
+    "reschedule": "backline edit ID --run-at TIME, --delay or --now",
     "empty": "backline cancel -q QUEUE",
     "clear": "backline cancel -q QUEUE",
     "multi": "backline worker --processes N",

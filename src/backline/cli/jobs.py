@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import click
 
-from backline.cli.bulk import matching
+from backline.cli.bulk import Search, matching
 from backline.cli.common import Failure
 from backline.cli.ids import resolve
 from backline.cli.options import chosen, filter_options, json_option, state_option
@@ -25,7 +25,7 @@ _TEXT = 200
 
 
 @click.command()
-@filter_options
+@filter_options()
 @state_option("Only jobs in this state; may be repeated.")
 @click.option("-n", "--limit", type=click.IntRange(1), help="Show this many.  [default: 50]")
 @click.option("--all", "everything", is_flag=True, help="Show all, however many.")
@@ -35,9 +35,7 @@ _TEXT = 200
 @with_store
 async def jobs(
     session: Session,
-    queue: str | None,
-    task: str | None,
-    tag: str | None,
+    where: Filter,
     states: tuple[str, ...],
     limit: int | None,
     everything: bool,
@@ -49,7 +47,7 @@ async def jobs(
 
     A job's ID may be cut to as much of its beginning as is unique wherever one is asked for.
     """
-    where = chosen(queue, task, tag, states)
+    where = chosen(where, states)
     start = None if after is None else await resolve(session.store, after)
     most = None if everything else limit or 50
     pages = _pages(session, where, most, start, oldest_first=oldest_first)
@@ -67,7 +65,7 @@ async def jobs(
         return
     if shown == 0:
         nothing = "no jobs match" if where != Filter() or start else "no jobs"
-        note(nothing + await _meant(session, queue))
+        note(nothing + await _meant(session, where.queue))
     elif last is not None:
         note(f"{plural(shown, 'job')} shown; for the next: --after {safe(last)}")
 
@@ -103,7 +101,7 @@ async def job(session: Session, job_id: str, as_json_lines: bool) -> None:
 
 
 @click.command()
-@filter_options
+@filter_options()
 @click.option(
     "-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Show this many."
 )
@@ -112,15 +110,13 @@ async def job(session: Session, job_id: str, as_json_lines: bool) -> None:
 @with_store
 async def dead(
     session: Session,
-    queue: str | None,
-    task: str | None,
-    tag: str | None,
+    where: Filter,
     limit: int,
     reasons: bool,
     as_json_lines: bool,
 ) -> None:
     """List the dead-letter queue, the newest first: jobs that are out of attempts, and why."""
-    where = chosen(queue, task, tag, (State.DEAD,))
+    where = chosen(where, (State.DEAD,))
     if reasons:
         await _reasons(session, where, as_json_lines)
         return
@@ -131,7 +127,7 @@ async def dead(
         for each in found:
             say_json(as_json(each))
     elif not found:
-        note("no dead jobs" + await _meant(session, queue))
+        note("no dead jobs" + await _meant(session, where.queue))
     else:
         rows = [
             [
@@ -192,7 +188,7 @@ def _show(found: list[JobRecord], now: Micros) -> None:
 
 async def _reasons(session: Session, where: Filter, as_json_lines: bool) -> None:
     counts: Counter[tuple[str, str, str]] = Counter()
-    async for bite in matching(session, where):
+    async for bite in matching(session, Search(where=where, payloads=True)):
         counts.update(
             (each.queue, each.task, each.errors[-1].kind if each.errors else "") for each in bite
         )

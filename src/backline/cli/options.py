@@ -1,23 +1,30 @@
 """Options that several commands share, and the types of their values."""
 
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, TypeVar
+from datetime import datetime
+from typing import Any, Final, TypeVar, cast
 
 import click
+import msgspec
 
 from backline import duration
 from backline.app.working import weights
+from backline.cli.common import surroundings
 from backline.display import shown
 from backline.errors import ConfigError
-from backline.job import Micros
+from backline.job import MAX_PRIORITY, MIN_PRIORITY, Micros
 from backline.states import State
 from backline.store import Filter
+from backline.task.options import instant
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _LEAST_SIZE: Final = 1024 * 1024
+A_PRIORITY: Final = click.IntRange(MIN_PRIORITY, MAX_PRIORITY)
+_FILTERS: Final = frozenset(Filter.__struct_fields__) - {"states"}
 
 
 def json_option(command: F) -> F:
@@ -58,15 +65,73 @@ def a_weighting(text: str) -> dict[str, int]:
     return found
 
 
-def filter_options(command: F) -> F:
-    """`--queue`, `--task` and `--tag`: which jobs."""
-    for option in (
+def a_time(text: str) -> datetime:
+    """The type of an option that is a time, with its zone: 2026-12-24T18:00:00+01:00."""
+    try:
+        when = msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        raise click.BadParameter(
+            f"{shown(text)} is no time; write 2026-12-24T18:00:00+01:00"
+        ) from None
+    if when.tzinfo is None:
+        raise click.BadParameter(f"{text} has no time zone; write {text}Z if it is UTC")
+    return when
+
+
+def a_moment(text: str) -> Micros:
+    """The type of an option that is a time, or a length of time before now: 2h, 7d."""
+    try:
+        return surroundings().clock.now() - a_duration(text)
+    except click.BadParameter:
+        pass
+    try:
+        return instant(a_time(text))
+    except click.BadParameter as error:
+        raise click.BadParameter(f"{error.message}, or how long ago: 2h, 7d") from None
+
+
+def filter_options(*, queue: bool = True) -> Callable[[F], F]:
+    """`--queue`, `--task`, `--tag` and the others that say which jobs, as `where`, a `Filter`
+    without states; without `queue`, all but that one."""
+    options = [
+        click.option(
+            "--error", metavar="KIND", help="Only jobs whose newest error is of this KIND."
+        ),
+        click.option(
+            "--enqueued-before",
+            type=a_moment,
+            metavar="WHEN",
+            help="Only jobs enqueued before: a time, or 2h, 7d ago.",
+        ),
+        click.option(
+            "--enqueued-after",
+            "enqueued_from",
+            type=a_moment,
+            metavar="WHEN",
+            help="Only jobs enqueued then or later: a time, or 2h, 7d ago.",
+        ),
+        click.option(
+            "--priority", type=A_PRIORITY, metavar="N", help="Only jobs of this priority."
+        ),
         click.option("--tag", metavar="TAG", help="Only jobs with this tag."),
         click.option("--task", metavar="TASK", help="Only jobs of this task."),
-        click.option("-q", "--queue", metavar="QUEUE", help="Only jobs of this queue."),
-    ):
-        command = option(command)
-    return command
+    ]
+    if queue:
+        options.append(
+            click.option("-q", "--queue", metavar="QUEUE", help="Only jobs of this queue.")
+        )
+
+    def give(command: F) -> F:
+        @functools.wraps(command)
+        def filtered(*args: Any, **given: Any) -> Any:
+            said = {name: given.pop(name) for name in _FILTERS if name in given}
+            return command(*args, where=Filter(**said), **given)
+
+        for option in options:
+            filtered = option(filtered)
+        return cast("F", filtered)
+
+    return give
 
 
 def state_option(help_text: str, states: frozenset[State] = frozenset(State)) -> Callable[[F], F]:
@@ -82,13 +147,8 @@ def state_option(help_text: str, states: frozenset[State] = frozenset(State)) ->
 
 
 def chosen(
-    queue: str | None,
-    task: str | None,
-    tag: str | None,
-    states: tuple[str, ...],
-    *,
-    otherwise: AbstractSet[State] = frozenset(),
+    where: Filter, states: Iterable[str], *, otherwise: AbstractSet[State] = frozenset()
 ) -> Filter:
-    """The filter that these options mean; without a state, the states `otherwise`."""
+    """The filter with these states; without one, with the states `otherwise`."""
     wanted = frozenset(map(State, states)) or frozenset(otherwise)
-    return Filter(queue=queue, task=task, tag=tag, states=wanted)
+    return msgspec.structs.replace(where, states=wanted)

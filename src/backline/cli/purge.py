@@ -10,13 +10,14 @@ from backline.cli.options import a_duration, chosen, filter_options, state_optio
 from backline.cli.session import Session, with_store
 from backline.job import JobId, JobRecord, Micros
 from backline.states import QUEUED, TERMINAL, State
+from backline.store import Filter
 
 _DEFAULT: Final = TERMINAL - {State.DEAD}
 
 
 @click.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@filter_options
+@filter_options()
 @state_option(
     "Jobs in this state; may be repeated.  [default: succeeded, cancelled, expired]", TERMINAL
 )
@@ -34,9 +35,7 @@ _DEFAULT: Final = TERMINAL - {State.DEAD}
 async def purge(
     session: Session,
     ids: tuple[str, ...],
-    queue: str | None,
-    task: str | None,
-    tag: str | None,
+    where: Filter,
     states: tuple[str, ...],
     older_than: Micros | None,
     waiting: bool,
@@ -57,13 +56,13 @@ async def purge(
         verb="purge",
         act=act,
         done={"purged": "purged"},
-        failed={"kept": "not finished, or unknown"},
+        failed={"kept": "not finished, too young, or unknown"},
+        unwanted="kept",
         asks=True,
     )
-    where = chosen(queue, task, tag, states, otherwise=TERMINAL if ids else _DEFAULT)
+    where = chosen(where, states, otherwise=TERMINAL if ids else _DEFAULT)
     if waiting:
-        also = where.states | QUEUED if states or ids else _DEFAULT | QUEUED
-        where = chosen(queue, task, tag, tuple(also))
+        where = chosen(where, where.states | QUEUED)
     wanted = None if older_than is None else _older(session.now - older_than)
     return await change(session, how, Which(ids=ids, where=where, wanted=wanted, **options))
 

@@ -69,7 +69,7 @@ async def _set_paused(
     before = {queue.queue: queue.paused for queue in stats}
     for name in names:
         if name not in before:
-            _check_name(name)
+            check_name(name)
     wanted = list(dict.fromkeys(names))
     await session.store.configure([QueueSettings(queue=name, paused=paused) for name in wanted])
     for name in wanted:
@@ -81,7 +81,8 @@ async def _set_paused(
             say(f"{safe(name)}: {state}{'' if changed else ', as before'}")
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raises UsageError for what cannot be the name of a queue."""
     try:
         name_text(name)
     except ValueError as error:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import click
+from msgspec.structs import replace
 
 from backline.cli.change import Change, Which, bulk_options, change
 from backline.cli.common import ExitCode
@@ -19,16 +20,14 @@ _AGAIN: Final = TERMINAL - {State.SUCCEEDED}
 
 @click.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@filter_options
+@filter_options()
 @state_option("Jobs in this state; may be repeated.  [default: dead]", _AGAIN)
 @bulk_options
 @with_store
 async def retry(
     session: Session,
     ids: tuple[str, ...],
-    queue: str | None,
-    task: str | None,
-    tag: str | None,
+    where: Filter,
     states: tuple[str, ...],
     **options: Any,
 ) -> int:
@@ -36,22 +35,20 @@ async def retry(
 
     By their ids, or all that a filter matches. The ID `-` reads ids from standard input.
     """
-    where = chosen(queue, task, tag, states, otherwise=_AGAIN if ids else {State.DEAD})
+    where = chosen(where, states, otherwise=_AGAIN if ids else {State.DEAD})
     which = Which(ids=ids, where=where, wanted=None, **options)
     return await change(session, _again(session, "retry"), which)
 
 
 @click.command()
 @click.argument("names", metavar="[QUEUE]...", nargs=-1)
-@click.option("--task", metavar="TASK", help="Only jobs of this task.")
-@click.option("--tag", metavar="TAG", help="Only jobs with this tag.")
+@filter_options(queue=False)
 @bulk_options
 @with_store
 async def redrive(
     session: Session,
     names: tuple[str, ...],
-    task: str | None,
-    tag: str | None,
+    where: Filter,
     **options: Any,
 ) -> int:
     """Empty the dead-letter queue: put the dead jobs of QUEUE back to ready.
@@ -60,14 +57,16 @@ async def redrive(
     """
     if names and options["everything"]:
         raise click.UsageError("give queues or --all, not both")
-    if not (names or task or tag or options["everything"]):
-        raise click.UsageError("redrive which jobs? Name queues, or give --task, --tag or --all")
+    if not (names or where != Filter() or options["everything"]):
+        raise click.UsageError(
+            "redrive which jobs? Name queues, or give a filter such as --task, or --all"
+        )
     if names:
         require_known(await session.store.stats(), names)
     code: int = ExitCode.OK
     for name in names or (None,):
-        where = Filter(queue=name, task=task, tag=tag, states=frozenset({State.DEAD}))
-        which = Which(ids=(), where=where, wanted=None, **options)
+        dead = replace(where, queue=name, states=frozenset({State.DEAD}))
+        which = Which(ids=(), where=dead, wanted=None, **options)
         code = max(code, await change(session, _again(session, "redrive"), which))
     return code
 
