@@ -2,6 +2,7 @@
 
 from backline.store.contract import Store
 from backline.store.values import (
+    ARRIVALS_SPAN,
     Call,
     Cancelling,
     Capabilities,
@@ -19,6 +20,7 @@ from backline.store.values import (
 )
 
 __all__ = [
+    "ARRIVALS_SPAN",
     "Call",
     "Cancelling",
     "Capabilities",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -136,6 +136,10 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A paused queue takes jobs and hands out none."""
 
 
+ARRIVALS_SPAN: Final = 10
+"""Seconds; a burst in a queue that was still makes no rate of a whole minute."""
+
+
 class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     """A queue at one moment."""
 
@@ -152,6 +156,9 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     """When the ready job that has waited longest became due; None: none is ready."""
     drain_rate: float
     """Jobs per second that left the queue lately, by ending."""
+    arrival_rate: float = 0.0
+    """Jobs per second that became ready lately, but for a cell; one that its worker put back at
+    once does not count again. Of less than `ARRIVALS_SPAN` it is the mean over that."""
 
     @property
     def depth(self) -> int:

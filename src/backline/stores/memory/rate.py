@@ -27,13 +27,13 @@ class Rate:
         self._forget(tick)
         seconds.append([second, 1])
 
-    def per_second(self, tick: Micros) -> float:
-        """The rate; 0.0 when nothing happened within the minute."""
+    def per_second(self, tick: Micros, shortest: int = 1) -> float:
+        """The rate, over `shortest` seconds at least; 0.0 when nothing happened lately."""
         self._forget(tick)
         seconds = self._seconds
         if not seconds:
             return 0.0
-        span = tick // SECOND - seconds[0][0] + 1
+        span = max(shortest, tick // SECOND - seconds[0][0] + 1)
         return sum(count for _, count in seconds) / span
 
     def _forget(self, tick: Micros) -> None:

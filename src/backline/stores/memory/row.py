@@ -23,7 +23,7 @@ from backline.job import (
     WorkerName,
 )
 from backline.states import QUEUED, TERMINAL, State
-from backline.store import QueueSettings, QueueStats
+from backline.store import ARRIVALS_SPAN, QueueSettings, QueueStats
 from backline.stores.declaring import declare
 from backline.stores.memory.line import Line
 from backline.stores.memory.rate import Rate
@@ -292,6 +292,7 @@ class QueueState:
 
     __slots__ = (
         "_declared",
+        "arrived",
         "drained",
         "max_depth",
         "members",
@@ -308,6 +309,7 @@ class QueueState:
         self.max_depth: int | None = None
         self.purged = 0
         self.drained = Rate()
+        self.arrived = Rate()
         self.members: dict[State, dict[int, Row]] = {state: {} for state in State}
         """Every job that is not purged; their numbers are the counts (I11)."""
         self.ready = {lane: Ready() for lane in Lane}
@@ -340,4 +342,5 @@ class QueueState:
             cells=len(self.ready[Lane.CELL]),
             oldest_ready=min(oldest, default=None),
             drain_rate=self.drained.per_second(tick),
+            arrival_rate=self.arrived.per_second(tick, ARRIVALS_SPAN),
         )

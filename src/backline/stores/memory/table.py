@@ -15,6 +15,7 @@ from backline.job import (
     JobId,
     JobRecord,
     JobRequest,
+    Lane,
     Micros,
     OnConflict,
     WorkerName,
@@ -98,7 +99,7 @@ class Table:
         row = Row(request, self.queue(request.queue), self._seq, now)
         if name is not None:
             self._take(name, key, row, now, tick)
-        self._insert(row)
+        self._insert(row, tick)
         return Enqueued(request.id)
 
     def move(
@@ -130,6 +131,8 @@ class Table:
             self._end(row, now, tick, keep)
         elif target is not State.RUNNING:
             self._stand(row)
+            if source is not State.RUNNING:
+                self._arrive(row, tick)
 
     def revive(self, row: Row, now: Micros, tick: Micros) -> None:
         """Make a finished job ready again, as if it had never failed or expired."""
@@ -268,7 +271,7 @@ class Table:
         queue = self.queues.get(name)
         return () if queue is None else (queue,)
 
-    def _insert(self, row: Row) -> None:
+    def _insert(self, row: Row, tick: Micros) -> None:
         self.rows[row.id] = row
         self._ids.add(row.id)
         row.queue.members[row.state][row.seq] = row
@@ -276,6 +279,13 @@ class Table:
             row.fuse = Fuse(row)
             self._fuses.push(row.expires_at, row.seq, row.fuse)
         self._stand(row)
+        self._arrive(row, tick)
+
+    @staticmethod
+    def _arrive(row: Row, tick: Micros) -> None:
+        """Count a job that became ready and was not put back, unless it is for a cell."""
+        if row.state is State.READY and row.lane is Lane.MAIN:
+            row.queue.arrived.add(tick)
 
     def _stand(self, row: Row) -> None:
         """Put a job in the line of its state."""

@@ -127,7 +127,7 @@ def _full(arriving: Mapping[str, int], queues: Mapping[str, QueueRow]) -> QueueR
 
 def drain_rate(tx: Transaction, queue: int) -> float:
     """Jobs per second that left the queue within the last minute."""
-    for found, ended, first in tx.db.rows(_RATES, {"since": rate_since(tx.tick)}):
+    for found, ended, first, *_ in tx.db.rows(_RATES, {"since": rate_since(tx.tick)}):
         if found == queue:
             return rate(ended, first, tx.tick)
     return 0.0

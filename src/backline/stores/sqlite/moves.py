@@ -32,7 +32,7 @@ _FORGET_IDEMPOTENCY: Final = statement("forget_idempotency")
 _FORGET_KEYS: Final = statement("forget_keys")
 _FORGET_WORKERS: Final = statement("forget_workers")
 _FORGET_REPORTS: Final = statement("forget_reports")
-_FORGET_ENDED: Final = statement("forget_ended")
+_FORGET_PACE: Final = statement("forget_pace")
 _RUNNING: Final = statement("running")
 _EXTEND: Final = statement("extend")
 _PROGRESS: Final = statement("progress")
@@ -97,7 +97,7 @@ def sweep(tx: Transaction, limit: int) -> int:
     tx.db.run(_FORGET_KEYS, {"now": tx.now, "limit": limit})
     tx.db.run(_FORGET_WORKERS, {"before": tx.tick - DAY})
     tx.db.run(_FORGET_REPORTS, {"tick": tx.tick})
-    tx.db.run(_FORGET_ENDED, {"second": rate_since(tx.tick) - 1})
+    tx.db.run(_FORGET_PACE, {"second": rate_since(tx.tick) - 1})
     return gone
 
 

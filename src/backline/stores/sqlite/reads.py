@@ -8,7 +8,7 @@ import msgspec
 
 from backline.job import HeldLease, JobId, JobRecord, Lane, Micros, WorkerName
 from backline.states import State
-from backline.store import QueueStats, WorkerReport
+from backline.store import ARRIVALS_SPAN, QueueStats, WorkerReport
 from backline.stores.sqlite import rows
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.exchange import ExchangeCall
@@ -23,6 +23,8 @@ _HELD: Final = statement("held")
 _OVERDUE: Final = statement("overdue")
 _WORKERS: Final = statement("workers")
 _PEEK: Final = statement("peek")
+
+_STILL: Final = (0.0, 0.0)
 
 _counts: Final = msgspec.json.Decoder(list[tuple[str, str, int]])
 _reports: Final = msgspec.json.Decoder(WorkerReport)
@@ -91,7 +93,7 @@ def workers(db: Connection, tick: Micros) -> list[WorkerReport]:
 
 def stats(db: Connection, tick: Micros) -> list[QueueStats]:
     """Every queue, by name, all of one moment."""
-    counted, oldest, ended = _snapshot(db, tick)
+    counted, oldest, rates = _snapshot(db, tick)
     return [
         QueueStats(
             queue=tally.name,
@@ -101,7 +103,8 @@ def stats(db: Connection, tick: Micros) -> list[QueueStats]:
             purged=tally.total("purged"),
             cells=tally.total(State.READY, Lane.CELL),
             oldest_ready=oldest.get(tally.id),
-            drain_rate=rate(*ended[tally.id], tick) if tally.id in ended else 0.0,
+            drain_rate=rates.get(tally.id, _STILL)[0],
+            arrival_rate=rates.get(tally.id, _STILL)[1],
         )
         for tally in counted
     ]
@@ -109,8 +112,9 @@ def stats(db: Connection, tick: Micros) -> list[QueueStats]:
 
 def _snapshot(
     db: Connection, tick: Micros
-) -> tuple[list[Tally], dict[int, Micros], dict[int, tuple[int, int]]]:
-    """The counts, the oldest ready jobs and the rates, all of one moment (I11)."""
+) -> tuple[list[Tally], dict[int, Micros], dict[int, tuple[float, float]]]:
+    """The counts, the oldest ready jobs and the rates (of ends and of arrivals), all of one
+    moment (I11)."""
     db.run("begin")
     try:
         counted = tallies(db)
@@ -118,7 +122,14 @@ def _snapshot(
         rates = db.rows(_RATES, {"since": rate_since(tick)})
     finally:
         db.rollback()
-    return counted, oldest, {queue: (ended, first) for queue, ended, first in rates}
+    return (
+        counted,
+        oldest,
+        {
+            queue: (rate(ended, first, tick), rate(arrived, began, tick, ARRIVALS_SPAN))
+            for queue, ended, first, arrived, began in rates
+        },
+    )
 
 
 def tallies(db: Connection) -> list[Tally]:

@@ -7,14 +7,14 @@ from typing import Any, Final
 import msgspec
 
 from backline import states
-from backline.job import MINUTE, SECOND, Micros
+from backline.job import MINUTE, SECOND, Lane, Micros
 from backline.states import Effect, State
 from backline.store import Hint
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.statements import statement
 
 _TALLY: Final = statement("tally")
-_ENDED: Final = statement("ended")
+_PACE: Final = statement("pace")
 _QUEUES: Final = statement("queues")
 _ADD_QUEUES: Final = statement("add_queues")
 
@@ -52,19 +52,35 @@ _places: Final = msgspec.json.Decoder(list[JobPlace])
 _queue_rows: Final = msgspec.json.Decoder(list[QueueRow])
 
 
+class Pace:
+    """How many jobs ended and arrived in one commit, by queue; `write` ends it."""
+
+    def __init__(self) -> None:
+        self.ended: Counter[int] = Counter()
+        self.arrived: Counter[int] = Counter()
+
+    def write(self, db: Connection, tick: Micros) -> None:
+        """Write what was counted: one statement, however many requests counted."""
+        ended, arrived = self.ended, self.arrived
+        if ended or arrived:
+            moves = [(queue, ended[queue], arrived[queue]) for queue in ended | arrived]
+            db.run(_PACE, {"moves": dumps(moves), "second": tick // SECOND})
+
+
 class Transaction:
     """What a request works with: the connection, one moment, and the counts it moves.
 
-    Within a group commit each request has its own; `finish` writes its counts.
+    Within a group commit each request has its own; `finish` writes its counts. The pace is the
+    whole commit's, which writes it.
     """
 
-    def __init__(self, db: Connection, now: Micros, tick: Micros) -> None:
+    def __init__(self, db: Connection, now: Micros, tick: Micros, pace: Pace) -> None:
         self.db = db
         self.now = now
         self.tick = tick
         self.hints: set[Hint] = set()
         self._moves: Counter[tuple[int, str, str]] = Counter()
-        self._ended: Counter[int] = Counter()
+        self._pace = pace
 
     def places(self, sql: str, **params: str | int) -> list[JobPlace]:
         """The places that a statement answers."""
@@ -82,6 +98,8 @@ class Transaction:
     def count(self, queue: int, kind: str, lane: str, n: int) -> None:
         """Move one count without a move: jobs that were added or purged."""
         self._moves[queue, kind, lane] += n
+        if kind == State.READY and lane == Lane.MAIN:
+            self._pace.arrived[queue] += n
 
     def moved(
         self,
@@ -98,10 +116,12 @@ class Transaction:
         self._moves[queue, source, lane] -= n
         self._moves[queue, target, to_lane or lane] += n
         if effect & Effect.ENDS:
-            self._ended[queue] += n
+            self._pace.ended[queue] += n
             self.hints.add(Hint.FINISHED)
         if target is State.READY or target is State.SCHEDULED:
             self.hints.add(Hint.WORK)
+        if target is State.READY and source is not State.RUNNING and lane == Lane.MAIN:
+            self._pace.arrived[queue] += n
 
     def moved_all(self, places: Iterable[JobPlace], target: State) -> None:
         """These jobs moved."""
@@ -123,11 +143,7 @@ class Transaction:
         moves = [(*key, n) for key, n in self._moves.items() if n]
         if moves:
             self.db.run(_TALLY, {"moves": dumps(moves)})
-        if self._ended:
-            ended = dumps(list(self._ended.items()))
-            self.db.run(_ENDED, {"ended": ended, "second": self.tick // SECOND})
         self._moves.clear()
-        self._ended.clear()
 
 
 def seqs_of(places: Iterable[JobPlace]) -> str:
@@ -135,9 +151,12 @@ def seqs_of(places: Iterable[JobPlace]) -> str:
     return dumps([place.seq for place in places])
 
 
-def rate(ended: int, first: int, tick: Micros) -> float:
-    """Jobs per second: `ended` within the minute, the first of them in second `first`."""
-    return max(0.0, ended / max(1, tick // SECOND - first + 1))
+def rate(count: float, first: int | None, tick: Micros, shortest: int = 1) -> float:
+    """Jobs per second: `count` within the minute, the first of them in second `first`, or over
+    `shortest` seconds if that is longer."""
+    if first is None:
+        return 0.0
+    return max(0.0, count / max(shortest, tick // SECOND - first + 1))
 
 
 def rate_since(tick: Micros) -> int:

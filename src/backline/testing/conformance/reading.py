@@ -5,7 +5,7 @@ import asyncio
 from msgspec import Raw
 from msgspec.structs import replace
 
-from backline.job import EMPTY_ARGS, HOUR, MINUTE, SECOND, AttemptError, Lane
+from backline.job import EMPTY_ARGS, HOUR, MINUTE, SECOND, AttemptError, Lane, OnConflict
 from backline.states import TERMINAL, State
 from backline.store import Filter, Hint, Page, QueueSettings, Store
 from backline.testing.clock import VirtualClock
@@ -240,6 +240,42 @@ class Reading(Harness):
         assert 0.5 <= rate <= 10
         clock.advance("1h")
         assert (await stats_of(store)).drain_rate == 0.0
+
+    async def test_the_arrival_rate_counts_what_became_ready_and_fades(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        async def rate() -> float:
+            return (await stats_of(store)).arrival_rate
+
+        await add(store, make_job(clock, lane=Lane.CELL), make_job(clock, delay=20 * SECOND))
+        assert await rate() == 0.0
+        jobs = make_jobs(clock, 30)
+        await add(store, *jobs)
+        assert await rate() == 3.0  # a burst is spread over ten seconds
+        await add(store, *jobs)  # a repeat adds nothing
+        for _ in range(3):
+            await worker.settle(*[put_back(lease) for lease in await worker.lease(9)])
+        assert await rate() == 3.0
+        clock.advance("20s")
+        before = await rate()
+        assert await store.promote(9) == 1
+        assert await rate() > before
+        clock.advance("1h")
+        assert await rate() == 0.0
+        [dead] = await worker.lease(1)
+        await worker.settle(failed(dead))
+        assert await store.redrive([dead.id]) == [True]
+        assert await rate() == 0.1
+
+    async def test_the_arrival_rate_counts_the_job_that_a_key_let_go(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await add(store, make_job(clock, unique_key="k"))
+        [first] = await worker.lease(1)
+        await add(store, make_job(clock, unique_key="k", on_conflict=OnConflict.REPLACE))
+        assert (await stats_of(store)).arrival_rate == 0.1
+        await worker.settle(done(first))
+        assert (await stats_of(store)).arrival_rate == 0.2
 
     async def test_a_record_shows_the_running_attempt(
         self, store: Store, clock: VirtualClock, worker: BareWorker

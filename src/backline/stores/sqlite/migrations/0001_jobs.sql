@@ -79,11 +79,12 @@ create table tally (
     primary key (queue, kind, lane)
 ) strict, without rowid;
 
--- How many jobs of a queue ended in each second of the last minute.
-create table ended (
+-- How many jobs of a queue ended, and how many arrived, in each second of the last minute.
+create table pace (
     queue integer not null,
     second integer not null,
-    n integer not null,
+    ended integer not null,
+    arrived integer not null,
     primary key (queue, second)
 ) strict, without rowid;
 

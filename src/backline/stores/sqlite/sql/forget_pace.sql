@@ -1,6 +1,6 @@
--- forget_ended: drop the seconds that no rate looks at any more.
+-- forget_pace: drop the seconds that no rate looks at any more.
 --   in     :second, the last one to drop
 --   out    nothing
 --   locks  the writer's turn
 --   index  none: at most a minute of seconds a queue
-delete from ended where second <= :second
+delete from pace where second <= :second
