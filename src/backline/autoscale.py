@@ -25,6 +25,7 @@ from typing import Final
 
 from backline.job import HOUR, MINUTE, SECOND, Micros
 
+TARGET_WAIT: Final[Micros] = 5 * SECOND
 BUSY: Final = 0.8
 """The share of slots that may be busy before there are to be more."""
 CALM: Final = 0.64
@@ -57,7 +58,7 @@ class Rules:
     low: int
     """At least so many processes; 0: none while there is nothing to do."""
     high: int
-    target_wait: Micros = 5 * SECOND
+    target_wait: Micros = TARGET_WAIT
     """Jobs that wait are to start within this."""
 
 

@@ -34,6 +34,7 @@ from backline.supervisor.messages import (
     ChildSettings,
     FromWorker,
     Hello,
+    Leave,
     Lines,
     Quit,
     Stop,
@@ -169,6 +170,8 @@ class Channel:
                     worker.wake()
                 case Stop():
                     worker.stop()
+                case Leave():
+                    worker.stop(patient=True)
                 case Quit():
                     worker.quit()
 

@@ -1,6 +1,7 @@
 """Work that a process does for as long as it lives, whatever the store says."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
@@ -10,6 +11,18 @@ from backline.outage import SHORT, Outage
 
 Round: TypeAlias = Callable[[], Awaitable[Micros]]
 """One round of a duty; returns how long to wait before the next."""
+
+
+async def rung(bell: asyncio.Event, within: Micros) -> bool:
+    """Whether somebody rang since this was last asked, or does so in time; the bell is still
+    again."""
+    # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the event.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within / SECOND):
+            await bell.wait()
+    was_rung = bell.is_set()
+    bell.clear()
+    return was_rung
 
 
 class Duty:

@@ -61,5 +61,6 @@ def host() -> str:
 
 
 def _news(report: WorkerReport) -> WorkerReport:
-    """What of a report is worth telling at once; when it began is told anew, and jitters."""
-    return replace(report, started_at=0)
+    """What of a report is worth telling at once; when it began is told anew, and jitters, and
+    how long jobs take is new each time."""
+    return replace(report, started_at=0, service=0.0)

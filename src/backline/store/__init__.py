@@ -15,6 +15,7 @@ from backline.store.values import (
     Page,
     QueueSettings,
     QueueStats,
+    Scaling,
     Timetable,
     WorkerReport,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Page",
     "QueueSettings",
     "QueueStats",
+    "Scaling",
     "Store",
     "Timetable",
     "WorkerReport",

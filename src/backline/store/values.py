@@ -166,6 +166,19 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.counts.get(state, 0) for state in QUEUED)
 
 
+class Scaling(msgspec.Struct, frozen=True, kw_only=True):
+    """What a supervisor makes of the load, for people."""
+
+    low: int
+    high: int
+    """Between how many processes it chooses."""
+    processes: int
+    """How many it wants."""
+    why: str
+    """Why it is so many, with the figures that led to it."""
+    decided_at: Micros
+
+
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker says of itself, for people. Also, who of two versions of the code declares
     a schedule: the worker that knows its task and started last."""
@@ -189,6 +202,10 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """It leases nothing more, and ends when what it runs has ended."""
     seen_at: Micros | None = None
     """Set by the store."""
+    service: float = 0.0
+    """Seconds that a job took lately, on average, of all workers of its supervisor; 0: unknown."""
+    scaling: Scaling | None = None
+    """Of a supervisor that scales; it then has a `concurrency` of 0, and works."""
 
 
 class Timetable(msgspec.Struct, frozen=True):

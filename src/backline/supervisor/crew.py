@@ -1,12 +1,12 @@
 """The crew: keeps the worker processes that are wanted, and replaces those that end."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from backline.clock import Clock
+from backline.duty import rung
 from backline.job import SECOND, Lane, Micros, WorkerName
 from backline.reporting import host
 from backline.supervisor.messages import ChildSettings
@@ -111,11 +111,7 @@ class WorkerSlot:
             wait = await self._one_life()
             if wait and self.history.row > 1:
                 log.warning("the next worker starts in %.0f s", wait / SECOND)
-            # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait / SECOND):
-                    await self._hurry.wait()
-            self._hurry.clear()
+            await rung(self._hurry, wait)
 
     async def _one_life(self) -> Micros:
         """Keep one worker until it ends or is succeeded; returns how long to wait then."""

@@ -54,12 +54,14 @@ class Enforcer:
             if self._is_over(child, now) or self._is_cut_off(child, now) or child.board is None:
                 continue
             self._judge(child, child.board, now)
-            if sizing and child.stopping_since is None:
+            if sizing and child.stopping_since is None and not child.leaving:
                 self._size(child, child.board, now)
 
     def _is_over(self, child: Child, now: Micros) -> bool:
         """It was told to end, and its time for that is over, or it did not hear it."""
         if child.stopping_since is None:
+            if child.leaving and not child.leave_asked:
+                child.leave()
             return False
         if not child.stop_asked:
             child.stop(now)

@@ -44,6 +44,39 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def available_bytes(root: Path = Path("/")) -> tuple[int, int] | None:
+    """How much memory processes like this one can still have, and of how much: the machine's,
+    or that of a control group that bounds it. None: the kernel does not say.
+    """
+    try:
+        told = (root / "proc/meminfo").read_text().splitlines()
+        kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in told)}
+        found = [(kib["MemAvailable"] << 10, kib["MemTotal"] << 10)]
+    except (OSError, ValueError, LookupError):
+        return None
+    with contextlib.suppress(OSError, ValueError, LookupError):
+        [ours] = [
+            line[3:].lstrip("/")
+            for line in (root / "proc/self/cgroup").read_text().splitlines()
+            if line.startswith("0::")
+        ]
+        group = root / "sys/fs/cgroup"
+        for each in (group / ours, *(group / parent for parent in Path(ours).parents)):
+            found += _left_in(each)
+    return min(found)
+
+
+def _left_in(group: Path) -> list[tuple[int, int]]:
+    """What a control group has left, page cache that it can drop included; none: no bound."""
+    try:
+        most = int((group / "memory.max").read_text())
+        taken = int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return [(most - taken + int(stat["inactive_file"]), most)]
+    except (OSError, ValueError, LookupError):  # "max" is no number
+        return []
+
+
 def processes_with(assignment: str) -> list[int]:
     """The processes that were started with this in their environment, or forked from one."""
     found: list[int] = []

@@ -22,13 +22,15 @@ from backline.duty import Duty
 from backline.errors import ConfigError, SchemaMismatch, StoreRefused
 from backline.job import SECOND, Micros
 from backline.store import Store
-from backline.supervisor.crew import Cells, Spawner, WorkerSlot
+from backline.supervisor.crew import Cells, Spawner
 from backline.supervisor.enforcer import LOOK, Enforcer
 from backline.supervisor.messages import Hello
 from backline.supervisor.notify import notify, watchdog_interval
+from backline.supervisor.places import Places
 from backline.supervisor.processes import CHILD, Child, Processes
 from backline.supervisor.recycle import renew_all
 from backline.supervisor.rundir import Folder
+from backline.supervisor.scaling import Scaler
 from backline.supervisor.settings import (
     EXIT_APP,
     EXIT_OK,
@@ -100,7 +102,7 @@ class Supervisor:
         self._complaints: set[str] = set()
         self._settling: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._keeping: list[asyncio.Task[Any]] = []
+        self._scaler: Scaler | None = None
         self._recycling: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._recycle_again = False
@@ -123,9 +125,9 @@ class Supervisor:
     def _staff(self, folder: Folder) -> None:
         settings, clock = self._settings, self._clock
         spawner = Spawner(settings, self._processes, folder, clock)
-        self._places = [
-            WorkerSlot(spawner, clock, self._watch_over) for _ in range(settings.processes)
-        ]
+        self._places = Places(spawner, clock, self._watch_over, self._do)
+        if settings.rules is not None:
+            self._scaler = Scaler(settings.rules, self._places, clock, self._settled)
         self._cells = Cells(
             spawner,
             clock,
@@ -136,7 +138,8 @@ class Supervisor:
 
     async def _live(self, folder: Folder) -> int:
         self._do(Duty("watching the workers", self._look, self._clock).run())
-        self._keeping = [self._do(place.keep()) for place in self._places]
+        # One in any case: it is the workers who know the store.
+        self._places.resize(max(1, self._settings.processes))
         try:
             store = await self._store_unless_stopped(folder)
             if store is not None:
@@ -199,11 +202,12 @@ class Supervisor:
         for child in self._processes.all:
             if child.hello is not None:
                 upkeep.keep(child)
+        upkeep.scaler = self._scaler
         self._opened.set()
         if self._announced is not None:
             self._announced(upkeep.hello, store)
         async with upkeep.running():
-            for duty in upkeep.duties(self._run_dir, self._places, self._cells):
+            for duty in upkeep.duties(self._run_dir, self._places.all, self._cells):
                 self._do(duty.run())
             self._do(self._announce())
             await self._stopping.wait()
@@ -268,7 +272,7 @@ class Supervisor:
 
     async def _announce(self) -> None:
         """Tell the service manager that the workers are there, and then that we live."""
-        children = [place.child for place in self._places if place.child is not None]
+        children = [place.child for place in self._places.kept if place.child is not None]
         await asyncio.gather(*(child.spoke.wait() for child in children))
         notify("READY=1", f"STATUS={len(children)} workers")
         interval = watchdog_interval()
@@ -281,9 +285,14 @@ class Supervisor:
         while self._recycle_again:
             self._recycle_again = False
             self._complaints.clear()
-            if await renew_all(self._places, self._works):
+            if not self._places.kept:  # the new code may have other queues
+                self._places.resize(1)
+            if await renew_all(self._places.kept, self._works):
                 for cell in self._cells:
                     cell.stop(self._clock.tick())
+
+    def _settled(self) -> bool:
+        return self._recycling is None or self._recycling.done()
 
     def _works(self, child: Child) -> bool:
         return child.alive and child.hello is not None and not self._strayed(child)
@@ -298,8 +307,9 @@ class Supervisor:
 
     async def _see_workers_end(self) -> None:
         """Ask every worker to end, and wait until the last one has. The enforcer sees to it."""
-        for task in (*self._keeping, *filter(None, [self._recycling])):
-            task.cancel()
+        self._places.close()
+        if self._recycling is not None:
+            self._recycling.cancel()
         self._cells.close()
         now = self._clock.tick()
         for child in self._processes.all:

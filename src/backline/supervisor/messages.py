@@ -65,12 +65,16 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """To a worker: no new lease, finish what runs within the grace, then end."""
 
 
+class Leave(msgspec.Struct, frozen=True, tag="leave"):
+    """To a worker: no new lease, finish what runs, whatever it takes, then end."""
+
+
 class Quit(msgspec.Struct, frozen=True, tag="quit"):
     """To a worker: hand everything back and end now."""
 
 
 FromWorker: TypeAlias = Hello | CannotStart
-ToWorker: TypeAlias = Wake | Stop | Quit
+ToWorker: TypeAlias = Wake | Stop | Leave | Quit
 
 _encode: Final = msgspec.json.Encoder().encode
 _from_worker: Final[msgspec.json.Decoder[FromWorker]] = msgspec.json.Decoder(FromWorker)

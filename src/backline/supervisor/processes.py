@@ -29,6 +29,7 @@ from backline.supervisor.messages import (
     CannotStart,
     ChildSettings,
     Hello,
+    Leave,
     Lines,
     Quit,
     Stop,
@@ -71,6 +72,9 @@ class Child:
         self.stopping_since: Micros | None = None
         """Since when it knows that it is to end."""
         self.stop_asked = False
+        self.leaving = False
+        """It was told to take no more jobs and to end after those it has, whatever they take."""
+        self.leave_asked = False
         self.reaped = False
         """Somebody else has reaped it: its id may be another's by now."""
         self.killed = False
@@ -123,6 +127,11 @@ class Child:
         if self.stopping_since is None:
             self.stopping_since = now
         self.stop_asked = self.send(Stop()) or self.stop_asked
+
+    def leave(self) -> None:
+        """Ask it to finish what runs, whatever that takes, and end. Repeated: asks again."""
+        self.leaving = True
+        self.leave_asked = self.send(Leave()) or self.leave_asked
 
     def quit(self, now: Micros) -> None:
         """Ask it to hand everything back and end now."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from backline.autoscale import TARGET_WAIT, Rules
 from backline.errors import ConfigError
 from backline.job import SECOND, Micros
 from backline.logs import LogFormat
@@ -31,7 +32,11 @@ class SupervisorSettings:
     target: str
     """The app to work for, as `module:attribute`."""
     processes: int = 1
-    """How many worker processes to keep."""
+    """How many worker processes to keep; with `max_processes` the least, which may be 0."""
+    max_processes: int | None = None
+    """Keep as many as the load calls for, up to this; None: always `processes`."""
+    target_wait: Micros = TARGET_WAIT
+    """With `max_processes`: jobs that wait are to start within this."""
     concurrency: int | None = None
     """Jobs at a time in each worker process; None: the worker's default."""
     queues: Mapping[str, int] | None = None
@@ -57,8 +62,13 @@ class SupervisorSettings:
     """Where boards live; None: below XDG_RUNTIME_DIR, else the directory for temporary files."""
 
     def __post_init__(self) -> None:
-        if self.processes < 1:
-            raise ConfigError(f"a supervisor keeps at least one worker, not {self.processes}")
+        most = self.processes if self.max_processes is None else self.max_processes
+        if most < 1:
+            raise ConfigError(f"a supervisor keeps at least one worker, not {most}")
+        if not 0 <= self.processes <= most:
+            raise ConfigError(f"{self.processes} to {most} processes is no range")
+        if self.target_wait <= 0:
+            raise ConfigError("the target wait is more than 0")
         if self.cells < 0:
             raise ConfigError(f"the number of cells is 0 or more, not {self.cells}")
         if self.concurrency is not None and self.concurrency < 1:
@@ -69,6 +79,14 @@ class SupervisorSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is at least 1, not {value}")
+
+
+    @property
+    def rules(self) -> Rules | None:
+        """By what to scale; None: there are as many processes as there are."""
+        if self.max_processes is None or self.max_processes == self.processes:
+            return None
+        return Rules(low=self.processes, high=self.max_processes, target_wait=self.target_wait)
 
 
 def default_run_dir() -> Path:

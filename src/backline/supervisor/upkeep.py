@@ -1,7 +1,6 @@
 """What a supervisor does with the store: all that workers must not have to do themselves."""
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -10,9 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, Self, TypeGuard
 
+from msgspec.structs import replace
+
 from backline._version import __version__
 from backline.clock import Clock
-from backline.duty import Duty
+from backline.duty import Duty, rung
 from backline.errors import StoreUnavailable
 from backline.job import SECOND, Lane, Micros, WorkerName
 from backline.outage import Outage
@@ -27,8 +28,8 @@ from backline.supervisor.processes import Child
 from backline.supervisor.recovery import Recovery
 from backline.supervisor.restart import RestartHistory
 from backline.supervisor.rundir import abandoned
+from backline.supervisor.scaling import Scaler
 from backline.supervisor.settings import SupervisorSettings
-from backline.worker.board import Phase
 from backline.worker.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class Upkeep:
         self._queues = frozenset(hello.queues)
         """Of the workers, as far as they have said; while none lives, of those that did."""
         self._hint = asyncio.Event()
+        self.scaler: Scaler | None = None
+        """To be set before `duties`, by a supervisor that scales."""
 
     def keep(self, child: Child) -> None:
         """Keep the leases of a worker that said hello. Repeated: nothing.
@@ -94,9 +97,9 @@ class Upkeep:
             return _REPORT_START if len(reports) < len(places) else LOOK
 
         async def tend() -> Micros:
-            await self._hinted(_TEND_IDLE)
+            await rung(self._hint, _TEND_IDLE)
             cells.tend(await self._waiting_for_cells(places))
-            if not await self._hinted(_TEND):
+            if not await rung(self._hint, _TEND):
                 return 0
             # The first hint may have come before what it told of could be read.
             cells.tend(await self._waiting_for_cells(places))
@@ -105,12 +108,18 @@ class Upkeep:
         named = {"adopting what dead supervisors left": adopt, "reporting": report}
         if self._settings.cells:
             named["tending the cells"] = tend
+        if self.scaler is not None:
+            scaler = self.scaler
+            named["measuring the load"] = scaler.look
+            named["scaling"] = lambda: scaler.round(
+                self.store, self._served(places), self.hello.concurrency
+            )
         return [Duty(name, round_, self._clock) for name, round_ in named.items()]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
         """Keep, reap and fire schedules, and hear of new work, while inside."""
-        async with self.store.watch([Hint.WORK], self._hint.set):
+        async with self.store.watch([Hint.WORK], self._hinted):
             tasks = [
                 asyncio.create_task(self._heartbeat.run(), name="heartbeat"),
                 asyncio.create_task(self._reaper.run(), name="reaper"),
@@ -124,15 +133,10 @@ class Upkeep:
                 await asyncio.wait(tasks)
                 await self._reporter.withdraw(self._name)
 
-    async def _hinted(self, within: Micros) -> bool:
-        """Whether the store hinted at work since it last was asked, or does so in time."""
-        # Not `wait_for`, which in Python 3.11 may swallow a cancel that comes with the hint.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within / SECOND):
-                await self._hint.wait()
-        hinted = self._hint.is_set()
-        self._hint.clear()
-        return hinted
+    def _hinted(self) -> None:
+        self._hint.set()
+        if self.scaler is not None:
+            self.scaler.hint.set()
 
     def _works(self, child: Child | None) -> TypeGuard[Child]:
         """It lives, and has said hello as a worker of our store."""
@@ -140,13 +144,17 @@ class Upkeep:
         return hello is not None and hello.url == self.hello.url
 
     async def _waiting_for_cells(self, places: Sequence[WorkerSlot]) -> int:
-        """How many jobs wait for a cell in the queues of the workers that there are now."""
+        """How many jobs wait for a cell in the queues that are served."""
+        queues, stats = self._served(places), await self.store.stats()
+        return sum(each.cells for each in stats if each.queue in queues and not each.paused)
+
+    def _served(self, places: Sequence[WorkerSlot]) -> frozenset[str]:
+        """The queues of the workers that there are now; while none lives, of those that did."""
         hellos = [place.child.hello for place in places if self._works(place.child)]
         served = [hello.queues for hello in hellos if hello is not None]
         if served:
             self._queues = frozenset(chain.from_iterable(served))
-        stats = await self.store.stats()
-        return sum(each.cells for each in stats if each.queue in self._queues and not each.paused)
+        return self._queues
 
     def _reports(self, places: Sequence[WorkerSlot], cells: Cells) -> list[WorkerReport]:
         workers = [(child, place.history) for place in places for child in place.children]
@@ -157,12 +165,16 @@ class Upkeep:
             if self._works(child)
         ]
         empty = [place for place in places if not any(map(self._works, place.children))]
-        if any(place.history.row for place in empty):
-            reports.append(self._own_report([place.history for place in empty]))
+        failed = any(place.history.row for place in empty)
+        if failed or self.scaler is not None:
+            own = self._own_report([place.history for place in empty])
+            scaling = None if failed or self.scaler is None else self.scaler.standing
+            reports.append(replace(own, scaling=scaling))
         return reports
 
     def _own_report(self, histories: Sequence[RestartHistory]) -> WorkerReport:
-        """Of a supervisor whose workers cannot work: else nobody would hear of it."""
+        """Of a supervisor whose workers cannot work, or that scales: else nobody would hear
+        of it."""
         return WorkerReport(
             worker=self._name,
             host=host(),
@@ -179,7 +191,6 @@ class Upkeep:
 
     def _report(self, child: Child, restarts: int, *, healthy: bool) -> WorkerReport:
         board, hello = child.board, child.hello or self.hello
-        entries = [] if board is None else board.entries()
         age = self._clock.tick() - child.started_at
         return WorkerReport(
             worker=child.name,
@@ -191,10 +202,11 @@ class Upkeep:
             tasks=hello.tasks,
             started_at=self._clock.now() - age,
             version=__version__,
-            running=sum(entry.phase is Phase.STARTED for entry in entries),
+            running=0 if board is None else board.running,
             restarts=0 if child.settings.lane is Lane.CELL else restarts,
             healthy=healthy and self._heartbeat.healthy,
-            draining=child.stopping_since is not None,
+            draining=child.leaving or child.stopping_since is not None,
+            service=0.0 if self.scaler is None else self.scaler.service,
         )
 
 

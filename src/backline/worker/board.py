@@ -266,6 +266,11 @@ class Board:
         return self._words[_H_FINISHED]
 
     @property
+    def running(self) -> int:
+        """How many jobs have started and not ended."""
+        return sum(word & 0xFF == _STARTED for word in self._words[_HEADER_WORDS::_SLOT_WORDS])
+
+    @property
     def was_cut_short(self) -> bool:
         """The worker, now ended, was in the midst of a job, or has handed one back unfinished."""
         running = any(entry.phase is Phase.STARTED for entry in self.entries())

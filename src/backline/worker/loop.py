@@ -16,7 +16,7 @@ from backline import policy
 from backline.clock import Clock
 from backline.errors import StoreError
 from backline.faults import fault
-from backline.job import SECOND, Ack, Acked, Backoff, Lane, LeasedJob, Micros
+from backline.job import FARTHEST, SECOND, Ack, Acked, Backoff, Lane, LeasedJob, Micros
 from backline.outage import Outage
 from backline.states import State
 from backline.store import Demand, Exchange, Hint, Store
@@ -120,13 +120,14 @@ class Worker:
         """So much of it is stuck in jobs that never end that another process should go on."""
         return self.stuck >= self.settings.stuck_limit
 
-    def stop(self) -> None:
-        """Lease nothing more; finish what runs, within the grace. Repeated: nothing."""
-        if self._stop_by is None:
-            self._stop_by = self._clock.tick() + self.settings.grace
+    def stop(self, *, patient: bool = False) -> None:
+        """Lease nothing more; finish what runs, within the grace or, if `patient`, whatever it
+        takes. Repeated: nothing, but a call that is not patient ends the patience."""
+        if self._stop_by is None or (self._stop_by == FARTHEST and not patient):
+            self._stop_by = FARTHEST if patient else self._clock.tick() + self.settings.grace
             self._monitor.close()
-            grace = self.settings.grace / SECOND
-            asyncio.get_running_loop().call_later(grace, self._stop_runs)
+            if not patient:
+                asyncio.get_running_loop().call_later(self.settings.grace / SECOND, self._stop_runs)
             self._bell.set()
 
     def quit(self) -> None:
