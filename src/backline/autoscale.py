@@ -145,6 +145,9 @@ class Decision:
     past: Past = field(repr=False)
 
 
+_STARTING: Final = "those started last do not work yet"
+
+
 def decide(rules: Rules, past: Past, now: Sample) -> Decision:
     """How many processes there are to be; the caller sees to it before the next sample."""
     past = _remembered(rules, past, now)
@@ -216,7 +219,7 @@ def _remembered(rules: Rules, past: Past, now: Sample) -> Past:
 
 def _up(rules: Rules, past: Past, now: Sample) -> Decision:
     if now.working < now.processes:
-        return _stay("those started last do not work yet", past, now)
+        return _stay(_STARTING, past, now)
     past, verdict = _judged(past, now)
     if verdict is not None:
         return _stay(verdict, past, now)
@@ -264,6 +267,8 @@ def _down(past: Past, now: Sample) -> Decision:
         return _stay("as many as are needed", past, now)
     if max(wish for _, wish in past.wishes) >= now.processes:
         return _stay("as many as are needed", past, now)
+    if now.working < now.processes:  # what it is to say of itself is worth hearing
+        return _stay(_STARTING, past, now)
     recently = past.moved_at is not None and now.tick - past.moved_at < STEP
     if recently or not now.settled:
         return _stay("one at a time", past, now)

@@ -44,6 +44,7 @@ def test_queues_as_json_has_stable_keys(shell):
         "oldest_ready_at": "2026-01-01T00:00:00.000000Z",
         "oldest_ready_seconds": 90.0,
         "drain_rate": 0.0,
+        "arrival_rate": 0.0,
     }
 
 

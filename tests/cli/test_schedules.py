@@ -15,6 +15,7 @@ from backline.scheduler import Scheduler
 from backline.store import WorkerReport
 from backline.stores.memory import MemoryStore
 from backline.supervisor.messages import Hello
+from backline.supervisor.settings import SupervisorSettings
 from backline.testing.clock import START
 
 NIGHTLY = Cron("0 3 * * *", "Europe/Paris")
@@ -262,5 +263,5 @@ def test_the_first_screen_of_a_worker_says_what_runs_by_itself():
         concurrency=10,
         schedules=(("a", "every 30s"), ("b", "every day at 03:00, Europe/Paris")),
     )
-    screen = first_screen(hello, MemoryStore(), 1)
+    screen = first_screen(hello, MemoryStore(), SupervisorSettings(target="app:app"))
     assert "a (every 30s), b (every day at 03:00, Europe/Paris)" in screen

@@ -104,15 +104,22 @@ class Site:
         self.supervisors: list[asyncio.subprocess.Process] = []
 
     async def supervise(
-        self, *, target: str = "kitchen:app", within: Sequence[str] = (), **settings: Any
+        self,
+        *,
+        target: str = "kitchen:app",
+        within: Sequence[str] = (),
+        before: str = "",
+        stdout: int | None = None,
+        **settings: Any,
     ) -> asyncio.subprocess.Process:
-        """Start a supervisor; `within` is a command that runs it."""
+        """Start a supervisor; `within` is a command that runs it, `before` Python to begin with."""
         fields = {"target": target, "run_dir": str(self.run_dir), **settings}
-        command = [*within, sys.executable, "-c", SUPERVISE, json.dumps(fields)]
+        command = [*within, sys.executable, "-c", before + SUPERVISE, json.dumps(fields)]
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=APPS,
             env=self.environment,
+            stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
         )
         self.supervisors.append(process)

@@ -24,7 +24,8 @@ def test_a_worker_that_the_kernel_cannot_end_yet_is_killed_and_told_of_once(
         child.killed = True
 
     child: Any = SimpleNamespace(
-        name="w", killed=False, stopping_since=None, hung_up_at=clock.tick(), board=None, kill=kill
+        name="w", killed=False, leaving=False, stopping_since=None, board=None, kill=kill,
+        hung_up_at=clock.tick(),
     )
     enforcer = Enforcer(SupervisorSettings(target="app:app"), clock)
     with caplog.at_level(logging.WARNING):

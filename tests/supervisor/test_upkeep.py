@@ -78,6 +78,7 @@ def test_it_never_sends_two_exchanges_at_once_under_one_name_nor_a_number_twice(
 def make_child(name: str, **fields: Any) -> Any:
     settings = SimpleNamespace(lane=Lane.MAIN)
     given = {"hello": HELLO, "board": Board.private(9, name), "stopping_since": None, "pid": 7}
+    given |= {"leaving": False}
     return SimpleNamespace(name=name, settings=settings, alive=True, started_at=0, **given | fields)
 
 

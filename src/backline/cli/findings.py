@@ -199,12 +199,13 @@ def the_workers(patient: Patient) -> Findings:
         alive = plural(len(working), "worker") + f" alive, {running} of {slots} slots busy"
         alive += f", {draining} draining" if draining else ""
         yield Finding("workers", Level.OK, alive)
-    else:
+    elif not any(worker.scaling is not None for worker in patient.workers):
         yield _no_worker(patient)
+    yield from _scaling(patient)
     for worker in patient.workers:
         where = f"process {worker.pid} on {safe(worker.host)}"
         again = f"started again and again ({worker.restarts} times)"
-        if not worker.concurrency:
+        if not worker.concurrency and worker.scaling is None:
             yield Finding(
                 "workers",
                 Level.WRONG,
@@ -218,6 +219,19 @@ def the_workers(patient: Patient) -> Findings:
     if others:
         versions = safe(", ".join(others))
         yield Finding("workers", Level.NOTE, f"some run Backline {versions}, not {__version__}")
+
+
+def _scaling(patient: Patient) -> Findings:
+    """What supervisors make of the load."""
+    for worker in patient.workers:
+        scaling = worker.scaling
+        if scaling is not None:
+            yield Finding(
+                "scaling",
+                Level.OK,
+                f"{scaling.processes} of {scaling.low}-{scaling.high} processes, decided "
+                f"{ago(scaling.decided_at, patient.now)}: {safe(scaling.why)}",
+            )
 
 
 def _no_worker(patient: Patient) -> Finding:

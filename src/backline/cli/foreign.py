@@ -42,7 +42,7 @@ _OPTIONS: Final = {
     "--with-scheduler": "leave it out: every worker promotes the jobs that are due",
     "-P": 'leave it out: coroutines share a loop, functions run in threads, executor="process"',
     "--pool": 'leave it out: coroutines share a loop, functions run in threads, executor="process"',
-    "--autoscale": "--concurrency N; --cells N bounds the processes that come and go",
+    "--autoscale": "--processes MIN-MAX",
     "--max-tasks-per-child": "--max-jobs N",
     "--max-memory-per-child": "--max-memory 500M",
     "--max-jobs-per-child": "--max-jobs N",

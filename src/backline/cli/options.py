@@ -54,6 +54,20 @@ def a_size(text: str) -> int:
     return size
 
 
+def a_range(text: str) -> tuple[int, int | None]:
+    """The type of an option that is a number of processes, or as many as the load calls for
+    between two: 4, 1-8, 0-4. Of one number the second is None."""
+    found = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", text)
+    if found is None:
+        raise click.BadParameter(f"{shown(text)} is no number of processes; write 4 or 1-8")
+    low, high = int(found[1]), None if found[2] is None else int(found[2])
+    if (low if high is None else high) < 1:
+        raise click.BadParameter("at least one process must be allowed; write 1, or 0-1")
+    if high is not None and high < low:
+        raise click.BadParameter(f"{shown(text)} is the wrong way round; write {high}-{low}")
+    return low, high
+
+
 def a_weighting(text: str) -> dict[str, int]:
     """The type of an option that names queues and their weights: mail,default=3."""
     try:

@@ -122,6 +122,7 @@ def queue_json(queue: QueueStats, now: Micros) -> dict[str, object]:
         "oldest_ready_at": None if oldest is None else iso(oldest),
         "oldest_ready_seconds": None if oldest is None else max(0, now - oldest) / 1_000_000,
         "drain_rate": queue.drain_rate,
+        "arrival_rate": queue.arrival_rate,
     }
 
 

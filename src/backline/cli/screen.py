@@ -7,13 +7,16 @@ from backline.cli.text import say_json
 from backline.display import ELLIPSIS, safe, without_secrets
 from backline.store import Store
 from backline.supervisor.messages import Hello
+from backline.supervisor.settings import SupervisorSettings
 
 _MOST = 12
 
 
-def first_screen(hello: Hello, store: Store, processes: int) -> str:
+def first_screen(hello: Hello, store: Store, settings: SupervisorSettings) -> str:
     """Store, workers, queues, tasks and what runs by itself, on a few lines."""
     dim = "bright_black"
+    rules = settings.rules
+    processes = str(settings.processes) if rules is None else f"{rules.low}-{rules.high}"
     head = [
         click.style(f"backline {__version__}", bold=True),
         f"store {without_secrets(store.url)} ({store.capabilities.product})",
@@ -33,7 +36,7 @@ def first_screen(hello: Hello, store: Store, processes: int) -> str:
     return "\n".join(lines)
 
 
-def say_started(hello: Hello, store: Store, processes: int) -> None:
+def say_started(hello: Hello, store: Store, settings: SupervisorSettings) -> None:
     """The same as one line of JSON."""
     say_json(
         {
@@ -41,7 +44,8 @@ def say_started(hello: Hello, store: Store, processes: int) -> None:
             "version": __version__,
             "store": without_secrets(store.url),
             "product": store.capabilities.product,
-            "processes": processes,
+            "processes": settings.processes,
+            "max_processes": settings.max_processes or settings.processes,
             "concurrency": hello.concurrency,
             "queues": list(hello.queues),
             "tasks": list(hello.tasks),

@@ -63,6 +63,7 @@ async def picture(session: Session) -> list[str]:
     lines += _headed(table(HEAD, queue_rows(queues, now), right=frozenset(range(1, 10))))
     if workers:
         lines += ["", *_headed(_workers(workers, now))]
+    lines += _scaling(workers, now)
     if running.jobs:
         lines += ["", *_headed(_running(running.jobs, overdue, now))]
     return lines
@@ -108,7 +109,24 @@ def _workers(workers: list[WorkerReport], now: Micros) -> list[str]:
     return table(["WORKER", "HOST", "PID", "BUSY", "STARTED", "HEALTH", "QUEUES"], rows)
 
 
+def _scaling(workers: list[WorkerReport], now: Micros) -> list[str]:
+    """Of each supervisor that scales, its last decision."""
+    rows = [
+        [
+            f"{scaling.low}-{scaling.high}",
+            str(scaling.processes),
+            ago(scaling.decided_at, now),
+            safe(scaling.why, most=200),
+        ]
+        for worker in workers
+        if (scaling := worker.scaling) is not None
+    ]
+    return ["", *_headed(table(["SCALES", "TO", "DECIDED", "BECAUSE"], rows))] if rows else []
+
+
 def _health(worker: WorkerReport) -> str:
+    if worker.scaling is not None:
+        return f"{worker.scaling.processes} of {worker.scaling.low}-{worker.scaling.high}"
     if not worker.concurrency:
         return click.style("has no worker", fg="red")
     if not worker.healthy:

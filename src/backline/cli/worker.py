@@ -10,7 +10,7 @@ import click
 from backline import logs
 from backline.cli.common import surroundings
 from backline.cli.loading import APP_HELP, target_of
-from backline.cli.options import a_duration, a_size, a_weighting
+from backline.cli.options import a_duration, a_range, a_size, a_weighting
 from backline.cli.reload import replace_workers, watch
 from backline.cli.screen import first_screen, say_started
 from backline.cli.text import note, say
@@ -63,11 +63,19 @@ def common_options(command: F) -> F:
 @click.option(
     "-p",
     "--processes",
-    type=click.IntRange(1),
-    default=1,
+    type=a_range,
+    default="1",
     show_default=True,
-    metavar="N",
-    help="Worker processes.",
+    metavar="N|MIN-MAX",
+    help="Worker processes: so many, or as many as the load calls for between two numbers.",
+)
+@click.option(
+    "--target-wait",
+    type=a_duration,
+    default="5s",
+    show_default=True,
+    metavar="DURATION",
+    help="With MIN-MAX: jobs that are ready are to start within this.",
 )
 @click.option(
     "--cells",
@@ -119,6 +127,7 @@ def worker(
     target: str | None,
     app_target: str | None,
     queues: dict[str, int] | None,
+    processes: tuple[int, int | None],
     log_format: str | None,
     log_level: str,
     as_json_lines: bool,
@@ -131,6 +140,7 @@ def worker(
 
     \b
         backline worker app:app --processes 2 --concurrency 100 -q mail,default=3
+        backline worker app:app --processes 1-8 --target-wait 2s
 
     Exit status: 0 ended as asked, 1 ended at once by a second signal, 2 bad usage, 3 the
     store refuses, 4 the app cannot be loaded.
@@ -139,6 +149,8 @@ def worker(
     settings = SupervisorSettings(
         target=_target(target, app_target),
         queues=queues,
+        processes=processes[0],
+        max_processes=processes[1],
         log_format=style,
         log_level=log_level,
         **options,
@@ -147,9 +159,9 @@ def worker(
 
     def announce(hello: Hello, store: Store) -> None:
         if as_json_lines:
-            say_started(hello, store, settings.processes)
+            say_started(hello, store, settings)
         elif style == "text":
-            note(first_screen(hello, store, settings.processes))
+            note(first_screen(hello, store, settings))
 
     return supervise(settings, announce)
 
@@ -191,7 +203,7 @@ def dev(
     logs.configure(log_level)
 
     def announce(hello: Hello, store: Store) -> None:
-        say(first_screen(hello, store, settings.processes))
+        say(first_screen(hello, store, settings))
         sys.stdout.flush()
         if reload:
             watch(Path.cwd(), surroundings().clock, _changed)

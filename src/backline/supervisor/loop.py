@@ -285,9 +285,7 @@ class Supervisor:
         while self._recycle_again:
             self._recycle_again = False
             self._complaints.clear()
-            if not self._places.kept:  # the new code may have other queues
-                self._places.resize(1)
-            if await renew_all(self._places.kept, self._works):
+            if await renew_all(self._places.to_renew(), self._works):
                 for cell in self._cells:
                     cell.stop(self._clock.tick())
 

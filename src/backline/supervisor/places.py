@@ -35,6 +35,13 @@ class Places:
         """Those that are not given up, oldest first."""
         return list(self._keeping)
 
+    def to_renew(self) -> list[WorkerSlot]:
+        """Those that are kept; if none is, one is made, to learn which queues new code has."""
+        found = self.kept
+        if not found:
+            self.resize(1)
+        return found
+
     def resize(self, wanted: int) -> None:
         """Keep so many from now on; those that run least are given up first."""
         if self._closed:
