@@ -155,8 +155,7 @@ def after(samples: list[Sample], rules: Rules = RULES) -> list[Decision]:
 def minutes(count: float, sample: Sample, **fields: Any) -> list[Sample]:
     """A sample a second."""
     return [
-        replace(sample, tick=sample.tick + n * SECOND, **fields)
-        for n in range(int(count * 60) + 1)
+        replace(sample, tick=sample.tick + n * SECOND, **fields) for n in range(int(count * 60) + 1)
     ]
 
 

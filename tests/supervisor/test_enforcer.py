@@ -24,7 +24,12 @@ def test_a_worker_that_the_kernel_cannot_end_yet_is_killed_and_told_of_once(
         child.killed = True
 
     child: Any = SimpleNamespace(
-        name="w", killed=False, leaving=False, stopping_since=None, board=None, kill=kill,
+        name="w",
+        killed=False,
+        leaving=False,
+        stopping_since=None,
+        board=None,
+        kill=kill,
         hung_up_at=clock.tick(),
     )
     enforcer = Enforcer(SupervisorSettings(target="app:app"), clock)

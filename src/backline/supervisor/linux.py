@@ -50,7 +50,9 @@ def available_bytes(root: Path = Path("/")) -> tuple[int, int] | None:
     """
     try:
         told = (root / "proc/meminfo").read_text().splitlines()
-        kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in told)}
+        kib = {
+            name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in told)
+        }
         found = [(kib["MemAvailable"] << 10, kib["MemTotal"] << 10)]
     except (OSError, ValueError, LookupError):
         return None

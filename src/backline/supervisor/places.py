@@ -52,7 +52,8 @@ class Places:
             self._keeping[place] = self._do(place.keep())
         surplus = len(self._keeping) - wanted
         if surplus > 0:
-            for place in sorted(reversed(self.kept), key=_running)[:surplus]:
+            newest_first = self.kept[::-1]
+            for place in sorted(newest_first, key=_running)[:surplus]:
                 self._give_up(place)
 
     def close(self) -> None:

@@ -80,7 +80,6 @@ class SupervisorSettings:
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is at least 1, not {value}")
 
-
     @property
     def rules(self) -> Rules | None:
         """By what to scale; None: there are as many processes as there are."""
