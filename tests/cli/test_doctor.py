@@ -8,7 +8,7 @@ import pytest
 from backline.cli import findings
 from backline.job import AttemptError, Lane
 from backline.states import State
-from backline.store import QueueSettings, WorkerReport
+from backline.store import QueueSettings, Scaling, WorkerReport
 
 
 def report(shell, **fields):
@@ -226,3 +226,32 @@ def test_no_store_is_exit_code_3(shell):
     result = shell.run("doctor")
     assert result.exit_code == 3
     assert "try: mkdir -p" in result.stderr
+
+
+def scaling(**fields):
+    """What a supervisor says of itself that has no worker at the moment, and need not."""
+    decided = {"low": 0, "high": 4, "processes": 0, "why": "fewer\x1b[2J", "decided_at": 0}
+    return {
+        "worker": "host-supervisor-7",
+        "concurrency": 0,
+        "tasks": (),
+        "scaling": Scaling(**{**decided, **fields}),
+    }
+
+
+def test_a_supervisor_that_scaled_to_zero_is_no_lack_of_workers(shell):
+    shell.enqueue(2)
+    report(shell, **scaling(decided_at=shell.clock.now()))
+    assert wrong(shell) == {}
+    out = shell.ok("doctor")
+    assert "0 of 0-4 processes" in out
+    assert "\x1b[2J" not in out
+    shell.enqueue(queue="pdf")
+    assert wrong(shell)["queues"]["message"] == "no live worker serves 1 job of queue pdf"
+
+
+def test_top_shows_what_was_decided_and_why(shell):
+    report(shell, **scaling(decided_at=shell.clock.now(), processes=3, why="jobs wait (a lot)"))
+    out = shell.ok("top", "--once")
+    assert "3 of 0-4" in out
+    assert "jobs wait (a lot)" in out

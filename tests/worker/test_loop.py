@@ -434,6 +434,33 @@ async def test_jobs_that_outlast_the_grace_are_given_back_at_no_cost(bench: Benc
     assert 11 <= bench.clock.elapsed / SECOND < 13
 
 
+@on_virtual_time
+async def test_a_patient_stop_has_no_grace_until_an_impatient_one(bench: Bench) -> None:
+    async def slow() -> None:
+        await asyncio.sleep(20)
+
+    job = bench.task(slow)
+    ids = await bench.enqueue(job(), job())
+    worker = bench.worker(concurrency=1, grace=2 * SECOND)
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(1)
+    worker.stop(patient=True)
+    await running
+    assert [(await bench.record(each)).state for each in ids] == [State.SUCCEEDED, State.READY]
+
+    worker = bench.worker(concurrency=1, grace=2 * SECOND)
+    running = asyncio.create_task(worker.run())
+    await asyncio.sleep(1)
+    worker.stop(patient=True)
+    await asyncio.sleep(5)
+    worker.stop()
+    worker.stop(patient=True)
+    began = bench.clock.elapsed
+    await running
+    assert 2 <= (bench.clock.elapsed - began) / SECOND < 3
+    assert (await bench.record(ids[1])).state is State.READY
+
+
 class LateStore(MemoryStore):
     """The reply to an exchange is half a second under way."""
 

@@ -286,7 +286,8 @@ def the_tasks(patient: Patient) -> Findings:
 
 def the_queues(patient: Patient) -> Findings:
     """Served, not paused by an oversight, neither full nor far behind."""
-    taking = [worker for worker in patient.working if not worker.draining]
+    scaling = [worker for worker in patient.workers if worker.scaling is not None]
+    taking = [worker for worker in patient.working if not worker.draining] + scaling
     served = {name for each in taking if each.lane is Lane.MAIN for name in each.queues}
     celled = {name for each in taking if each.lane is Lane.CELL for name in each.queues}
     fine = True
