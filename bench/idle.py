@@ -7,6 +7,7 @@ with the machine.
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -24,6 +25,16 @@ from bench.tasks import TALLY, TARGET
 
 WARM_UP: Final = 20
 _APART_S: Final = (0.02, 0.06)
+_IMPATIENT: Final = """
+import sys
+from backline import autoscale
+from backline.supervisor.loop import supervise
+from backline.supervisor.settings import SupervisorSettings
+autoscale.WINDOW = autoscale.STEP = 0
+sys.exit(supervise(SupervisorSettings(target=sys.argv[1], processes=0, max_processes=1, cells=0)))
+"""
+"""A supervisor that ends its worker as soon as nothing is to be done."""
+_STARTS: Final = 9
 _SETTLE_S: Final = 2.0
 
 
@@ -34,10 +45,12 @@ def run(size: Size, folder: Path) -> list[Finding]:
     quick_huey, slow_huey = _percentiles(theirs)
     note = f"{len(ours)} jobs, {_APART_S[0] * 1e3:g} to {_APART_S[1] * 1e3:g} ms apart"
     supervisor, worker = _quiet(size, folder)
+    first = _from_zero(folder)
     quiet = f"over {size.idle_s:g} s"
     return [
         absolute("idle, enqueue to start, p50", quick, _ms(3), note, f"Huey {quick_huey:.3g} ms"),
         absolute("idle, enqueue to start, p99", slow, _ms(10), note, f"Huey {slow_huey:.3g} ms"),
+        absolute("scaled to zero, enqueue to start", first, _ms(2_000), f"median of {_STARTS}"),
         absolute("idle worker, processor", worker, Bar(1, "%", at_most=True), quiet),
         absolute("idle supervisor, processor", supervisor, Bar(1, "%", at_most=True), quiet),
     ]
@@ -116,6 +129,22 @@ def _quiet(size: Size, folder: Path) -> tuple[float, float]:
             cpu_s(process) - was for process, was in zip(processes, before, strict=True)
         )
     return supervisor_s / took * 100, worker_s / took * 100
+
+
+def _from_zero(folder: Path) -> float:
+    """Milliseconds from an enqueue to the first line of the task where no worker lives."""
+    place = folder / "zero"
+    place.mkdir()
+    of = tasks(place)
+    tally = Tally.make(place / "tally")
+    env = {"BACKLINE_URL": url(place), TALLY: str(place / "tally")}
+    with started((sys.executable, "-c", _IMPATIENT, TARGET), place, env) as running:
+        running.worker()
+        for number in range(_STARTS):
+            wait_for(lambda: not running.top.children(), "it did not scale to zero", running.check)
+            of.stamp.enqueue(time.monotonic_ns())
+            wait_for(partial(tally.arrived_since, number), "no job started", running.check)
+    return median(tally.latencies_ms())
 
 
 def _percentiles(values: list[float]) -> tuple[float, float]:
