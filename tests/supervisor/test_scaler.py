@@ -12,7 +12,7 @@ from backline import autoscale
 from backline.autoscale import Rules
 from backline.errors import ConfigError, StoreUnavailable
 from backline.job import SECOND, JobRequest, Lane
-from backline.store import QueueSettings, WorkerReport
+from backline.store import Hint, QueueSettings, WorkerReport
 from backline.stores.memory import MemoryStore
 from backline.supervisor import linux, scaling
 from backline.supervisor.places import Places
@@ -111,12 +111,11 @@ def test_the_first_ready_job_starts_the_first_worker(scene: Scene) -> None:
     async def main() -> None:
         assert await scene.round() == 0
         began = scene.clock.elapsed
-        async with asyncio.TaskGroup() as group:
-            async with scene.store.watch(["work"], scene.scaler.hint.set):  # type: ignore[list-item]
-                looking = group.create_task(scene.round())
-                await asyncio.sleep(0.01)
-                await scene.add()
-                assert await looking == 1
+        async with scene.store.watch([Hint.WORK], scene.scaler.hint.set):
+            looking = asyncio.create_task(scene.round())
+            await asyncio.sleep(0.01)
+            await scene.add()
+            assert await looking == 1
         assert scene.clock.elapsed - began < SECOND // 10
 
     scene.run(main)

@@ -99,7 +99,8 @@ class Table:
         row = Row(request, self.queue(request.queue), self._seq, now)
         if name is not None:
             self._take(name, key, row, now, tick)
-        self._insert(row, tick)
+        self._insert(row)
+        self._arrive(row, tick)
         return Enqueued(request.id)
 
     def move(
@@ -271,7 +272,7 @@ class Table:
         queue = self.queues.get(name)
         return () if queue is None else (queue,)
 
-    def _insert(self, row: Row, tick: Micros) -> None:
+    def _insert(self, row: Row) -> None:
         self.rows[row.id] = row
         self._ids.add(row.id)
         row.queue.members[row.state][row.seq] = row
@@ -279,7 +280,6 @@ class Table:
             row.fuse = Fuse(row)
             self._fuses.push(row.expires_at, row.seq, row.fuse)
         self._stand(row)
-        self._arrive(row, tick)
 
     @staticmethod
     def _arrive(row: Row, tick: Micros) -> None:
