@@ -244,6 +244,13 @@ def test_with_none_others_that_are_idle_take_it_unless_they_do_not() -> None:
     assert after([replace(none, idle_elsewhere=2)], rules)[0].processes == 1
 
 
+def test_what_others_do_not_come_to_in_time_is_ours() -> None:
+    """Some service has a worker of a thousand slots, and its loop is blocked."""
+    sample = replace(HURRY, ready=2_000, elsewhere=1_000)
+    assert after([sample])[0].processes == 3
+    assert after([replace(sample, oldest=6 * SECOND)])[0].processes == 4
+
+
 def test_the_bounds_hold_whatever_there_is() -> None:
     assert after([replace(CALM, processes=0, working=0)])[0].processes == 1
     assert after([replace(CALM, processes=9, working=9)])[0].processes == 8

@@ -166,7 +166,7 @@ def wanted(rules: Rules, now: Sample) -> int:
     """How many processes the load calls for at this moment, within the bounds."""
     needed = _slots(rules, now, BUSY)
     if now.processes:  # a slot that nobody waits for helps nobody
-        needed = min(needed, now.busy + max(now.ready, 0) * now.share)
+        needed = min(needed, now.busy + _waiting(rules, now))
     elif now.ready <= now.idle_elsewhere and now.oldest <= rules.target_wait:
         needed = 0.0  # others are about to take them
     return _bounded(rules, needed, now)
@@ -183,12 +183,18 @@ def load(now: Sample) -> float:
 
 
 def _slots(rules: Rules, now: Sample, busy: float) -> float:
-    waiting = max(now.ready, 0) * now.share
+    waiting = _waiting(rules, now)
     service = (now.service or 0.0) * SECOND
     # A job takes one slot at most, however much sooner than its own length it was to be done.
     clearing = waiting * min(1.0, service / max(rules.target_wait, 1))
     slots = load(now) / busy + clearing
     return max(slots, 1.0) if waiting else slots
+
+
+def _waiting(rules: Rules, now: Sample) -> float:
+    """Of the jobs that wait, ours; all of them once others have not come to them in time."""
+    late = now.oldest > rules.target_wait
+    return max(now.ready, 0) * (1.0 if late else now.share)
 
 
 def _bounded(rules: Rules, slots: float, now: Sample) -> int:
