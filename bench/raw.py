@@ -24,7 +24,7 @@ from backline.stores.sqlite import enqueue, exchange, schema
 from backline.stores.sqlite.driver import Connection, Params, Row
 from backline.stores.sqlite.log import CHECKPOINT
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.transaction import Pace, Transaction
+from backline.stores.sqlite.transaction import Traffic, Transaction
 
 T = TypeVar("T")
 
@@ -163,11 +163,11 @@ class Finisher:
 def commit(db: Connection, work: Callable[[Transaction], T]) -> T:
     """Do what the store does in a commit of one request."""
     db.run("begin immediate")
-    pace, tick = Pace(), SYSTEM_CLOCK.tick()
-    tx = Transaction(db, SYSTEM_CLOCK.now(), tick, pace)
+    traffic, tick = Traffic(), SYSTEM_CLOCK.tick()
+    tx = Transaction(db, SYSTEM_CLOCK.now(), tick, traffic)
     result = work(tx)
     tx.finish()
-    pace.write(db, tick)
+    traffic.write(db, tick)
     db.run("commit")
     return result
 

@@ -48,6 +48,8 @@ MAX_PAYLOAD: Final = 256 * 1024
 """Bytes of arguments a job may carry, and bytes of result it may leave."""
 MIN_PRIORITY: Final = -100
 MAX_PRIORITY: Final = 100
+MOST_AT_ONCE: Final = 10_000
+"""Jobs of a key that may be let to run at once: slots, and the burst of a rate."""
 EMPTY_ARGS: Final = Raw(b"[[],{}]")
 
 
@@ -106,6 +108,44 @@ class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.keep_dead if state is State.DEAD else self.keep
 
 
+class OnPoison(StrEnum):
+    """What a dead job does to those behind it that share its key."""
+
+    SKIP = "skip"
+    """It gives up its turn: the next one goes on."""
+    BLOCK = "block"
+    """It keeps its turn until it is redriven and ends, or is purged."""
+
+
+class Pacing(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How often something may start: in every stretch of time, at most `burst` starts and one
+    more each `interval`. What was not used in a while is not saved up beyond `burst`.
+    """
+
+    interval: Annotated[int, Meta(ge=0, le=FARTHEST)]
+    burst: Annotated[int, Meta(ge=1, le=MOST_AT_ONCE)] = 1
+
+
+class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How many jobs that share a key may run at once, and how often they may start.
+
+    Keys count within a queue. What the newest job of a key says of its limit holds for all.
+    """
+
+    key: str | None = None
+    """At most `slots` jobs of this key run at a time; None: any number."""
+    slots: Annotated[int, Meta(ge=1, le=MOST_AT_ONCE)] = 1
+    """With one slot a job keeps it until it has ended, retries included: the jobs of the key
+    run one after the other, in their order. With more, a job that waits for a retry has none."""
+    on_poison: OnPoison = OnPoison.SKIP
+    """With one slot only."""
+    rate_key: str | None = None
+    """Jobs of this key start no more often than `pacing` says; None: at once."""
+    pacing: Pacing = Pacing(0)
+    weight: Annotated[int, Meta(ge=1, le=MOST_AT_ONCE)] = 1
+    """As how many starts a start of this job counts; at most `pacing.burst`."""
+
+
 class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job to be added: what `task.job(...)` builds and `Store.enqueue` takes.
 
@@ -138,6 +178,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     which each took the place of the last, and none had started."""
     idempotency_key: str | None = None
     """Scoped by the producer, as `unique_key` is."""
+    limits: Limits | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -332,6 +373,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     errors: tuple[AttemptError, ...] = ()
     """Oldest first; only the newest are kept."""
     progress: Progress | None = None
+    limits: Limits | None = None
 
 
 MAX_ERRORS: Final = 10

@@ -13,7 +13,7 @@ class State(StrEnum):
     """Where a job is in its life."""
 
     WAITING = "waiting"
-    """For another job: that job's end lets it go on."""
+    """For another job, or for a place within the limits of its key."""
     SCHEDULED = "scheduled"
     """For a time: a delay, a retry's backoff, a snooze, an operator's edit."""
     READY = "ready"
@@ -59,10 +59,12 @@ MOVES: Final[Mapping[State, Mapping[State, Effect]]] = {
     },
     State.SCHEDULED: {
         State.READY: Effect.NONE,
+        State.WAITING: Effect.NONE,
         State.CANCELLED: Effect.LEAVES | Effect.ENDS,
         State.EXPIRED: Effect.LEAVES | Effect.ENDS,
     },
     State.READY: {
+        State.WAITING: Effect.NONE,
         State.RUNNING: Effect.LEAVES,
         State.SCHEDULED: Effect.NONE,
         State.CANCELLED: Effect.LEAVES | Effect.ENDS,
@@ -72,13 +74,14 @@ MOVES: Final[Mapping[State, Mapping[State, Effect]]] = {
         State.SUCCEEDED: Effect.ENDS,
         State.READY: Effect.ENTERS,
         State.SCHEDULED: Effect.ENTERS,
+        State.WAITING: Effect.ENTERS,
         State.DEAD: Effect.ENDS,
         State.CANCELLED: Effect.ENDS,
     },
     State.SUCCEEDED: {},
-    State.DEAD: {State.READY: Effect.ENTERS},
-    State.CANCELLED: {State.READY: Effect.ENTERS},
-    State.EXPIRED: {State.READY: Effect.ENTERS},
+    State.DEAD: {State.READY: Effect.ENTERS, State.WAITING: Effect.ENTERS},
+    State.CANCELLED: {State.READY: Effect.ENTERS, State.WAITING: Effect.ENTERS},
+    State.EXPIRED: {State.READY: Effect.ENTERS, State.WAITING: Effect.ENTERS},
 }
 """From a state, the states it may move to, and what each move does."""
 

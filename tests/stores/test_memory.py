@@ -64,7 +64,7 @@ class MemoryRaw:
         for name in Row.__slots__:
             if hasattr(record, name) and name != "queue":
                 setattr(row, name, getattr(record, name))
-        self._table._insert(row)
+        self._table._insert(row, 0, 0)
 
     def corrupt(self, job_id: JobId, field: str, value: bytes) -> None:
         """A row in memory is objects: damaging a field leaves the row without it."""
@@ -166,7 +166,7 @@ async def test_what_ended_early_leaves_no_trace_in_the_lines(count: int) -> None
     for line in (queue.scheduled, table._fuses, table._finished):
         assert len(line) == 0
         assert len(line._run) + len(line._heap) <= 130
-    assert len(table._ids._sorted) + len(table._ids._new) <= 130
+    assert len(table.ids._sorted) + len(table.ids._new) <= 130
 
 
 def test_the_model_agrees() -> None:

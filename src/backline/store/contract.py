@@ -18,6 +18,14 @@ at once.
 **Order.** Within a (queue, lane): priority from high to low, then due time, then order of
 enqueue; best effort between callers that lease at the same moment.
 
+**Limits.** A job whose time has come (at once, by `promote`, by a redrive, when its predecessor
+ends) and that has `Limits` is ready if its key has a free slot and its rate lets it start; else
+it waits, in the order of a queue, and what frees a slot or a permit lets it go on in the same
+commit. Slots are given in order of arrival. It holds its slot while it is ready and running;
+with one slot, through its retries too, and with `OnPoison.BLOCK` also while it is dead. It uses
+up its permit when it is leased. `promote` lets those go on for whom time alone has done it. The
+limits of a queue as a whole hold for leases alone: its jobs stay ready.
+
 **Moves.** Whichever method moves a job checks `states.MOVES` and applies the effects of the
 move in the same commit: the counts of the queue, the end of the job's hold on its unique
 key, the release of the job that waited for it.
@@ -34,6 +42,8 @@ Invariants, each the name of a test in `backline.testing.conformance`:
     I7  nothing starts before its time, by the store's clock
     I8  an enqueue never takes the depth above the limit by more than the calls in flight;
         retries and releases are never refused; draining works while full
+    I10 never more leases for a key, or a queue, than its limit, nor more starts than its rate
+        allows; who waits for such a limit goes on as soon as it lets them
     I11 the counts of a queue add up in every snapshot
     I12 a slot of a schedule makes one job, however many schedulers look at it; by who read the
         schedule before it was changed, paused or deleted, it makes none
@@ -192,7 +202,8 @@ class Store(Protocol):
         ...
 
     async def promote(self, limit: int) -> int:
-        """Make scheduled jobs ready whose time has come, earliest first; returns how many."""
+        """Make jobs ready whose time has come, earliest first, and let those start whom their
+        rate now lets; returns how many jobs and rates."""
         ...
 
     async def expire(self, limit: int) -> int:

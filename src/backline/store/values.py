@@ -15,6 +15,7 @@ from backline.job import (
     Lane,
     LeasedJob,
     Micros,
+    Pacing,
     Rank,
     WorkerName,
 )
@@ -45,8 +46,9 @@ class Exchange(msgspec.Struct, frozen=True):
     jobs: list[LeasedJob]
     """In the order of each queue; queues in no order."""
     next_in: Micros | None = None
-    """How long until the earliest scheduled job of the queues asked for is due, by the store's
-    clock; None: there is none. 0: due, and not promoted yet."""
+    """How long until the earliest scheduled job of the queues asked for is due, or a rate lets
+    one of their jobs start, by the store's clocks; None: there is none. 0: it is time, and
+    `promote` was not called since."""
 
 
 class Cancelling(StrEnum):
@@ -134,6 +136,10 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """At most this many scheduled, waiting and ready jobs; None: no limit."""
     paused: bool | UnsetType = UNSET
     """A paused queue takes jobs and hands out none."""
+    concurrency: int | UnsetType | None = UNSET
+    """At most this many of its jobs run at a time, on all workers; None: no limit."""
+    pacing: Pacing | UnsetType | None = UNSET
+    """How often its jobs may start, on all workers; None: at once."""
 
 
 ARRIVALS_SPAN: Final = 10
@@ -159,6 +165,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     arrival_rate: float = 0.0
     """Jobs per second that became ready lately, but for a cell; one that its worker put back at
     once does not count again. Of less than `ARRIVALS_SPAN` it is the mean over that."""
+    concurrency: int | None = None
+    pacing: Pacing | None = None
 
     @property
     def depth(self) -> int:

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from backline.store import QueueSettings
 
-_FIELDS: Final = ("max_depth", "paused")
+_FIELDS: Final = ("max_depth", "paused", "concurrency", "pacing")
 
 
 def declare(

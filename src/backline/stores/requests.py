@@ -14,7 +14,7 @@ from msgspec import Raw, json
 
 from backline.display import safe, shown
 from backline.errors import ConfigError, EnqueueError
-from backline.job import JobId, JobRequest, Lane, Micros, OnConflict, Rank, Terms
+from backline.job import JobId, JobRequest, Lane, Limits, Micros, OnConflict, Rank, Terms
 from backline.schedule import LAST_SLOT, ScheduleChange, ScheduleRecord, job_of
 from backline.store import Call, Edit
 
@@ -22,7 +22,7 @@ _Facts: TypeAlias = tuple[
     JobId, str, str, Lane, Rank, Micros, Micros | None, Micros | None, Micros | None,
     str | None, Micros, OnConflict, dict[str, str], tuple[str, ...], Micros | None, str | None,
 ]  # fmt: skip
-"""All of a job but its payload and its terms, which many jobs share."""
+"""All of a job but its payload, its terms, which many jobs share, and its limits."""
 
 _encode: Final = json.Encoder().encode
 _skip: Final = json.Decoder(Raw).decode
@@ -31,6 +31,7 @@ _one: Final = json.Decoder(JobRequest).decode
 _schedule: Final = json.Decoder(ScheduleRecord).decode
 _edit: Final = json.Decoder(Edit).decode
 _terms: Final = json.Decoder(list[Terms]).decode
+_limits: Final = json.Decoder(list[Limits]).decode
 _WRONG: Final = (msgspec.MsgspecError, TypeError, ValueError, RecursionError, AttributeError)
 
 
@@ -103,9 +104,11 @@ def _are_fine(jobs: Sequence[JobRequest]) -> bool:
         for job in jobs
     ]  # fmt: skip
     terms = list({id(job.terms): job.terms for job in jobs}.values())
+    limits = [job.limits for job in jobs if job.limits is not None]
     return (
         _many(_encode(facts)) == facts
         and _terms(_encode(terms)) == terms
+        and (not limits or _limits(_encode(limits)) == limits)
         and all(job.id.isascii() and type(job.payload) is Raw for job in jobs)
     )
 

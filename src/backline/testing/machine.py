@@ -18,12 +18,10 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from msgspec import Raw
 
 from backline.clock import Clock
 from backline.job import (
     DAY,
-    EMPTY_ARGS,
     SECOND,
     Ack,
     Acked,
@@ -33,18 +31,29 @@ from backline.job import (
     Lane,
     LeasedJob,
     OnConflict,
+    Pacing,
     Refused,
-    Terms,
 )
 from backline.states import State
 from backline.store import Demand, Edit, QueueSettings, Store
-from backline.testing.clock import START, VirtualClock
+from backline.testing.clock import VirtualClock
 from backline.testing.conformance.jobs import find_all
-from backline.testing.model import Kept, Model
+from backline.testing.kept import Kept
+from backline.testing.lives import (
+    BATCHES,
+    DEMANDS,
+    EDITS,
+    ENDINGS,
+    LINES,
+    PACING,
+    PICKS,
+    QUEUES,
+    TERMS,
+)
+from backline.testing.model import Model
 
 T = TypeVar("T")
 
-QUEUES: Final = ("a", "b")
 ROLES: Final = ("w1", "w2")
 MANY: Final = 1_000
 COMPARED: Final = (
@@ -65,49 +74,6 @@ COMPARED: Final = (
     "expires_at",
     "purge_at",
 )
-TERMS: Final = Terms(keep=20 * SECOND, keep_dead=40 * SECOND)
-
-_requests = st.fixed_dictionaries(
-    {
-        "queue": st.sampled_from(QUEUES),
-        "lane": st.sampled_from([Lane.MAIN, Lane.MAIN, Lane.CELL]),
-        "priority": st.integers(-1, 1),
-        "delay": st.sampled_from([0, 0, 0, 0, SECOND, 30 * SECOND]),
-        "expires_in": st.sampled_from([None, None, None, 2 * SECOND, 60 * SECOND]),
-        "unique_key": st.sampled_from([None, None, "k", "l"]),
-        "unique_for": st.sampled_from([0, 0, 25 * SECOND, 3 * DAY]),
-        "on_conflict": st.sampled_from(OnConflict),
-        "max_wait": st.sampled_from([None, 3 * SECOND]),
-        "idempotency_key": st.sampled_from([None, None, None, "m", "n", "o"]),
-        "payload": st.sampled_from([EMPTY_ARGS, EMPTY_ARGS, Raw(b"[[1],{}]")]),
-        "terms": st.just(TERMS),
-    }
-)
-_batches = st.lists(st.lists(_requests, min_size=1, max_size=4), min_size=1, max_size=3)
-_LINES: Final = tuple((queue, lane) for queue in QUEUES for lane in Lane)
-_demands = st.one_of(
-    st.just(dict.fromkeys(_LINES, 1)),
-    st.just(dict.fromkeys(_LINES, 3)),
-    st.dictionaries(st.sampled_from(_LINES), st.integers(0, 3), max_size=3),
-)
-_endings = st.fixed_dictionaries(
-    {
-        "state": st.sampled_from(
-            [State.SUCCEEDED, State.DEAD, State.CANCELLED, State.READY, State.SCHEDULED]
-        ),
-        "delay": st.sampled_from([0, SECOND, 30 * SECOND]),
-        "keep": st.sampled_from([0, 20 * SECOND]),
-        "charge": st.sampled_from(Charge),
-        "lane": st.sampled_from([None, None, Lane.CELL]),
-        "if_overdue": st.sampled_from([False, False, False, True]),
-    }
-)
-_edits = st.one_of(
-    st.builds(Edit, queue=st.sampled_from((*QUEUES, "c")), priority=st.integers(-1, 1)),
-    st.builds(Edit, run_at=st.sampled_from((0, START + SECOND, START + 60 * SECOND))),
-    st.builds(Edit, queue=st.sampled_from(QUEUES), delay=st.sampled_from((-SECOND, 0, SECOND))),
-)
-_picks = st.lists(st.integers(0, 5) | st.integers(0, 200), min_size=1, max_size=4)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -143,12 +109,12 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.store.close())
         self.loop.close()
 
-    @initialize(batch=_batches)
+    @initialize(batch=BATCHES)
     def begin(self, batch: list[list[dict[str, Any]]]) -> None:
         """No life without jobs."""
         self.enqueue(batch)
 
-    @rule(batch=_batches)
+    @rule(batch=BATCHES)
     def enqueue(self, batch: list[list[dict[str, Any]]]) -> None:
         """New jobs."""
         calls: list[list[JobRequest]] = []
@@ -179,7 +145,7 @@ class StoreMachine(RuleBasedStateMachine):
         if all((job.finished_at or 0) + DAY > self.model.now for job in purged):
             self._enqueue()
 
-    @rule(role=st.sampled_from(ROLES), picks=_picks, endings=st.data(), demand=_demands)
+    @rule(role=st.sampled_from(ROLES), picks=PICKS, endings=st.data(), demand=DEMANDS)
     def exchange(self, role: str, picks: list[int], endings: st.DataObject, demand: Demand) -> None:
         """Acks of what runs and of leases that are over, and demand."""
         leases = self._leases(picks)
@@ -194,7 +160,7 @@ class StoreMachine(RuleBasedStateMachine):
         running = [le for le in self.leases if self.model.runs(le.id, le.attempt)]
         acks = [Ack(le.id, le.attempt, State.SUCCEEDED, keep=SECOND) for le in running[:2]]
         self.calls += 1
-        self.last[role] = (self.calls, acks, dict.fromkeys(_LINES, 2))
+        self.last[role] = (self.calls, acks, dict.fromkeys(LINES, 2))
         self._exchange(role)
 
     @rule(role=st.sampled_from(ROLES))
@@ -203,7 +169,7 @@ class StoreMachine(RuleBasedStateMachine):
         if role in self.last:
             self._exchange(role)
 
-    @rule(picks=_picks, ttl=st.sampled_from([SECOND, 60 * SECOND]))
+    @rule(picks=PICKS, ttl=st.sampled_from([SECOND, 60 * SECOND]))
     def extend(self, picks: list[int], ttl: int) -> None:
         """Leases new and old."""
         leases = self._leases(picks)
@@ -242,25 +208,25 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.store.sweep(MANY))
         self.model.sweep()
 
-    @rule(picks=_picks)
+    @rule(picks=PICKS)
     def cancel(self, picks: list[int]) -> None:
         """Some jobs."""
         ids = self._ids(picks)
         assert self.run(self.store.cancel(ids)) == self.model.cancel(ids)
 
-    @rule(picks=_picks)
+    @rule(picks=PICKS)
     def redrive(self, picks: list[int]) -> None:
         """Some jobs."""
         ids = self._ids(picks)
         assert self.run(self.store.redrive(ids)) == self.model.redrive(ids)
 
-    @rule(picks=_picks)
+    @rule(picks=PICKS)
     def purge(self, picks: list[int]) -> None:
         """Some jobs."""
         ids = self._ids(picks)
         assert self.run(self.store.purge(ids)) == self.model.purge(ids)
 
-    @rule(picks=_picks, change=_edits)
+    @rule(picks=PICKS, change=EDITS)
     def edit(self, picks: list[int], change: Edit) -> None:
         """Some jobs, in every state."""
         ids = self._ids(picks)
@@ -270,10 +236,16 @@ class StoreMachine(RuleBasedStateMachine):
         queue=st.sampled_from(QUEUES),
         limit=st.sampled_from([None, None, 3, 6, 12]),
         paused=st.sampled_from([False, False, False, True]),
+        most=st.sampled_from([None, None, 1, 3]),
+        pacing=st.sampled_from([None, None, PACING]),
     )
-    def configure(self, queue: str, limit: int | None, paused: bool) -> None:
+    def configure(
+        self, queue: str, limit: int | None, paused: bool, most: int | None, pacing: Pacing | None
+    ) -> None:
         """An operator's edit."""
-        edit = QueueSettings(queue=queue, max_depth=limit, paused=paused)
+        edit = QueueSettings(
+            queue=queue, max_depth=limit, paused=paused, concurrency=most, pacing=pacing
+        )
         self.run(self.store.configure([edit]))
         self.model.configure(edit)
 
@@ -369,7 +341,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def _drawn(endings: st.DataObject) -> dict[str, Any]:
-    return dict(endings.draw(_endings))
+    return dict(endings.draw(ENDINGS))
 
 
 def _counts(jobs: Sequence[Kept]) -> dict[State, int]:

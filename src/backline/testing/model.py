@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from backline import limits
 from backline.job import (
     IDEMPOTENCY,
     REPLACED_KEEP,
@@ -19,67 +20,16 @@ from backline.job import (
     Enqueued,
     JobId,
     JobRequest,
-    Lane,
     Lease,
     Micros,
     OnConflict,
+    Pacing,
     Refused,
 )
 from backline.states import QUEUED, TERMINAL, State
 from backline.store import Call, Cancelling, Demand, Edit, Edited, QueueSettings
-
-
-@dataclass
-class Kept:
-    """A job; fields named as in `JobRecord` mean the same. An edit changes `request`."""
-
-    request: JobRequest
-    seq: int
-    enqueued_at: Micros
-    due: Micros
-    expires_at: Micros | None
-    lane: Lane
-    state: State = State.READY
-    attempt: int = 0
-    failures: int = 0
-    losses: int = 0
-    releases: int = 0
-    worker: str | None = None
-    cancel: bool = False
-    started_at: Micros | None = None
-    finished_at: Micros | None = None
-    purge_at: Micros | None = None
-    until: Micros = 0
-    purged: bool = False
-
-    @property
-    def queue(self) -> str:
-        return self.request.queue
-
-    @property
-    def priority(self) -> int:
-        return self.request.priority
-
-    @property
-    def order(self) -> tuple[int, Micros, int]:
-        """Its place among the ready jobs."""
-        return (-self.priority, self.due, self.seq)
-
-    @property
-    def window_end(self) -> Micros:
-        """Until when its key stays taken at least; 0: free when it ends, by any clock."""
-        return self.enqueued_at + self.request.unique_for if self.request.unique_for else 0
-
-
-@dataclass
-class Holding:
-    """A unique key: who holds it, and which living job the holder waits for."""
-
-    holder: Kept
-    predecessor: Kept | None = None
-    until: Micros = 0
-    since: Micros = 0
-    """What `max_wait` counts from."""
+from backline.testing.kept import Holding, Kept, Stand
+from backline.testing.limits_model import LimitsModel
 
 
 @dataclass
@@ -96,6 +46,12 @@ class Model:
     paused: set[str] = field(default_factory=set)
     retired: set[str] = field(default_factory=set)
     calls: dict[str, tuple[int, list[tuple[JobId, int]]]] = field(default_factory=dict)
+    queues: dict[str, QueueSettings] = field(default_factory=dict)
+    """What was said last of the concurrency and the rate of each."""
+    arrivals: dict[str, Micros] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.within = LimitsModel(self.present)
 
     def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
         return [self._refusal(call) or [self._settle(job) for job in call] for call in calls]
@@ -121,9 +77,7 @@ class Model:
         else:
             granted = [(j.id, self.jobs[j.id].attempt) for j in self._lease(worker, demand, ttl)]
             self.calls[worker] = (call, granted)
-        asked = {queue for queue, _ in demand}
-        dues = [j.due for j in self._in(State.SCHEDULED) if j.queue in asked]
-        return acked, granted, min((max(due - self.now, 0) for due in dues), default=None)
+        return acked, granted, self._next_in(demand)
 
     def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
         ours = [self.runs(lease.id, lease.attempt) for lease in leases]
@@ -137,9 +91,10 @@ class Model:
         return [job.request.id for job in sorted(over, key=lambda job: job.until)]
 
     def promote(self) -> int:
-        return self._move_all(
-            State.READY, [j for j in self._in(State.SCHEDULED) if j.due <= self.now]
-        )
+        due = [job for job in self._in(State.SCHEDULED) if job.due <= self.now]
+        for job in sorted(due, key=lambda job: job.order):
+            self.within.come(job, self.tick)
+        return len(due) + self.within.permit(self.tick)
 
     def expire(self, only: Collection[JobId] | None = None) -> int:
         late = [job for job in self._in(*QUEUED) if self.is_late(job)]
@@ -150,6 +105,7 @@ class Model:
     def sweep(self) -> None:
         for job in self._in(*TERMINAL):
             job.purged = (job.purge_at or 0) <= self.now
+        self.within.go_on(self.tick)
 
     def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         return [self._cancel(self._present(job_id)) for job_id in ids]
@@ -162,10 +118,25 @@ class Model:
         for job in jobs:
             if job is not None:
                 job.purged = job.state in TERMINAL
+        self.within.go_on(self.tick)
         return [job is not None and job.purged for job in jobs]
 
     def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
-        return [self._edit(self._present(job_id), change) for job_id in ids]
+        jobs = [self._present(job_id) for job_id in ids]
+        queued = {id(job): job for job in jobs if job is not None and job.state in QUEUED}
+        moves = change.queue is not UNSET
+        asking = [job.request.id for job in queued.values() if self._let_go(job, moves=moves)]
+        for job in queued.values():
+            self._edit(job, change, asks=job.request.id in asking)
+        return [self._edited(job) for job in jobs]
+
+    @staticmethod
+    def _edited(job: Kept | None) -> Edited:
+        if job is None:
+            return Edited.UNKNOWN
+        if job.state in QUEUED:
+            return Edited.EDITED
+        return Edited.RUNNING if job.state is State.RUNNING else Edited.ENDED
 
     def configure(self, settings: QueueSettings) -> None:
         if isinstance(settings.max_depth, int | None):
@@ -174,6 +145,7 @@ class Model:
             self.paused.add(settings.queue)
         if settings.paused is False:
             self.paused.discard(settings.queue)
+        self.queues[settings.queue] = settings
 
     def present(self) -> Iterable[Kept]:
         """Every job that was not purged."""
@@ -237,9 +209,11 @@ class Model:
             expires = self.now + request.expires_in
         job = Kept(request, len(self.jobs), self.now, due, expires, request.lane)
         self.jobs[request.id] = job
-        job.state = self._when_free(job)
+        job.state = State.SCHEDULED
         if request.unique_key is not None:
             self._take_key(request.unique_key, held, job)
+        if job.state is State.SCHEDULED:
+            self._set_free(job)
         return Enqueued(request.id)
 
     def _take_key(self, key: str, held: Holding | None, job: Kept) -> None:
@@ -256,10 +230,14 @@ class Model:
                 mine.since = min(held.since, self.now)
         if job.request.max_wait is not None:
             job.due = min(job.due, max(mine.since + job.request.max_wait, self.now))
-        job.state = self._when_free(job) if mine.predecessor is None else State.WAITING
+        if mine.predecessor is not None:
+            job.state = State.WAITING
 
-    def _when_free(self, job: Kept) -> State:
-        return State.SCHEDULED if job.due > self.now else State.READY
+    def _set_free(self, job: Kept) -> None:
+        if job.due > self.now:
+            job.state = State.SCHEDULED
+        else:
+            self.within.come(job, self.tick)
 
     def _move_all(self, target: State, jobs: Sequence[Kept]) -> int:
         for job in jobs:
@@ -267,7 +245,11 @@ class Model:
         return len(jobs)
 
     def _move(self, job: Kept, target: State, keep: Micros | None = None) -> None:
+        if target is State.READY:
+            self.within.come(job, self.tick)
+            return
         job.state = target
+        self.within.moved(job, self.tick)
         if target not in TERMINAL:
             return
         if keep is None:
@@ -276,7 +258,7 @@ class Model:
         for held in self.keys.values():
             if held.predecessor is job:
                 held.predecessor = None
-                held.holder.state = self._when_free(held.holder)
+                self._set_free(held.holder)
             elif held.holder is job and held.predecessor is not None:
                 held.holder, held.predecessor = held.predecessor, None
                 held.until = held.holder.window_end
@@ -307,11 +289,50 @@ class Model:
             if queue in self.paused:
                 continue
             mine = [job for job in ready if (job.queue, job.lane) == (queue, lane)]
-            leased += sorted(mine, key=lambda job: job.order)[:count]
+            found = sorted(mine, key=lambda job: job.order)[: max(0, min(count, self._room(queue)))]
+            for job in found:
+                job.state, job.worker, job.started_at = State.RUNNING, worker, self.now
+                job.attempt, job.until = job.attempt + 1, self.tick + ttl
+            leased += found
+            if found:
+                self._started(queue, len(found))
         for job in leased:
-            job.state, job.worker, job.started_at = State.RUNNING, worker, self.now
-            job.attempt, job.until = job.attempt + 1, self.tick + ttl
+            self.within.started(job, self.tick)
         return [job.request for job in leased]
+
+    def _room(self, queue: str) -> int:
+        """How many jobs may start by the limits of the queue itself."""
+        said, room = self.queues.get(queue), len(self.jobs)
+        if said is not None and isinstance(said.concurrency, int):
+            running = sum(job.queue == queue for job in self._in(State.RUNNING))
+            room = min(room, said.concurrency - running)
+        if said is not None and isinstance(said.pacing, Pacing):
+            arrival = self.arrivals.get(queue, 0)
+            room = min(room, limits.startable(said.pacing, arrival, self.tick))
+        return room
+
+    def _started(self, queue: str, count: int) -> None:
+        said = self.queues.get(queue)
+        if said is not None and isinstance(said.pacing, Pacing):
+            arrival = self.arrivals.get(queue, 0)
+            self.arrivals[queue] = limits.started(said.pacing, arrival, self.tick, count)
+
+    def _next_in(self, demand: Demand) -> Micros | None:
+        """How long until a job of theirs is due, or may start by a rate."""
+        queues = {queue for queue, _ in demand}
+        dues = [job.due for job in self._in(State.SCHEDULED) if job.queue in queues]
+        waits = [due - self.now for due in dues]
+        waits += [tick - self.tick for tick in self.within.opens(queues)]
+        for (queue, lane), wanted in demand.items():
+            said, arrival = self.queues.get(queue), self.arrivals.get(queue, 0)
+            if said is None or not isinstance(said.pacing, Pacing):
+                continue
+            ready = [job for job in self._in(State.READY) if wanted > 0]
+            held = any((job.queue, job.lane) == (queue, lane) for job in ready)
+            opens = limits.opens_at(said.pacing, arrival, 1)
+            if held and opens and not limits.startable(said.pacing, arrival, self.tick):
+                waits.append(opens - self.tick)
+        return max(0, min(waits)) if waits else None
 
     def _cancel(self, job: Kept | None) -> Cancelling:
         if job is None:
@@ -335,23 +356,27 @@ class Model:
             free = held is None or (held.holder.state in TERMINAL and held.until <= self.now)
             if free or (held is not None and held.holder is job):
                 self.keys[key] = Holding(job, until=job.window_end, since=self.now)
-        job.state = State.READY
+        self.within.come(job, self.tick)
         return True
 
-    def _edit(self, job: Kept | None, change: Edit) -> Edited:
-        if job is None:
-            return Edited.UNKNOWN
-        if job.state not in QUEUED:
-            return Edited.RUNNING if job.state is State.RUNNING else Edited.ENDED
+    def _let_go(self, job: Kept, *, moves: bool) -> bool:
+        """Give back what it holds within its limits; whether it was ready, or waited for more."""
+        stand = job.stand
+        asks = job.state is not State.SCHEDULED and bool(stand.gate or stand.pace)
+        if asks or moves:
+            job.stand = Stand()
+            self.within.go_on(self.tick, set() if stand.pace is None else {stand.pace})
+        return asks
+
+    def _edit(self, job: Kept, change: Edit, *, asks: bool) -> None:
         said = {"queue": change.queue, "priority": change.priority}
         said = {name: value for name, value in said.items() if value is not UNSET}
         job.request = replace(job.request, **said)
         due = change.due(self.now)
         if due is not None:
             job.due = due
-            if job.state is not State.WAITING:
-                job.state = self._when_free(job)
-        return Edited.EDITED
+        if asks or (due is not None and job.state is not State.WAITING):
+            self._set_free(job)
 
 
 def _asked(request: JobRequest) -> bytes:

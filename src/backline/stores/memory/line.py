@@ -71,6 +71,15 @@ class Line(Generic[M]):
 
     def due(self) -> Micros | None:
         """The time of the first live item."""
+        entry = self._head()
+        return None if entry is None else entry[0]
+
+    def first(self) -> M | None:
+        """The first live item; it stays."""
+        entry = self._head()
+        return None if entry is None else entry[4]
+
+    def _head(self) -> _Entry[M] | None:
         run, heap = self._run, self._heap
         while run and run[0][3] != run[0][4].mark:
             run.popleft()
@@ -79,8 +88,8 @@ class Line(Generic[M]):
             heappop(heap)
             self._stale -= 1
         if run and heap:
-            return min(run[0][0], heap[0][0])
-        return run[0][0] if run else heap[0][0] if heap else None
+            return min(run[0], heap[0])
+        return run[0] if run else heap[0] if heap else None
 
     def drop(self) -> None:
         """An item of this line had its mark moved: one more entry is stale."""

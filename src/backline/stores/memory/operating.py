@@ -1,8 +1,13 @@
-"""What people do to single jobs: cancel, redrive, purge, edit."""
+"""What people do to jobs: cancel, redrive, purge, edit."""
+
+from collections.abc import Sequence
+
+from msgspec import UNSET
 
 from backline.job import JobId, Micros
 from backline.states import QUEUED, TERMINAL, State
 from backline.store import Cancelling, Edit, Edited
+from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
 
 
@@ -29,21 +34,31 @@ def redrive(table: Table, job_id: JobId, now: Micros, tick: Micros) -> bool:
     return True
 
 
-def purge(table: Table, job_id: JobId, now: Micros) -> bool:
+def purge(table: Table, job_id: JobId, now: Micros, tick: Micros) -> bool:
     """Take a finished job out."""
     row = table.rows.get(job_id)
     if row is None or row.state not in TERMINAL:
         return False
-    table.purge(row, now)
+    table.purge(row, now, tick)
     return True
 
 
-def edit(table: Table, job_id: JobId, change: Edit, now: Micros) -> Edited:
-    """Change a job that has not started."""
-    row = table.rows.get(job_id)
+def edit(
+    table: Table, ids: Sequence[JobId], change: Edit, now: Micros, tick: Micros
+) -> list[Edited]:
+    """Change jobs that have not started: together, since they may share limits."""
+    rows = [table.rows.get(job_id) for job_id in ids]
+    queued = {row.seq: row for row in rows if row is not None and row.state in QUEUED}
+    moves = change.queue is not UNSET
+    asking = {row.seq for row in queued.values() if table.let_go(row, now, tick, moves=moves)}
+    for row in queued.values():
+        table.edit(row, change, now, tick, asks=row.seq in asking)
+    return [_edited(row) for row in rows]
+
+
+def _edited(row: Row | None) -> Edited:
     if row is None:
         return Edited.UNKNOWN
-    if row.state not in QUEUED:
-        return Edited.RUNNING if row.state is State.RUNNING else Edited.ENDED
-    table.edit(row, change, now)
-    return Edited.EDITED
+    if row.state in QUEUED:
+        return Edited.EDITED
+    return Edited.RUNNING if row.state is State.RUNNING else Edited.ENDED

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from typing import Any, assert_never
 
 from msgspec import UNSET, Raw
 
+from backline import limits
 from backline.job import (
     EMPTY_ARGS,
     MAX_ERRORS,
@@ -19,14 +19,17 @@ from backline.job import (
     Lane,
     LeasedJob,
     Micros,
+    Pacing,
     Progress,
     WorkerName,
 )
 from backline.states import QUEUED, TERMINAL, State
 from backline.store import ARRIVALS_SPAN, QueueSettings, QueueStats
 from backline.stores.declaring import declare
+from backline.stores.memory.gates import Pace, Stand
 from backline.stores.memory.line import Line
 from backline.stores.memory.rate import Rate
+from backline.stores.memory.ready import Ready
 
 
 class Row:
@@ -58,6 +61,7 @@ class Row:
         "request",
         "result",
         "seq",
+        "stand",
         "started_at",
         "state",
         "until",
@@ -96,6 +100,8 @@ class Row:
         self.line: Line[Row] | None = None
         self.fuse: Fuse | None = None
         self.key: Key | None = None
+        self.stand: Stand | None = None
+        """What it holds within its limits, or waits for."""
 
     def add_error(self, error: AttemptError, now: Micros) -> None:
         """Keep how an attempt went wrong, and only the newest of them."""
@@ -214,6 +220,7 @@ class Row:
             result=self.result if payloads else None,
             errors=self.errors if payloads else (),
             progress=self.progress,
+            limits=request.limits,
         )
 
 
@@ -250,53 +257,20 @@ class Key:
         return self.holder.state in TERMINAL and self.until <= now
 
 
-class Ready:
-    """The ready jobs of one (queue, lane), in the order they are leased."""
-
-    __slots__ = ("_levels", "_order")
-
-    def __init__(self) -> None:
-        self._levels: dict[int, Line[Row]] = {}
-        self._order: list[tuple[int, Line[Row]]] = []
-
-    def push(self, row: Row) -> None:
-        """Put a job in its place: priority, then due time, then order of enqueue."""
-        priority = row.priority
-        level = self._levels.get(priority)
-        if level is None:
-            level = self._levels[priority] = Line()
-            insort(self._order, (-priority, level), key=lambda entry: entry[0])
-        row.line = level
-        level.push(row.due, row.seq, row)
-
-    def pop(self) -> Row | None:
-        """Take out the first job."""
-        for _, level in self._order:
-            row = level.pop()
-            if row is not None:
-                row.line = None
-                return row
-        return None
-
-    def oldest(self) -> Micros | None:
-        """When the job that has waited longest became due."""
-        dues = [due for _, level in self._order if (due := level.due()) is not None]
-        return min(dues, default=None)
-
-    def __len__(self) -> int:
-        return sum(len(level) for _, level in self._order)
-
-
 class QueueState:
     """One queue: its settings, its jobs by state, and those that are up next."""
 
     __slots__ = (
         "_declared",
+        "arrival",
         "arrived",
+        "concurrency",
         "drained",
         "max_depth",
         "members",
         "name",
+        "paces",
+        "pacing",
         "paused",
         "purged",
         "ready",
@@ -307,6 +281,10 @@ class QueueState:
         self.name = name
         self.paused = False
         self.max_depth: int | None = None
+        self.concurrency: int | None = None
+        self.pacing: Pacing | None = None
+        self.arrival: Micros = 0
+        """The tick that its starts have used up."""
         self.purged = 0
         self.drained = Rate()
         self.arrived = Rate()
@@ -314,6 +292,8 @@ class QueueState:
         """Every job that is not purged; their numbers are the counts (I11)."""
         self.ready = {lane: Ready() for lane in Lane}
         self.scheduled: Line[Row] = Line()
+        self.paces: Line[Pace] = Line()
+        """Those of its rates for which a job waits, by the tick when the first may start."""
         self._declared: QueueSettings | None = None
 
     @property
@@ -329,6 +309,41 @@ class QueueState:
             self.max_depth = settings.max_depth
         if settings.paused is not UNSET:
             self.paused = settings.paused
+        if settings.concurrency is not UNSET:
+            self.concurrency = settings.concurrency
+        if settings.pacing is not UNSET:
+            self.pacing = settings.pacing
+
+    def leasable(self, tick: Micros) -> int | None:
+        """How many of its jobs may start now by its own limits; None: any number."""
+        room: list[int] = []
+        if self.concurrency is not None:
+            room.append(self.concurrency - len(self.members[State.RUNNING]))
+        if self.pacing is not None:
+            room.append(limits.startable(self.pacing, self.arrival, tick))
+        return max(0, min(room)) if room else None
+
+    def started(self, tick: Micros, count: int) -> None:
+        """So many of its jobs have started."""
+        if count and self.pacing is not None:
+            self.arrival = limits.started(self.pacing, self.arrival, tick, count)
+
+    def next_in(self, lane: Lane | None, now: Micros, tick: Micros) -> Micros | None:
+        """How long until its next job is due, or may start by a rate; None: nothing is to come.
+
+        The rate of the queue itself counts if it holds back a job of `lane`.
+        """
+        waits: list[Micros] = []
+        if (due := self.scheduled.due()) is not None:
+            waits.append(due - now)
+        if (opens := self.paces.due()) is not None:
+            waits.append(opens - tick)
+        if self.pacing is not None and lane is not None and self.ready[lane]:
+            held_back = not limits.startable(self.pacing, self.arrival, tick)
+            opens = limits.opens_at(self.pacing, self.arrival, 1)
+            if held_back and opens is not None:
+                waits.append(opens - tick)
+        return max(0, min(waits)) if waits else None
 
     def stats(self, tick: Micros) -> QueueStats:
         """The queue at this moment."""
@@ -343,4 +358,6 @@ class QueueState:
             oldest_ready=min(oldest, default=None),
             drain_rate=self.drained.per_second(tick),
             arrival_rate=self.arrived.per_second(tick, ARRIVALS_SPAN),
+            concurrency=self.concurrency,
+            pacing=self.pacing,
         )

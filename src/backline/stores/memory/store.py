@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 
-from backline import policy
 from backline._version import __version__
 from backline.clock import SYSTEM_CLOCK, Clock
 from backline.job import (
@@ -43,8 +42,9 @@ from backline.store import (
     Timetable,
     WorkerReport,
 )
-from backline.stores.memory import operating
-from backline.stores.memory.leases import Leases, WorkerState
+from backline.stores.memory import finding, operating
+from backline.stores.memory.leases import Leases
+from backline.stores.memory.lending import Lending, next_in
 from backline.stores.memory.row import Row
 from backline.stores.memory.schedules import Schedules
 from backline.stores.memory.table import Table
@@ -116,10 +116,10 @@ class MemoryStore:
                 jobs = [row.leased() for row, attempt in state.granted if _runs(row, attempt)]
             elif state.grants(call):
                 state.call, state.granted = call, []
-                jobs = self._lease(worker, state, demand, ttl, now, tick)
-            next_in = self._next_in({queue for queue, _ in demand}, now)
+                jobs = Lending(self._table, worker, state, now, tick, ttl).lend(demand)
+            wait = next_in(self._table, demand, now, tick)
         self._tell()
-        return Exchange(acked, jobs, next_in)
+        return Exchange(acked, jobs, wait)
 
     async def held(self, worker: WorkerName) -> list[HeldLease]:
         with self._lock:
@@ -159,7 +159,7 @@ class MemoryStore:
             tick = self._clock.tick()
             self._leases.forget(tick)
             self._reports = {n: r for n, r in self._reports.items() if r[0] > tick}
-            return self._table.sweep(limit, self._clock.now())
+            return self._table.sweep(limit, self._clock.now(), tick)
 
     async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         with self._lock:
@@ -177,14 +177,16 @@ class MemoryStore:
 
     async def purge(self, ids: Sequence[JobId]) -> list[bool]:
         with self._lock:
-            now = self._clock.now()
-            return [operating.purge(self._table, job_id, now) for job_id in ids]
+            now, tick = self._clock.now(), self._clock.tick()
+            answers = [operating.purge(self._table, job_id, now, tick) for job_id in ids]
+        self._tell()
+        return answers
 
     async def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
         check_edit(change)
         with self._lock:
-            now = self._clock.now()
-            answers = [operating.edit(self._table, job_id, change, now) for job_id in ids]
+            now, tick = self._clock.now(), self._clock.tick()
+            answers = operating.edit(self._table, ids, change, now, tick)
         self._tell()
         return answers
 
@@ -211,8 +213,8 @@ class MemoryStore:
         payloads: bool = True,
     ) -> Page:
         with self._lock:
-            return self._table.page(
-                where, limit, after, oldest_first=oldest_first, payloads=payloads
+            return finding.page(
+                self._table, where, limit, after, oldest_first=oldest_first, payloads=payloads
             )
 
     async def stats(self) -> list[QueueStats]:
@@ -318,57 +320,11 @@ class MemoryStore:
                 target = State.CANCELLED
             elif target is State.SCHEDULED:
                 row.due = now + ack.delay
-        self._table.move(row, target, now, tick, ack.keep)
+        if target is State.READY:
+            self._table.come(row, now, tick)
+        else:
+            self._table.move(row, target, now, tick, ack.keep)
         return Acked.APPLIED
-
-    def _lease(
-        self,
-        worker: WorkerName,
-        state: WorkerState,
-        demand: Demand,
-        ttl: Micros,
-        now: Micros,
-        tick: Micros,
-    ) -> list[LeasedJob]:
-        table, until = self._table, tick + ttl
-        leases, granted = state.table(ttl), state.granted
-        jobs: list[LeasedJob] = []
-        for (name, lane), wanted in demand.items():
-            queue = table.queues.get(name)
-            if queue is None or queue.paused:
-                continue
-            full = len(jobs) + wanted
-            ready = queue.ready[lane]
-            while len(jobs) < full and (row := ready.pop()) is not None:
-                if row.expires_at is not None and row.expires_at <= now and not row.attempt:
-                    table.move(row, State.EXPIRED, now, tick)
-                    continue
-                table.move(row, State.RUNNING, now, tick)
-                row.attempt += 1
-                row.worker = worker
-                row.started_at = now
-                row.until = until
-                try:
-                    jobs.append(row.leased())
-                except (AttributeError, TypeError, ValueError) as error:
-                    self._bury(row, error, now, tick)
-                    continue
-                leases[row.seq] = row
-                row.leases = leases
-                granted.append((row, row.attempt))
-        return jobs
-
-    def _bury(self, row: Row, error: Exception, now: Micros, tick: Micros) -> None:
-        """The row cannot be read as a job."""
-        row.salvage()
-        ack = policy.malformed(row.id, row.attempt, row.request.terms, str(error))
-        row.settle(ack, now)
-        self._table.move(row, ack.state, now, tick, ack.keep)
-
-    def _next_in(self, queues: set[str], now: Micros) -> Micros | None:
-        known = [queue for name in queues if (queue := self._table.queues.get(name)) is not None]
-        dues = [due for queue in known if (due := queue.scheduled.due()) is not None]
-        return max(0, min(dues) - now) if dues else None
 
     def _running(self, lease: Lease | Progress) -> Row | None:
         row = self._table.rows.get(lease.id)

@@ -1,27 +1,26 @@
 """All jobs of a memory store, every index over them, and the one way a job moves."""
 
 from collections.abc import Iterable
-from heapq import heappop, heappush, nlargest, nsmallest
-from itertools import islice
-from typing import Final, NamedTuple
+from heapq import heappop, heappush
+from typing import Final
 
 from msgspec import UNSET
 
 from backline import states
 from backline.job import (
-    DAY,
     REPLACED_KEEP,
     Enqueued,
     JobId,
-    JobRecord,
     JobRequest,
     Lane,
+    Limits,
     Micros,
     OnConflict,
-    WorkerName,
 )
 from backline.states import MOVES, TERMINAL, Effect, State
-from backline.store import Edit, Filter, Hint, Page
+from backline.store import Edit, Hint
+from backline.stores.memory.gates import Gates, Pace
+from backline.stores.memory.husks import Husks
 from backline.stores.memory.idempotency import IdempotencyKeys
 from backline.stores.memory.ids import Ids
 from backline.stores.memory.line import Line
@@ -34,13 +33,6 @@ _ENDS: Final = {
 """Whether a move ends the job. The depth needs no column: it is the size of three tables."""
 
 
-class Husk(NamedTuple):
-    """What is remembered of a purged job, so that late repeats of calls change nothing."""
-
-    attempt: int
-    worker: WorkerName | None
-
-
 class Table:
     """Jobs by id, by queue and state, by due time, by expiry and by age; unique keys.
 
@@ -50,18 +42,18 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: dict[JobId, Row] = {}
-        self.husks: dict[JobId, Husk] = {}
+        self.husks = Husks()
         self.queues: dict[str, QueueState] = {}
         self.hints: set[Hint] = set()
         """What happened since the last `Watchers.tell`."""
-        self._ids = Ids(self.rows)
+        self.ids = Ids(self.rows)
         self._idempotency = IdempotencyKeys()
         self._keys: dict[str, Key] = {}
+        self._gates = Gates()
         self._lapsing: Line[Key] = Line()
         """Keys that an ended job still holds."""
         self._fuses: Line[Fuse] = Line()
         self._finished: Line[Row] = Line()
-        self._forgetting: list[tuple[Micros, JobId]] = []
         self._seq = 0
 
     def queue(self, name: str) -> QueueState:
@@ -99,9 +91,24 @@ class Table:
         row = Row(request, self.queue(request.queue), self._seq, now)
         if name is not None:
             self._take(name, key, row, now, tick)
-        self._insert(row)
+        if request.limits is not None and row.state is State.READY:
+            self._go_on(self._gates.declare(row.queue, request.limits, tick), now, tick)
+            row.state = self._within_limits(row, request.limits, tick)
         self._arrive(row, tick)
+        self._insert(row, now, tick)
         return Enqueued(request.id)
+
+    def come(self, row: Row, now: Micros, tick: Micros) -> None:
+        """The time of a job has come: it is ready, or waits for its turn within its limits.
+
+        The one way a job that is stored becomes ready.
+        """
+        asked = row.request.limits
+        target = State.READY if asked is None else self._within_limits(row, asked, tick)
+        if target is row.state:
+            self._stand(row, now, tick)
+        else:
+            self.move(row, target, now, tick)
 
     def move(
         self, row: Row, target: State, now: Micros, tick: Micros, keep: Micros | None = None
@@ -131,9 +138,13 @@ class Table:
         if ends:
             self._end(row, now, tick, keep)
         elif target is not State.RUNNING:
-            self._stand(row)
             if source is not State.RUNNING:
                 self._arrive(row, tick)
+            self._stand(row, now, tick)
+        if row.stand is not None:
+            self._go_on(self._gates.moved(row, row.stand, tick), now, tick)
+        if source is State.RUNNING and row.queue.concurrency is not None:
+            self.hints.add(Hint.WORK)  # what was held back by the limit may run elsewhere
 
     def revive(self, row: Row, now: Micros, tick: Micros) -> None:
         """Make a finished job ready again, as if it had never failed or expired."""
@@ -150,9 +161,26 @@ class Table:
                 self._keep_key(key)
                 key.holder, row.key = row, key
                 key.until, key.since = row.window_end, now
-        self.move(row, State.READY, now, tick)
+        self.come(row, now, tick)
 
-    def edit(self, row: Row, change: Edit, now: Micros) -> None:
+    def lent(self, now: Micros, tick: Micros) -> None:
+        """The leases of a call are out: where they used up permits, others may go on."""
+        self._go_on(self._gates.used(tick), now, tick)
+
+    def let_go(self, row: Row, now: Micros, tick: Micros, *, moves: bool) -> bool:
+        """Have a job that is to be changed give back what it holds within its limits; whether
+        it was ready, or waited for more, and so is to ask again.
+
+        One that is scheduled keeps what it has, unless it `moves` to another queue.
+        """
+        asks = row.stand is not None and row.state is not State.SCHEDULED
+        if asks or (moves and row.stand is not None):
+            if asks:
+                self._leave(row)
+            self._go_on(self._gates.leave(row, tick), now, tick)
+        return asks
+
+    def edit(self, row: Row, change: Edit, now: Micros, tick: Micros, *, asks: bool) -> None:
         """Change a job that has not started, and let it stand where it belongs from now on."""
         due = change.due(now)
         self._leave(row)
@@ -163,30 +191,40 @@ class Table:
             row.priority = change.priority
         if due is not None:
             row.due = due
-            if row.state is not State.WAITING:
-                row.state = State.SCHEDULED if due > now else State.READY
+        if asks or (due is not None and row.state is not State.WAITING):
+            row.state = self._state_at(row, now, tick)
         row.queue.members[row.state][row.seq] = row
-        self._stand(row)
+        self._stand(row, now, tick)
 
     def promote(self, limit: int, now: Micros, tick: Micros) -> int:
-        """Make due jobs ready, earliest first."""
+        """Make jobs ready that are due, earliest first, and those that a rate lets start."""
         lines: list[tuple[Micros, str]] = []
         for name, queue in self.queues.items():
             due = queue.scheduled.due()
             if due is not None and due <= now:
                 heappush(lines, (due, name))
-        count = 0
-        while lines and count < limit:
+        rows: list[Row] = []
+        while lines and len(rows) < limit:
             _, name = heappop(lines)
             line = self.queues[name].scheduled
             row = line.pop()
             if row is not None:
                 row.line = None
-                self.move(row, State.READY, now, tick)
-                count += 1
+                rows.append(row)
             due = line.due()
             if due is not None and due <= now:
                 heappush(lines, (due, name))
+        for row in sorted(rows, key=lambda row: row.priority, reverse=True):
+            self.come(row, now, tick)
+        return len(rows) + self._permit(limit - len(rows), now, tick)
+
+    def _permit(self, limit: int, now: Micros, tick: Micros) -> int:
+        count = 0
+        for queue in self.queues.values():
+            while count < limit and _due(queue.paces, tick) and (pace := queue.paces.pop()):
+                pace.noted = False
+                self._go_on(self._gates.due(pace, tick), now, tick)
+                count += 1
         return count
 
     def expire(self, limit: int, now: Micros, tick: Micros) -> int:
@@ -202,29 +240,27 @@ class Table:
             count += 1
         return count
 
-    def purge(self, row: Row, now: Micros) -> None:
+    def purge(self, row: Row, now: Micros, tick: Micros) -> None:
         """Take a finished job out; its id is remembered for a day."""
         queue = row.queue
         del queue.members[row.state][row.seq]
         queue.purged += 1
         self._leave(row)
         del self.rows[row.id]
-        self._ids.drop()
-        self.husks[row.id] = Husk(row.attempt, row.worker)
-        heappush(self._forgetting, (now + DAY, row.id))
+        self.ids.drop()
+        self.husks.add(row, now)
+        self._go_on(self._gates.leave(row, tick), now, tick)
 
-    def sweep(self, limit: int, now: Micros) -> int:
+    def sweep(self, limit: int, now: Micros, tick: Micros) -> int:
         """Purge what is past its time, then forget husks and keys past theirs."""
         count = 0
         while count < limit and _due(self._finished, now):
             row = self._finished.pop()
             if row is not None:
                 row.line = None
-                self.purge(row, now)
+                self.purge(row, now, tick)
                 count += 1
-        while count < limit and self._forgetting and self._forgetting[0][0] <= now:
-            del self.husks[heappop(self._forgetting)[1]]
-            count += 1
+        count += self.husks.forget(limit - count, now)
         count += self._idempotency.forget(limit - count, now)
         while _due(self._lapsing, now):
             key = self._lapsing.pop()
@@ -232,54 +268,14 @@ class Table:
                 del self._keys[key.name]
         return count
 
-    def page(
-        self,
-        where: Filter,
-        limit: int,
-        after: JobId | None,
-        *,
-        oldest_first: bool,
-        payloads: bool,
-    ) -> Page:
-        """A page of jobs in the order of their ids."""
-        tables = [
-            queue.members[state]
-            for queue in self._queues(where.queue)
-            for state in (where.states or State)
-        ]
-        count = sum(len(table) for table in tables)
-        limit = max(limit, 0)
-        wanted = limit + 1
-        # The cheaper of two ways: sort all candidates, or walk all ids until the page is full.
-        if count * count <= wanted * len(self.rows):
-            rows = (
-                row
-                for table in tables
-                for row in table.values()
-                if _matches(row, where) and _beyond(row.id, after, oldest_first=oldest_first)
-            )
-            choose = nsmallest if oldest_first else nlargest
-            found = choose(wanted, rows, key=lambda row: row.id)
-        else:
-            walk = (self.rows[i] for i in self._ids.walk(after, oldest_first=oldest_first))
-            found = list(islice((row for row in walk if _matches(row, where)), wanted))
-        jobs: list[JobRecord] = [row.record(payloads=payloads) for row in found[:limit]]
-        return Page(jobs, found[limit - 1].id if len(found) > limit > 0 else None)
-
-    def _queues(self, name: str | None) -> Iterable[QueueState]:
-        if name is None:
-            return self.queues.values()
-        queue = self.queues.get(name)
-        return () if queue is None else (queue,)
-
-    def _insert(self, row: Row) -> None:
+    def _insert(self, row: Row, now: Micros, tick: Micros) -> None:
         self.rows[row.id] = row
-        self._ids.add(row.id)
+        self.ids.add(row.id)
         row.queue.members[row.state][row.seq] = row
         if row.expires_at is not None:
             row.fuse = Fuse(row)
             self._fuses.push(row.expires_at, row.seq, row.fuse)
-        self._stand(row)
+        self._stand(row, now, tick)
 
     @staticmethod
     def _arrive(row: Row, tick: Micros) -> None:
@@ -287,7 +283,7 @@ class Table:
         if row.state is State.READY and row.lane is Lane.MAIN:
             row.queue.arrived.add(tick)
 
-    def _stand(self, row: Row) -> None:
+    def _stand(self, row: Row, now: Micros, tick: Micros) -> None:
         """Put a job in the line of its state."""
         queue = row.queue
         if row.state is State.READY:
@@ -299,6 +295,24 @@ class Table:
                 self.hints.add(Hint.WORK)
             row.line = queue.scheduled
             row.line.push(row.due, row.seq, row)
+        elif row.state is State.WAITING:
+            self._go_on(self._gates.wait(row, tick), now, tick)
+
+    def _state_at(self, row: Row, now: Micros, tick: Micros) -> State:
+        """Where a job stands that waits for no other."""
+        if row.due > now:
+            return State.SCHEDULED
+        asked = row.request.limits
+        return State.READY if asked is None else self._within_limits(row, asked, tick)
+
+    def _within_limits(self, row: Row, asked: Limits, tick: Micros) -> State:
+        """Where its limits put a job whose time has come."""
+        return State.READY if self._gates.come(row, asked, tick) else State.WAITING
+
+    def _go_on(self, rows: Iterable[Row], now: Micros, tick: Micros) -> None:
+        """These waited for their turn within their limits, and have it."""
+        for row in rows:
+            self.move(row, State.READY, now, tick)
 
     @staticmethod
     def _leave(row: Row) -> None:
@@ -355,7 +369,10 @@ class Table:
         holder = key.holder
         if key.predecessor is row:
             key.predecessor = None
-            self.move(holder, State.SCHEDULED if holder.due > now else State.READY, now, tick)
+            if holder.due > now:
+                self.move(holder, State.SCHEDULED, now, tick)
+            else:
+                self.come(holder, now, tick)
         elif key.predecessor is not None:
             # The successor ended before its turn: the key is the predecessor's again.
             key.holder, key.predecessor = key.predecessor, None
@@ -372,23 +389,6 @@ class Table:
             self._lapsing.drop()
 
 
-def _due(line: Line[Row] | Line[Key], now: Micros) -> bool:
+def _due(line: Line[Row] | Line[Key] | Line[Pace], now: Micros) -> bool:
     due = line.due()
     return due is not None and due <= now
-
-
-def _matches(row: Row, where: Filter) -> bool:
-    return (
-        (not where.states or row.state in where.states)
-        and (where.queue is None or row.queue.name == where.queue)
-        and (where.task is None or row.request.task == where.task)
-        and (where.tag is None or where.tag in row.request.tags)
-        and (where.priority is None or row.priority == where.priority)
-        and (where.enqueued_from is None or row.enqueued_at >= where.enqueued_from)
-        and (where.enqueued_before is None or row.enqueued_at < where.enqueued_before)
-        and (where.error is None or (bool(row.errors) and row.errors[-1].kind == where.error))
-    )
-
-
-def _beyond(job_id: JobId, after: JobId | None, *, oldest_first: bool) -> bool:
-    return after is None or (job_id > after if oldest_first else job_id < after)

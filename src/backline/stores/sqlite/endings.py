@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from backline.job import REPLACED_KEEP
 from backline.states import State
-from backline.stores.sqlite import keys
-from backline.stores.sqlite.ties import KEYED
+from backline.stores.sqlite import gates, keys
+from backline.stores.sqlite.ties import KEYED, LIMITED
 from backline.stores.sqlite.transaction import JobPlace, Transaction
 
 
@@ -12,11 +13,30 @@ def ran(tx: Transaction, seqs: Sequence[int], ties: int) -> None:
     """Jobs that ran have ended, all with the same ties."""
     if ties & KEYED:
         keys.succeed(tx, seqs)
+    if ties & LIMITED:
+        gates.leave(tx, seqs)
 
 
-def left(tx: Transaction, places: Sequence[JobPlace]) -> None:
-    """Jobs that did not run have ended; `places` are where they were."""
+def end(tx: Transaction, places: Sequence[JobPlace], state: State) -> None:
+    """End jobs that did not run; `places` are where they are."""
+    if not places:
+        return
+    keys.end(tx, places, state)
     keyed = [place for place in places if place.ties & KEYED]
     if keyed:
         keys.revert(tx, [place.seq for place in keyed if place.state is State.WAITING])
         keys.succeed(tx, [place.seq for place in keyed])
+    _give_back(tx, places)
+
+
+def replace(tx: Transaction, placed: keys.Placed) -> None:
+    """Cancel the jobs whose keys others take."""
+    keys.end(tx, placed.fresh, State.CANCELLED, REPLACED_KEEP)
+    keys.end(tx, placed.tried, State.CANCELLED)
+    _give_back(tx, [*placed.fresh, *placed.tried])
+
+
+def _give_back(tx: Transaction, places: Sequence[JobPlace]) -> None:
+    limited = [place.seq for place in places if place.ties & LIMITED]
+    if limited:
+        gates.leave(tx, limited)

@@ -10,7 +10,7 @@ import msgspec
 from backline.job import Enqueued, JobRequest, Micros, Refused
 from backline.states import State
 from backline.store import Call, Hint
-from backline.stores.sqlite import idempotency, keys
+from backline.stores.sqlite import endings, gates, idempotency, keys
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import (
     QueueRow,
@@ -73,14 +73,16 @@ def _add(
 ) -> list[list[Enqueued]]:
     """Add the jobs of admitted calls, as far as their ids and keys are free."""
     jobs = list(chain.from_iterable(calls))
-    placed = keys.Placed({}, set(), {}, [])
-    keyed = [job for job in jobs if job.unique_key is not None or job.idempotency_key is not None]
-    if keyed:
-        known = _known(tx, keyed)
-        answered = idempotency.answers(tx, [job for job in keyed if job.id not in known])
+    placed = keys.Placed({}, set(), {}, [], [], [])
+    tied = [job for job in jobs if _is_tied(job)]
+    if tied:
+        known = _known(tx, tied)
+        answered = idempotency.answers(tx, [job for job in tied if job.id not in known])
         skipped = known | answered.keys()
-        new = [job for job in keyed if job.id not in skipped]
-        placed = keys.place(tx, [job for job in new if job.unique_key is not None])
+        new = [job for job in tied if job.id not in skipped]
+        if keyed := [job for job in new if job.unique_key is not None]:
+            placed = keys.place(tx, keyed)
+            endings.replace(tx, placed)
         idempotency.remember(tx, new, placed.refused)
         placed.refused.update(answered)
         skipped |= placed.refused.keys()
@@ -90,6 +92,11 @@ def _add(
     keys.take(tx, placed.taking)
     refused = placed.refused
     return [[refused.get(job.id) or Enqueued(job.id) for job in call] for call in calls]
+
+
+def _is_tied(job: JobRequest) -> bool:
+    """More tables than that of the jobs are to know of it."""
+    return job.unique_key is not None or job.idempotency_key is not None or job.limits is not None
 
 
 def _refusals(
@@ -145,6 +152,9 @@ def _insert(
 ) -> None:
     ids = {name: queue.id for name, queue in queues.items()}
     now, waiting, dues = tx.now, placed.waiting, placed.due
+    limited = [job for job in jobs if job.limits is not None]
+    come = [job for job in limited if job.id not in waiting and _due(job, placed, now) <= now]
+    standings = gates.admit(tx, [(job, ids[job.queue]) for job in come]) if come else {}
     rows: list[tuple[Any, ...]] = []
     payloads: list[bytes] = []
     start = 1
@@ -155,6 +165,8 @@ def _insert(
         state = "ready" if due <= now else "scheduled"
         if waiting and job.id in waiting:
             state = "waiting"
+        elif standings and job.id in standings:
+            state = standings[job.id].state
         payload = bytes(job.payload)
         length = len(payload)
         rows.append(
@@ -168,6 +180,8 @@ def _insert(
         start += length
     params = {"jobs": dumps(rows), "payloads": b"".join(payloads), "now": now}
     added = tx.db.run(_ENQUEUE, params)
+    if limited:
+        gates.write(tx, limited, standings)
     if added == len(rows):
         counts = Counter((row[2], row[3], row[4]) for row in rows)
         moves = [(*key, n) for key, n in counts.items()]
@@ -177,6 +191,11 @@ def _insert(
         tx.count(queue, state, lane, n)
         if state != State.WAITING:
             tx.hints.add(Hint.WORK)
+
+
+def _due(job: JobRequest, placed: keys.Placed, now: Micros) -> Micros:
+    due = now + job.delay if job.run_at is None else job.run_at
+    return placed.due.get(job.id, due)
 
 
 def _count_added(tx: Transaction, added: int) -> list[tuple[int, str, str, int]]:

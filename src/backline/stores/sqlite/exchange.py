@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from backline import policy
+from backline import limits, policy
 from backline.job import (
     MAX_ERRORS,
     Ack,
@@ -18,10 +18,11 @@ from backline.job import (
     WorkerName,
 )
 from backline.states import TERMINAL, State
-from backline.store import Demand, Exchange
-from backline.stores.sqlite import endings, moves, rows
+from backline.store import Demand, Exchange, Hint
+from backline.stores.sqlite import endings, gates, moves, paces, rows
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.transaction import QueueRow, Transaction, dumps
+from backline.stores.sqlite.ties import LIMITED
+from backline.stores.sqlite.transaction import JobPlace, QueueRow, Transaction, dumps
 
 _ACKED: Final = statement("acked")
 _HELD_PLAIN: Final = statement("held_plain")
@@ -34,6 +35,9 @@ _LEASED: Final = statement("leased")
 _LEASED_ROWS: Final = statement("leased_rows")
 _NEXT_IN: Final = statement("next_in")
 _EXPIRING: Final = statement("expiring")
+_ANY_READY: Final = statement("any_ready")
+_MOVE_QUEUE: Final = statement("move_queue")
+_LIMITED_QUEUES: Final = statement("limited_queues")
 
 _ALREADY: Final = -1
 _EXPIRE_BITE: Final = 1_000
@@ -69,12 +73,35 @@ class ExchangeCall(msgspec.Struct, frozen=True):
 def exchange(tx: Transaction, call: ExchangeCall) -> Exchange:
     """See `backline.store.Store.exchange`."""
     acked = _settle(tx, call.worker, call.acks) if call.acks else []
+    if tx.relieved and tx.db.value(_LIMITED_QUEUES, {"queues": dumps(tx.relieved)}):
+        tx.hints.add(Hint.WORK)  # what was held back by the limit may run elsewhere
     if not call.demand:
         return Exchange(acked, [])
     queues = tx.queues({queue for queue, _ in call.demand})
     jobs = _lease(tx, call, queues)
     ids = dumps([queue.id for queue in queues.values()])
-    return Exchange(acked, jobs, tx.db.value(_NEXT_IN, {"queues": ids, "now": tx.now}))
+    [waits] = tx.db.rows(_NEXT_IN, {"queues": ids, "now": tx.now, "tick": tx.tick})
+    waits = (*waits, _rate_opens_in(tx, call.demand, queues))
+    next_in = min((wait for wait in waits if wait is not None), default=None)
+    return Exchange(acked, jobs, next_in)
+
+
+def _rate_opens_in(
+    tx: Transaction, demand: Demand, queues: Mapping[str, QueueRow]
+) -> Micros | None:
+    """How long until the rate of a queue lets a job start that is asked for; None: none is
+    held back by one."""
+    waits: list[Micros] = []
+    for (name, lane), wanted in demand.items():
+        queue = queues.get(name)
+        if queue is None or wanted <= 0 or queue.pacing is None:
+            continue
+        if limits.startable(queue.pacing, queue.arrival, tx.tick):
+            continue
+        opens = limits.opens_at(queue.pacing, queue.arrival, 1)
+        if opens is not None and tx.db.value(_ANY_READY, {"queue": queue.id, "lane": lane}):
+            waits.append(max(0, opens - tx.tick))
+    return min(waits, default=None)
 
 
 def _settle(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> list[Acked]:
@@ -153,16 +180,30 @@ class _Book:
         self._moved: Counter[tuple[int, str, State, str]] = Counter()
         self._over: defaultdict[int, list[int]] = defaultdict(list)
         """The jobs that end, by their ties."""
+        self._rejoining: list[JobPlace] = []
+        self._pausing: list[int] = []
 
     def enter(self, ack: Ack, job: _Met) -> None:
         """An ack that applies to a running job."""
         target: State = ack.state
         if job.cancel and target not in TERMINAL:
             target = State.CANCELLED
+        lane = ack.lane or job.lane
+        if job.ties & LIMITED:
+            target = self._within_limits(job, target, lane)
         self._acks.append(self._line(ack, job.seq, target))
-        self._moved[job.queue, job.lane, target, ack.lane or job.lane] += 1
+        self._moved[job.queue, job.lane, target, lane] += 1
         if job.ties and target in TERMINAL:
             self._over[job.ties].append(job.seq)
+
+    def _within_limits(self, job: _Met, target: State, lane: str) -> State:
+        """What a job with limits does that is to run again."""
+        if target is State.SCHEDULED:
+            self._pausing.append(job.seq)
+        elif target is State.READY:
+            self._rejoining.append(JobPlace(job.seq, job.queue, lane, State.WAITING, job.ties))
+            return State.WAITING
+        return target
 
     def _line(self, ack: Ack, seq: int, target: State) -> tuple[Any, ...]:
         now, charge = self._tx.now, ack.charge
@@ -200,6 +241,10 @@ class _Book:
             tx.moved(queue, lane, State.RUNNING, target, n, to_lane=to_lane)
         for ties, seqs in self._over.items():
             endings.ran(tx, seqs, ties)
+        if self._pausing:
+            gates.leave(tx, self._pausing)
+        if self._rejoining:
+            gates.join(tx, self._rejoining)
 
 
 def _lease(tx: Transaction, call: ExchangeCall, queues: Mapping[str, QueueRow]) -> list[LeasedJob]:
@@ -230,9 +275,12 @@ def _grant(
 ) -> int:
     """Lease ready jobs; returns how many."""
     leased = 0
-    for (name, lane), most in want.items():
+    for (name, lane), wanted in want.items():
         queue = queues.get(name)
-        if queue is None or queue.paused or most <= 0:
+        if queue is None or queue.paused:
+            continue
+        most = _within_limits(tx, queue, wanted)
+        if most <= 0:
             continue
         got = tx.db.run(
             _LEASE,
@@ -250,7 +298,22 @@ def _grant(
         if got:
             leased += got
             tx.moved(queue.id, lane, State.READY, State.RUNNING, got)
+            queue.running += got
+            if queue.pacing is not None:
+                queue.arrival = limits.started(queue.pacing, queue.arrival, tx.tick, got)
+                tx.db.run(_MOVE_QUEUE, {"queue": queue.id, "arrival": queue.arrival})
+    if leased and any(queue.paced for queue in queues.values()):
+        paces.leased(tx, call.worker, call.call)
     return leased
+
+
+def _within_limits(tx: Transaction, queue: QueueRow, most: int) -> int:
+    """How many of the jobs that are wanted the limits of the queue itself allow."""
+    if queue.concurrency is not None:
+        most = min(most, queue.concurrency - queue.running)
+    if queue.pacing is not None:
+        most = min(most, limits.startable(queue.pacing, queue.arrival, tx.tick))
+    return most
 
 
 def _read_leased(tx: Transaction, call: ExchangeCall) -> tuple[list[LeasedJob], int]:

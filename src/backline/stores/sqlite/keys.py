@@ -5,9 +5,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from backline.job import FARTHEST, REPLACED_KEEP, Enqueued, JobId, JobRequest, Micros, OnConflict
+from backline.job import FARTHEST, Enqueued, JobId, JobRequest, Micros, OnConflict
 from backline.states import QUEUED, State
-from backline.stores.sqlite import rows
+from backline.stores.sqlite import gates, rows
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import KEYED
 from backline.stores.sqlite.transaction import JobPlace, Transaction, dumps, seqs_of
@@ -18,7 +18,7 @@ _TAKE: Final = statement("take_keys")
 _SUCCESSIONS: Final = statement("successions")
 _REVERSIONS: Final = statement("reversions")
 _SUCCEED: Final = statement("succeed_key")
-_ADMIT: Final = statement("admit_successor")
+_POSTPONE: Final = statement("postpone")
 _ORPHAN: Final = statement("orphan_keys")
 _TERMS: Final = statement("terms")
 _END: Final = statement("end")
@@ -34,6 +34,7 @@ class KeyRow(msgspec.Struct, array_like=True, gc=False):
     queue: int
     lane: str
     state: State
+    ties: int
     predecessor: int
     """The row of the job that the holder waits for; 0: none."""
     taken: bool
@@ -51,6 +52,8 @@ class Succession(msgspec.Struct, array_like=True, gc=False):
     seq: int
     queue: int
     lane: str
+    state: State
+    ties: int
     due: int
     until: int
     """No `Micros`, like the others: a damaged one must not stop those who ask for the key."""
@@ -75,6 +78,10 @@ class Placed(NamedTuple):
     due: dict[JobId, Micros]
     """Of those that may not wait for longer than `max_wait`."""
     taking: list[Taking]
+    fresh: list[JobPlace]
+    """To be cancelled, since others take their keys: those that never started."""
+    tried: list[JobPlace]
+    """The same: those that did."""
 
 
 _key_rows: Final = msgspec.json.Decoder(list[KeyRow])
@@ -84,12 +91,10 @@ _keys_of: Final = msgspec.json.Decoder(list[tuple[str, JobId, int]])
 
 
 def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
-    """Decide on new jobs with unique keys, no two alike; cancels those they replace."""
+    """Decide on new jobs with unique keys, no two alike."""
     names = [job.unique_key for job in jobs if job.unique_key is not None]
     known = _read(tx, names)
-    placed = Placed({}, set(), {}, [])
-    fresh: list[JobPlace] = []
-    tried: list[JobPlace] = []
+    placed = Placed({}, set(), {}, [], [], [])
     for job in jobs:
         assert job.unique_key is not None
         row = known.get(job.unique_key)
@@ -103,8 +108,8 @@ def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
             if row.state is State.RUNNING:
                 predecessor = row.seq
             elif row.state in QUEUED:
-                replaced = tried if row.started else fresh
-                replaced.append(JobPlace(row.seq, row.queue, row.lane, row.state, KEYED))
+                replaced = placed.tried if row.started else placed.fresh
+                replaced.append(JobPlace(row.seq, row.queue, row.lane, row.state, row.ties))
                 since = tx.now if row.started else min(row.since, tx.now)
         if predecessor:
             placed.waiting.add(job.id)
@@ -112,8 +117,6 @@ def place(tx: Transaction, jobs: Sequence[JobRequest]) -> Placed:
             placed.due[job.id] = job.due(tx.now, since)
         until = window_end(job, tx.now)
         placed.taking.append(Taking(job.unique_key, job.id, until, predecessor or None, since))
-    end(tx, fresh, State.CANCELLED, REPLACED_KEEP)
-    end(tx, tried, State.CANCELLED)
     return placed
 
 
@@ -147,9 +150,13 @@ def succeed(tx: Transaction, seqs: Sequence[int]) -> None:
     """These jobs have ended: who waited for that, to hold their keys, may go on."""
     for key in _successions.decode(tx.db.text(_SUCCESSIONS, {"seqs": dumps(seqs)})):
         _settle(tx, key.name, key.holder, key.until)
-        state = State.SCHEDULED if key.due > tx.now else State.READY
-        if tx.db.run(_ADMIT, {"seq": key.seq, "state": state}):
-            tx.moved(key.queue, key.lane, State.WAITING, state)
+        if key.state is not State.WAITING:
+            continue
+        if key.due > tx.now:
+            tx.db.run(_POSTPONE, {"seqs": dumps([key.seq])})
+            tx.moved(key.queue, key.lane, State.WAITING, State.SCHEDULED)
+        else:
+            gates.join(tx, [JobPlace(key.seq, key.queue, key.lane, key.state, key.ties)])
 
 
 def revert(tx: Transaction, seqs: Sequence[int]) -> None:

@@ -8,8 +8,9 @@ import msgspec
 from backline.job import DAY, JobId, Lease, Micros, Progress
 from backline.states import TERMINAL, State
 from backline.store import Cancelling
-from backline.stores.sqlite import endings, keys, rows
+from backline.stores.sqlite import endings, gates, idle, keys, paces, rows
 from backline.stores.sqlite.statements import statement
+from backline.stores.sqlite.ties import LIMITED
 from backline.stores.sqlite.transaction import (
     JobPlace,
     Transaction,
@@ -19,7 +20,6 @@ from backline.stores.sqlite.transaction import (
 )
 
 _DUE: Final = statement("due")
-_PROMOTE: Final = statement("promote")
 _PAST_EXPIRY: Final = statement("past_expiry")
 _PLACES: Final = statement("places")
 _REQUEST_CANCEL: Final = statement("request_cancel")
@@ -32,7 +32,7 @@ _FORGET_IDEMPOTENCY: Final = statement("forget_idempotency")
 _FORGET_KEYS: Final = statement("forget_keys")
 _FORGET_WORKERS: Final = statement("forget_workers")
 _FORGET_REPORTS: Final = statement("forget_reports")
-_FORGET_PACE: Final = statement("forget_pace")
+_FORGET_TRAFFIC: Final = statement("forget_traffic")
 _RUNNING: Final = statement("running")
 _EXTEND: Final = statement("extend")
 _PROGRESS: Final = statement("progress")
@@ -69,18 +69,18 @@ def progress(tx: Transaction, reports: Sequence[Progress]) -> list[bool]:
 
 
 def promote(tx: Transaction, limit: int) -> int:
-    """Make due jobs ready, earliest first; how many."""
-    places = tx.places(_DUE, now=tx.now, limit=max(limit, 0))
+    """Make jobs ready that are due, earliest first, and those that a rate lets start; how many."""
+    limit = max(limit, 0)
+    places = tx.places(_DUE, now=tx.now, limit=limit)
     if places:
-        tx.db.run(_PROMOTE, {"seqs": seqs_of(places)})
-        tx.moved_all(places, State.READY)
-    return len(places)
+        gates.join(tx, places, ordered=True)
+    return len(places) + paces.due(tx, limit - len(places))
 
 
 def expire(tx: Transaction, limit: int) -> int:
     """End jobs past their expiry that were never started; how many."""
     places = tx.places(_PAST_EXPIRY, now=tx.now, limit=max(limit, 0))
-    _end(tx, places, State.EXPIRED)
+    endings.end(tx, places, State.EXPIRED)
     return len(places)
 
 
@@ -94,10 +94,11 @@ def sweep(tx: Transaction, limit: int) -> int:
         gone += tx.db.run(_FORGET, {"now": tx.now, "limit": limit - gone})
     if gone < limit:
         gone += tx.db.run(_FORGET_IDEMPOTENCY, {"now": tx.now, "limit": limit - gone})
+    idle.forget(tx, limit)
     tx.db.run(_FORGET_KEYS, {"now": tx.now, "limit": limit})
     tx.db.run(_FORGET_WORKERS, {"before": tx.tick - DAY})
     tx.db.run(_FORGET_REPORTS, {"tick": tx.tick})
-    tx.db.run(_FORGET_PACE, {"second": rate_since(tx.tick) - 1})
+    tx.db.run(_FORGET_TRAFFIC, {"second": rate_since(tx.tick) - 1})
     return gone
 
 
@@ -106,7 +107,7 @@ def cancel(tx: Transaction, ids: Sequence[JobId]) -> list[Cancelling]:
     places = tx.places(_PLACES, ids=dumps(rows.ids(ids)))
     waiting = _once(places, lambda place: place.state not in TERMINAL | {State.RUNNING})
     running = _once(places, lambda place: place.state is State.RUNNING)
-    _end(tx, waiting, State.CANCELLED)
+    endings.end(tx, waiting, State.CANCELLED)
     if running:
         tx.db.run(_REQUEST_CANCEL, {"seqs": seqs_of(running)})
     cancelled = {place.seq for place in waiting}
@@ -131,7 +132,7 @@ def redrive(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
     if dead:
         keys.take_back(tx, dead)
         tx.db.run(_REDRIVE, {"seqs": seqs_of(dead), "now": tx.now})
-        tx.moved_all(dead, State.READY)
+        gates.join(tx, dead)
     return _first_time(places, dead)
 
 
@@ -143,19 +144,16 @@ def purge(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
     return _first_time(places, over)
 
 
-def _end(tx: Transaction, places: Sequence[JobPlace], state: State) -> None:
-    if places:
-        keys.end(tx, places, state)
-        endings.left(tx, places)
-
-
 def _purge(tx: Transaction, places: Sequence[JobPlace]) -> None:
     if not places:
         return
     keys.orphan(tx, places)
     seqs = seqs_of(places)
     tx.db.run(_REMEMBER, {"seqs": seqs, "forget_at": tx.now + DAY})
+    limited = [place.seq for place in places if place.ties & LIMITED]
+    taken = gates.places_taken(tx, limited) if limited else ([], [])
     tx.db.run(_PURGE, {"seqs": seqs})
+    gates.go_on(tx, taken)
     for place in places:
         tx.count(place.queue, place.state, place.lane, -1)
         tx.count(place.queue, "purged", place.lane, 1)

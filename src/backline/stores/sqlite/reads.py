@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from backline.job import HeldLease, JobId, JobRecord, Lane, Micros, WorkerName
+from backline.job import HeldLease, JobId, JobRecord, Lane, Micros, Pacing, WorkerName
 from backline.states import State
 from backline.store import ARRIVALS_SPAN, QueueStats, WorkerReport
 from backline.stores.sqlite import rows
@@ -44,6 +44,8 @@ class Tally(NamedTuple):
     name: str
     paused: bool
     max_depth: int | None
+    concurrency: int | None
+    pacing: Pacing | None
     counts: list[tuple[str, str, int]]
 
     def total(self, kind: str, lane: str | None = None) -> int:
@@ -51,7 +53,7 @@ class Tally(NamedTuple):
         return sum(n for k, where, n in self.counts if k == kind and lane in {None, where})
 
 
-def peek(db: Connection, call: ExchangeCall, now: Micros) -> Peeked:
+def peek(db: Connection, call: ExchangeCall, now: Micros, tick: Micros) -> Peeked:
     """Whether an exchange without acks would find anything to do."""
     params = {
         "demand": dumps([key for key, want in call.demand.items() if want > 0]),
@@ -59,9 +61,10 @@ def peek(db: Connection, call: ExchangeCall, now: Micros) -> Peeked:
         "worker": call.worker,
         "call": call.call,
         "now": now,
+        "tick": tick,
     }
-    [(work, next_in)] = db.rows(_PEEK, params)
-    return Peeked(bool(work), next_in)
+    [(work, *waits)] = db.rows(_PEEK, params)
+    return Peeked(bool(work), min((wait for wait in waits if wait is not None), default=None))
 
 
 def get(db: Connection, ids: Sequence[JobId]) -> list[JobRecord | None]:
@@ -105,6 +108,8 @@ def stats(db: Connection, tick: Micros) -> list[QueueStats]:
             oldest_ready=oldest.get(tally.id),
             drain_rate=rates.get(tally.id, _STILL)[0],
             arrival_rate=rates.get(tally.id, _STILL)[1],
+            concurrency=tally.concurrency,
+            pacing=tally.pacing,
         )
         for tally in counted
     ]
@@ -135,6 +140,16 @@ def _snapshot(
 def tallies(db: Connection) -> list[Tally]:
     """Every queue with its counts, in one statement."""
     return [
-        Tally(queue, rows.text(name), bool(paused), max_depth, _counts.decode(rows.text(counts)))
-        for queue, name, paused, max_depth, counts in db.rows(_TALLIES)
+        Tally(
+            queue,
+            rows.text(name),
+            bool(paused),
+            max_depth,
+            concurrency,
+            None if interval is None else Pacing(interval, burst or 1),
+            _counts.decode(rows.text(counts)),
+        )
+        for queue, name, paused, max_depth, concurrency, interval, burst, counts in db.rows(
+            _TALLIES
+        )
     ]

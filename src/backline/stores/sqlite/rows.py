@@ -14,6 +14,7 @@ from backline.job import (
     JobRecord,
     Lane,
     LeasedJob,
+    Limits,
     Micros,
     Progress,
     Terms,
@@ -26,6 +27,7 @@ _terms: Final = msgspec.json.Decoder(Terms)
 _headers: Final = msgspec.json.Decoder(Mapping[str, str])
 _tags: Final = msgspec.json.Decoder(tuple[str, ...])
 _errors: Final = msgspec.json.Decoder(tuple[AttemptError, ...])
+_limits: Final = msgspec.json.Decoder(Limits | None)
 _progress: Final = msgspec.json.Decoder(Progress | None)
 _skip: Final = msgspec.json.Decoder(Raw)
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, TypeError)
@@ -92,7 +94,7 @@ def record(cells: Sequence[Any]) -> JobRecord:
     (
         job_id, state, queue, lane, priority, due, attempt, failures, losses, releases,
         cancel, enqueued_at, started_at, finished_at, expires_at, purge_at, worker, task,
-        unique_key, terms, headers, tags, payload, progress, errors, result, *_,
+        unique_key, terms, headers, tags, payload, progress, errors, result, limits, *_,
     ) = cells  # fmt: skip
     return JobRecord(
         id=text(job_id),
@@ -121,12 +123,19 @@ def record(cells: Sequence[Any]) -> JobRecord:
         result=None if result is None else _raw(result),
         errors=_leniently(_errors, errors, ()),
         progress=None if progress is None else _leniently(_progress, progress, None),
+        limits=None if limits is None else _leniently(_limits, limits, None),
     )
 
 
 def terms_of(cell: bytes) -> Terms:
     """The terms; the default ones if they cannot be read, so that the job can be settled."""
     return _leniently(_terms, cell, Terms())
+
+
+def limits_of(cell: bytes | None) -> Limits:
+    """The limits; none if they cannot be read, so that the job can go on."""
+    found = None if cell is None else _leniently(_limits, cell, None)
+    return Limits() if found is None else found
 
 
 def dated(error: AttemptError, now: Micros) -> AttemptError:

@@ -19,6 +19,8 @@ _REBOOT: Final = (
     statement("reboot_workers"),
     statement("reboot_reports"),
     statement("reboot_rates"),
+    statement("reboot_paces"),
+    statement("reboot_queues"),
     statement("reboot_meta"),
 )
 

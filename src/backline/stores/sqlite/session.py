@@ -15,7 +15,7 @@ from backline.store import Hint
 from backline.stores.sqlite import place, schema
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.log import WriteAheadLog
-from backline.stores.sqlite.transaction import Pace, Transaction
+from backline.stores.sqlite.transaction import Traffic, Transaction
 from backline.stores.sqlite.turns import Turns
 from backline.stores.sqlite.wakeups import Wakeups
 from backline.stores.sqlite.writer import PATIENCE, Request, Writer
@@ -318,13 +318,13 @@ class Session:
         try:
             db.synced = self._full and any(request.item.synced for request in batch)
             db.run("begin immediate")
-            pace = Pace()
+            traffic = Traffic()
             for request in batch:
-                tx = Transaction(db, now, tick, pace)
+                tx = Transaction(db, now, tick, traffic)
                 request.result = request.item.work(tx)
                 tx.finish()
                 hints |= tx.hints
-            pace.write(db, tick)
+            traffic.write(db, tick)
             early = hints & _EARLY
             if early and self.wakeups is not None:
                 self.wakeups.tell_early(early)

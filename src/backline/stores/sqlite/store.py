@@ -22,6 +22,7 @@ from backline.job import (
     JobRecord,
     Lease,
     Micros,
+    Pacing,
     Progress,
     Refused,
     WorkerName,
@@ -304,7 +305,7 @@ class SqliteStore:
     def _look(self, call: ExchangeCall, db: Connection) -> Exchange | None:
         """What a call without acks brings if there is nothing to do, or None; in the writer's
         thread, so that a call that does bring jobs hops to one thread only."""
-        seen = reads.peek(db, call, self._clock.now())
+        seen = reads.peek(db, call, self._clock.now(), self._clock.tick())
         in_vain = call.call <= self._in_vain.get(call.worker, call.call - 1)
         if seen.work and not in_vain:
             return None
@@ -330,19 +331,29 @@ def _configure(tx: Transaction, settings: Sequence[QueueSettings], *, declared: 
     tx.queues({wanted.queue for wanted in settings}, make=True)
     for wanted in settings:
         news, known = declare(wanted, _declared(tx, wanted.queue)) if declared else (wanted, None)
-        depth, paused = news.max_depth, news.paused
-        tx.db.run(
-            _CONFIGURE,
-            {
-                "queue": wanted.queue,
-                "max_depth": None if depth is UNSET else depth,
-                "set_depth": depth is not UNSET,
-                "paused": None if paused is UNSET else paused,
-                "set_paused": paused is not UNSET,
-                "declared": None if known is None else msgspec.json.encode(known).decode(),
-            },
-        )
+        tx.db.run(_CONFIGURE, _settings(news, known))
     tx.hints.add(Hint.WORK)  # a queue may have been resumed
+
+
+def _settings(news: QueueSettings, known: QueueSettings | None) -> dict[str, object]:
+    """Settings as parameters: those that are UNSET stay as they are."""
+    pacing = news.pacing
+    cells = {
+        "max_depth": news.max_depth,
+        "paused": news.paused,
+        "concurrency": news.concurrency,
+        "interval": pacing.interval if isinstance(pacing, Pacing) else pacing,
+        "burst": pacing.burst if isinstance(pacing, Pacing) else pacing,
+    }
+    given: dict[str, object] = {
+        name: None if cell is UNSET else cell for name, cell in cells.items()
+    }
+    return {
+        **given,
+        **{f"set_{name}": cell is not UNSET for name, cell in cells.items()},
+        "queue": news.queue,
+        "declared": None if known is None else msgspec.json.encode(known).decode(),
+    }
 
 
 def _declared(tx: Transaction, queue: str) -> QueueSettings | None:

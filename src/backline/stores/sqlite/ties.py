@@ -7,3 +7,5 @@ from typing import Final
 
 KEYED: Final = 1
 """It has a unique key."""
+LIMITED: Final = 2
+"""It has `Limits`: becoming ready, and leaving that, concern gates and paces."""

@@ -7,14 +7,14 @@ from typing import Any, Final
 import msgspec
 
 from backline import states
-from backline.job import MINUTE, SECOND, Lane, Micros
+from backline.job import MINUTE, SECOND, Lane, Micros, Pacing
 from backline.states import Effect, State
 from backline.store import Hint
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.statements import statement
 
 _TALLY: Final = statement("tally")
-_PACE: Final = statement("pace")
+_TRAFFIC: Final = statement("traffic")
 _QUEUES: Final = statement("queues")
 _ADD_QUEUES: Final = statement("add_queues")
 
@@ -46,13 +46,28 @@ class QueueRow(msgspec.Struct, array_like=True, gc=False):
     max_depth: int | None
     depth: int
     """0 if it is not limited."""
+    concurrency: int | None
+    running: int
+    """0 if that is not limited."""
+    interval: int | None
+    burst: int | None
+    arrival: int
+    paced: bool
+    """Some of its jobs have rates of their own."""
+
+    @property
+    def pacing(self) -> Pacing | None:
+        """How often its jobs may start; None: at once."""
+        if self.interval is None:
+            return None
+        return Pacing(self.interval, 1 if self.burst is None else self.burst)
 
 
 _places: Final = msgspec.json.Decoder(list[JobPlace])
-_queue_rows: Final = msgspec.json.Decoder(list[QueueRow])
+_queue_rows: Final = msgspec.json.Decoder(list[QueueRow], strict=False)
 
 
-class Pace:
+class Traffic:
     """How many jobs ended and arrived in one commit, by queue; `write` ends it."""
 
     def __init__(self) -> None:
@@ -64,23 +79,23 @@ class Pace:
         ended, arrived = self.ended, self.arrived
         if ended or arrived:
             moves = [(queue, ended[queue], arrived[queue]) for queue in ended | arrived]
-            db.run(_PACE, {"moves": dumps(moves), "second": tick // SECOND})
+            db.run(_TRAFFIC, {"moves": dumps(moves), "second": tick // SECOND})
 
 
 class Transaction:
     """What a request works with: the connection, one moment, and the counts it moves.
 
-    Within a group commit each request has its own; `finish` writes its counts. The pace is the
+    Within a group commit each request has its own; `finish` writes its counts. The traffic is the
     whole commit's, which writes it.
     """
 
-    def __init__(self, db: Connection, now: Micros, tick: Micros, pace: Pace) -> None:
+    def __init__(self, db: Connection, now: Micros, tick: Micros, traffic: Traffic) -> None:
         self.db = db
         self.now = now
         self.tick = tick
         self.hints: set[Hint] = set()
         self._moves: Counter[tuple[int, str, str]] = Counter()
-        self._pace = pace
+        self._traffic = traffic
 
     def places(self, sql: str, **params: str | int) -> list[JobPlace]:
         """The places that a statement answers."""
@@ -90,6 +105,9 @@ class Transaction:
         """The queues of those names that there are, or all of them if they are to be made."""
         params = {"names": dumps(list(names))}
         found = {row.name: row for row in _queue_rows.decode(self.db.text(_QUEUES, params))}
+        for row in found.values():
+            if row.concurrency is not None:  # and what this request moved already
+                row.running += sum(self._moves[row.id, State.RUNNING, lane] for lane in Lane)
         if make and len(found) < len(set(names)):
             self.db.run(_ADD_QUEUES, params)
             return self.queues(names)
@@ -99,7 +117,7 @@ class Transaction:
         """Move one count without a move: jobs that were added or purged."""
         self._moves[queue, kind, lane] += n
         if kind == State.READY and lane == Lane.MAIN:
-            self._pace.arrived[queue] += n
+            self._traffic.arrived[queue] += n
 
     def moved(
         self,
@@ -116,12 +134,12 @@ class Transaction:
         self._moves[queue, source, lane] -= n
         self._moves[queue, target, to_lane or lane] += n
         if effect & Effect.ENDS:
-            self._pace.ended[queue] += n
+            self._traffic.ended[queue] += n
             self.hints.add(Hint.FINISHED)
         if target is State.READY or target is State.SCHEDULED:
             self.hints.add(Hint.WORK)
         if target is State.READY and source is not State.RUNNING and lane == Lane.MAIN:
-            self._pace.arrived[queue] += n
+            self._traffic.arrived[queue] += n
 
     def moved_all(self, places: Iterable[JobPlace], target: State) -> None:
         """These jobs moved."""
@@ -129,14 +147,17 @@ class Transaction:
         for (queue, lane, source), n in counts.items():
             self.moved(queue, lane, source, target, n)
 
-    def edited(self, source: int, target: int, lane: str, was: State, state: State, n: int) -> None:
-        """`n` jobs that have not started stand in the queue `target` now, in `state`."""
-        if was is not state:
-            states.move(was, state)
-        self._moves[source, was, lane] -= n
+    def edited(self, source: int, target: int, lane: str, state: State, n: int) -> None:
+        """`n` jobs that have not started were changed, and are in the queue `target` now."""
+        self._moves[source, state, lane] -= n
         self._moves[target, state, lane] += n
         if state is not State.WAITING:
             self.hints.add(Hint.WORK)
+
+    @property
+    def relieved(self) -> list[int]:
+        """The queues of which this request ended, or put back, more jobs than it leased."""
+        return [queue for (queue, kind, _), n in self._moves.items() if kind == "running" and n < 0]
 
     def finish(self) -> None:
         """Write the counts so far, at the end of a request or earlier."""

@@ -17,8 +17,10 @@ from backline.testing.conformance.enqueueing import Enqueueing
 from backline.testing.conformance.holding import Holding
 from backline.testing.conformance.idempotency import Idempotency
 from backline.testing.conformance.leasing import Leasing
+from backline.testing.conformance.limiting import Limiting
 from backline.testing.conformance.looking_behind import LookingBehind, Malformed
 from backline.testing.conformance.operating import Operating, Upkeep
+from backline.testing.conformance.pacing import Rates
 from backline.testing.conformance.reading import Reading, Watching
 from backline.testing.conformance.repeating import Repeating
 from backline.testing.conformance.replacing import Replacing
@@ -46,6 +48,8 @@ class StoreConformance(
     LookingBehind,
     Sharing,
     Scheduling,
+    Limiting,
+    Rates,
 ):
     """Every example of the suite, but those with rows that cannot be read: `Malformed`."""
 

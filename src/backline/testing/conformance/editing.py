@@ -80,7 +80,7 @@ class Editing(Harness):
         ids = [job.id for job in jobs]
         first = await store.edit(ids, change)
         before = await snapshot(store)
-        clock.advance("1m")
+        clock.advance(1)
         assert await store.edit(ids, change) == first
         assert await snapshot(store) == before
 

@@ -29,7 +29,8 @@ from backline.store import (
     QueueSettings,
     QueueStats,
 )
-from backline.testing.model import Kept, Model
+from backline.testing.kept import Kept
+from backline.testing.model import Model
 from backline.testing.simulation.history import History, What
 
 COMPARED: Final = (

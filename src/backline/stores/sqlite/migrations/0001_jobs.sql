@@ -15,6 +15,10 @@ create table queue (
     name text not null unique,
     paused integer not null default 0,
     max_depth integer,
+    concurrency integer,              -- at most so many of its jobs run at a time
+    interval integer,                 -- at most one start in so long, beyond `burst` at once
+    burst integer,
+    arrival integer not null default 0, -- the tick that its starts have used up
     declared text                     -- the settings last declared in code, as JSON
 ) strict;
 
@@ -52,10 +56,19 @@ create table job (
     tags text not null,
     progress text,
     errors text not null default '[]',
+    limits text,                      -- what its key is limited to, as JSON
+    gate integer,                     -- it is due, and counts at this row of gate
+    slot integer,                     -- 0: it waits there, 1: it is one of those that may run
+    pace integer,                     -- it may not start before this row of pace lets it
+    permit integer,                   -- 0: it waits there, 1: it may start now
+    weight integer,                   -- as how many starts its own counts
     payload text not null,            -- large ones last: who reads what is before passes none
     result text,
-    -- Which tables know of the job, so that its moves may concern them: 1 unique_key.
-    ties integer generated always as (unique_key is not null) virtual
+    -- Which tables know of the job, so that its moves may concern them: 1 unique_key,
+    -- 2 gate and pace.
+    ties integer generated always as (
+        (unique_key is not null) + 2 * (limits is not null)
+    ) virtual
 ) strict;
 
 create unique index job_id on job (id);
@@ -66,6 +79,8 @@ create index job_held on job (worker, call, rank, due) where state = 'running';
 create index job_until on job (until) where state = 'running';
 create index job_expiry on job (expires_at)
     where expires_at is not null and attempt = 0 and purge_at is null;
+create index job_gate on job (gate, slot, rank, due) where gate is not null;
+create index job_pace on job (pace, permit, rank, due, weight) where pace is not null;
 create index job_dead on job (id) where state = 'dead';
 create index job_over on job (queue, state, purge_at) where purge_at is not null;
 
@@ -80,7 +95,7 @@ create table tally (
 ) strict, without rowid;
 
 -- How many jobs of a queue ended, and how many arrived, in each second of the last minute.
-create table pace (
+create table traffic (
     queue integer not null,
     second integer not null,
     ended integer not null,
@@ -111,6 +126,31 @@ create table idempotency_key (
     until integer not null
 ) strict, without rowid;
 create index idempotency_key_until on idempotency_key (until);
+
+-- How many jobs of a key may run at a time. How many do is never counted up: it is the number
+-- of slots that jobs have.
+create table gate (
+    id integer primary key,
+    queue integer not null,
+    key text not null,
+    slots integer not null,
+    blocks integer not null,          -- a dead job keeps its slot
+    unique (queue, key)
+) strict;
+
+-- How often jobs of a key may start: one each `interval`, beyond `burst` at once. Its ready jobs
+-- have permits, never more than may start now.
+create table pace (
+    id integer primary key,
+    queue integer not null,
+    key text not null,
+    interval integer not null,
+    burst integer not null,
+    arrival integer not null default 0, -- the tick that its starts have used up
+    next integer,                     -- the tick from which on the first that waits may start
+    unique (queue, key)
+) strict;
+create index pace_next on pace (queue, next) where next is not null;
 
 -- What is left of a purged job, so that a late repeat of a call changes nothing.
 create table purged (
@@ -162,6 +202,6 @@ select
     cast(job.terms as blob) as terms, cast(job.headers as blob) as headers,
     cast(job.tags as blob) as tags, cast(job.payload as blob) as payload,
     cast(job.progress as blob) as progress, cast(job.errors as blob) as errors,
-    cast(job.result as blob) as result,
+    cast(job.result as blob) as result, cast(job.limits as blob) as limits,
     job.seq, job.queue as queue_id
 from job left join queue on queue.id = job.queue;

@@ -1,11 +1,15 @@
 -- configure: change the settings of a queue that is there.
---   in     :queue name; :max_depth; :paused; :set_depth and :set_paused, 1 for those that
---          change; :declared JSON, all that was declared in code, or null: as it is
+--   in     :queue name; :max_depth, :paused, :concurrency, :interval, :burst; :set_max_depth,
+--          :set_paused, :set_concurrency, :set_interval, :set_burst, 1 for those that change;
+--          :declared JSON, all that was declared in code, or null: as it is
 --   out    nothing
 --   locks  the writer's turn
 --   index  the unique index on queue (name)
 update queue
-set max_depth = iif(:set_depth, :max_depth, max_depth),
+set max_depth = iif(:set_max_depth, :max_depth, max_depth),
     paused = iif(:set_paused, :paused, paused),
+    concurrency = iif(:set_concurrency, :concurrency, concurrency),
+    interval = iif(:set_interval, :interval, interval),
+    burst = iif(:set_burst, :burst, burst),
     declared = coalesce(:declared, declared)
 where name = :queue and (:declared is null or declared is not :declared)

@@ -1,11 +1,10 @@
 -- peek: whether an exchange without acks would find anything to do; asked before a
 -- transaction is opened, so that a woken worker with no work writes nothing.
 --   in     :demand JSON, a list: [queue name, lane]; :names JSON, the queues asked for;
---          :worker; :call; :now
---   out    one row: 1 or 0; how long until the earliest scheduled job of those queues is
---          due, 0 if it is due already, or null if there is none
+--          :worker; :call; :now; :tick
+--   out    one row: 1 or 0; what `next_in` answers
 --   locks  none: a reader
---   index  job_ready, job_held and job_scheduled, one entry a look
+--   index  job_ready, job_held, job_scheduled and pace_next, one entry a look
 select exists (
     select 1 from json_each(:demand) as wanted
     cross join queue on queue.name = wanted.value ->> 0 and not queue.paused
@@ -21,5 +20,11 @@ select exists (
         select due from job indexed by job_scheduled
         where state = 'scheduled' and job.queue = queue.id order by due limit 1
     )) - :now)
+    from json_each(:names) as wanted cross join queue on queue.name = wanted.value
+), (
+    select max(0, min((
+        select next from pace indexed by pace_next
+        where next is not null and pace.queue = queue.id order by next limit 1
+    )) - :tick)
     from json_each(:names) as wanted cross join queue on queue.name = wanted.value
 )

@@ -7,4 +7,4 @@
 select
     queue, total(ended), min(second) filter (where ended <> 0),
     total(arrived), min(second) filter (where arrived <> 0)
-from pace where second >= :since group by queue
+from traffic where second >= :since group by queue

@@ -3,4 +3,4 @@
 --   out    nothing
 --   locks  the writer's turn
 --   index  none
-delete from pace
+delete from traffic

@@ -1,9 +1,9 @@
--- redrive: make ended jobs ready again, their failures forgotten.
+-- redrive: let ended jobs live again, their failures forgotten; `make_ready` follows.
 --   in     :seqs JSON, the jobs; :now
 --   out    nothing
 --   locks  the writer's turn
 --   index  the primary key of job
 update job
-set state = 'ready', failures = 0, cancel = 0, due = :now,
+set failures = 0, cancel = 0, due = :now,
     expires_at = null, finished_at = null, purge_at = null, result = null
 where seq in (select value from json_each(:seqs))

@@ -1,9 +1,10 @@
 -- tallies: every queue with its settings and counts.
 --   in     nothing
---   out    a row a queue: id, name, paused, max_depth, JSON list of [kind, lane, n]
+--   out    a row a queue: id, name, paused, max_depth, concurrency, interval, burst, JSON
+--          list of [kind, lane, n]
 --   locks  none: a reader
 --   index  the primary key of tally
-select id, cast(name as blob), paused, max_depth, (
+select id, cast(name as blob), paused, max_depth, concurrency, interval, burst, (
     select cast(json_group_array(json_array(kind, lane, n)) as blob)
     from tally where tally.queue = queue.id
 )

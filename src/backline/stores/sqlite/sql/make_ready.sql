@@ -1,5 +1,5 @@
--- promote: make jobs ready.
---   in     :seqs JSON, scheduled jobs
+-- make_ready: make jobs ready that have no limits.
+--   in     :seqs JSON, the jobs
 --   out    nothing
 --   locks  the writer's turn
 --   index  the primary key of job

@@ -1,0 +1,27 @@
+"""Gates and paces at which nobody is: taken out in bites, a window of ids after the other."""
+
+from typing import Final
+
+from backline.stores.sqlite.statements import statement
+from backline.stores.sqlite.transaction import Transaction
+
+_GATE_WINDOW: Final = statement("gate_window")
+_FORGET_GATES: Final = statement("forget_gates")
+_PACE_WINDOW: Final = statement("pace_window")
+_FORGET_PACES: Final = statement("forget_paces")
+_NOTE_WINDOW: Final = statement("note_window")
+
+_TABLES: Final = {
+    "gates_seen": (_GATE_WINDOW, _FORGET_GATES),
+    "paces_seen": (_PACE_WINDOW, _FORGET_PACES),
+}
+
+
+def forget(tx: Transaction, limit: int) -> None:
+    """Look at the next `limit` of each; the next job of their key makes them anew."""
+    for name, (window, forget_idle) in _TABLES.items():
+        [(after, last)] = tx.db.rows(window, {"limit": limit})
+        if last:
+            tx.db.run(forget_idle, {"after": after, "last": last, "tick": tx.tick})
+        if last != after:
+            tx.db.run(_NOTE_WINDOW, {"name": name, "last": str(last)})

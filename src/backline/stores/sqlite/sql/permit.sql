@@ -1,0 +1,6 @@
+-- permit: let jobs that wait for a permit be ready.
+--   in     :seqs JSON, the jobs
+--   out    nothing
+--   locks  the writer's turn
+--   index  the primary key of job
+update job set state = 'ready', permit = 1 where seq in (select value from json_each(:seqs))
