@@ -6,7 +6,17 @@ from typing import Final, cast
 import pytest
 from msgspec.structs import replace
 
-from backline.job import SECOND, JobRecord, JobRequest, Lane, Micros, OnConflict, Terms
+from backline.job import (
+    SECOND,
+    JobRecord,
+    JobRequest,
+    Lane,
+    Limits,
+    Micros,
+    OnConflict,
+    Pacing,
+    Terms,
+)
 from backline.states import State
 from backline.testing.clock import VirtualClock
 from backline.testing.simulation import INVARIANTS, Event, History, Trace, What, check
@@ -313,6 +323,21 @@ def added_twice_under_one_idempotency_key(story: Story) -> None:
     story.well("b", idempotency_key="i")
 
 
+def two_at_once(story: Story) -> None:
+    for job, worker in (("a", "w"), ("b", "v")):
+        story.enqueue(job, limits=Limits("k"))
+        story.lease(job, worker=worker)
+    for job, worker in (("a", "w"), ("b", "v")):
+        story.run(job, worker=worker)
+        story.ack(job, who=worker)
+        story.end(job)
+
+
+def too_soon_after(story: Story) -> None:
+    for job in ("a", "b"):
+        story.well(job, limits=Limits(rate_key="k", pacing=Pacing(60 * SECOND)))
+
+
 BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (lost, "c1_no_loss"),
     (invented, "c2_no_invention"),
@@ -335,6 +360,8 @@ BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (told_of_a_job_that_is_not_there, "answers_true"),
     (answered_otherwise_than_the_model, "as_the_model"),
     (leased_from_a_paused_queue, "pauses_hold"),
+    (two_at_once, "limits_hold"),
+    (too_soon_after, "limits_hold"),
     (counted_wrong, "c11_sums"),
     (began_early, "c13_not_early"),
     (settled_late, "c14_recovery"),

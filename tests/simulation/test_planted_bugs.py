@@ -15,7 +15,7 @@ import pytest
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
-from backline import policy
+from backline import limits, policy
 from backline.batching import Batcher
 from backline.clock import Clock
 from backline.job import (
@@ -31,6 +31,7 @@ from backline.job import (
     Lease,
     Micros,
     OnConflict,
+    Pacing,
     Refused,
     WorkerName,
 )
@@ -50,6 +51,7 @@ from backline.store import (
     Store,
 )
 from backline.stores.memory import MemoryStore
+from backline.stores.memory.gates import Gates
 from backline.stores.sqlite.transaction import Transaction
 from backline.supervisor import rundir, settlement
 from backline.testing.simulation import simulate, world
@@ -263,6 +265,30 @@ class SuccessorsDoNotWait(StoreWrapper):
 
 def _loose(job: JobRequest) -> JobRequest:
     return replace(job, unique_key=None) if job.on_conflict is OnConflict.REPLACE else job
+
+
+class LimitsForgotten(StoreWrapper):
+    """What a job is limited to is lost on its way."""
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        return await self._store.enqueue(
+            [[replace(job, limits=None) for job in call] for call in calls]
+        )
+
+
+def slots_are_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that ends keeps its slot (RQ, Celery: a lock that outlives a crash)."""
+    monkeypatch.setattr(Gates, "leave", lambda *_: [])
+
+
+def pauses_save_up_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate that counts from where it was, however long nothing started."""
+    monkeypatch.setattr(limits, "started", _from_where_it_was)
+
+
+def _from_where_it_was(pacing: Pacing, arrival: Micros, tick: Micros, count: int) -> Micros:
+    del tick
+    return arrival + count * pacing.interval
 
 
 class MaxWaitForgotten(StoreWrapper):
@@ -615,6 +641,9 @@ BUGS: Final = (
     Bug("no time limits", ("time_limit",), patch=time_limits_do_nothing),
     Bug("windows forgotten", ("c8_unique",), behind(WindowsForgotten)),
     Bug("successors do not wait", ("c8_unique",), behind(SuccessorsDoNotWait)),
+    Bug("limits forgotten", ("limits_hold",), behind(LimitsForgotten)),
+    Bug("slots not given back", ("c1_no_loss",), patch=slots_are_not_given_back),
+    Bug("pauses save up starts", ("limits_hold",), patch=pauses_save_up_starts),
     Bug("max wait forgotten", ("as_the_model",), behind(MaxWaitForgotten)),
     Bug("keys end with jobs", ("c8_idempotent",), behind(IdempotencyEndsWithTheJob)),
     Bug("any payload will do", ("c8_idempotent",), behind(AnyPayloadWillDo)),

@@ -32,10 +32,8 @@ from typing import (
 )
 from weakref import WeakSet
 
-from msgspec import UNSET, UnsetType
-
 from backline.app.app_store import AppStore
-from backline.app.declare import C, Declare, queue_settings
+from backline.app.declare import C, Declare, QueueOptions, queue_settings
 from backline.app.draining import Draining
 from backline.app.home import always
 from backline.app.producing import HeadersHook
@@ -59,7 +57,7 @@ from backline.task import (
     schedule_of,
     unknown_option,
 )
-from backline.task.dialects import OF_APP, OF_QUEUE
+from backline.task.dialects import OF_APP
 from backline.worker import (
     Board,
     EmbeddedWorker,
@@ -139,28 +137,21 @@ class App(Draining):
             raise ConfigError("write @app.task, or @app.task(queue=..., ...) with names")
         return declare(*fns) if fns else declare
 
-    def queue(
-        self,
-        name: str,
-        *,
-        max_depth: int | UnsetType | None = UNSET,
-        on_full: Literal["raise", "wait", "shed"] = "raise",
-        **unknown: Never,
-    ) -> None:
+    def queue(self, name: str, **options: Unpack[QueueOptions]) -> None:
         """Declare settings of a queue; jobs need no declared queue.
 
         At most `max_depth` jobs are scheduled, waiting or ready (None: no limit). `on_full`
         says what an enqueue does beyond that: "raise" QueueFull, "wait" for room, or "shed":
         drop the call, count it in `shed_counts`, and return handles that say
-        `accepted == False`. An operator's later edit of the limit stands until this
-        declaration changes. Raises ConfigError.
+        `accepted == False`. On all workers together, at most `concurrency` of its jobs run at
+        a time, and they start no more often than `rate` ("100/m") with its `burst` says (None:
+        no limit). An operator's later edit of a limit stands until that part of this
+        declaration changes. Raises ConfigError, UnknownOption.
         """
-        for option in unknown:
-            raise unknown_option(option, ("max_depth", "on_full"), "app.queue", OF_QUEUE)
-        settings = queue_settings(name, max_depth, on_full)
+        settings = queue_settings(name, options)
         if settings.queue in self._queues:
             raise ConfigError(f"the queue {settings.queue!r} is declared already")
-        self._on_full[settings.queue] = OnFull(on_full)
+        self._on_full[settings.queue] = OnFull(options.get("on_full", OnFull.RAISE))
         self._queues[settings.queue] = settings
         self._home.redeclare()
 

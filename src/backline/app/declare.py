@@ -1,16 +1,35 @@
 """What an app declares: the types of `@app.task`, and the settings of `app.queue`."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
+from collections.abc import Callable, Coroutine, Mapping
+from typing import (
+    Any,
+    Concatenate,
+    Final,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    overload,
+)
 
 from msgspec import UNSET, UnsetType
 
 from backline.context import JobContext
 from backline.display import shown
 from backline.errors import ConfigError
+from backline.job import MOST_AT_ONCE, Pacing
 from backline.queue import OnFull
 from backline.store import QueueSettings
-from backline.task import AsyncTask, SyncTask, name_text
+from backline.task import (
+    AsyncTask,
+    SyncTask,
+    interval_of,
+    name_text,
+    pacing_of,
+    unknown_option,
+)
+from backline.task.dialects import OF_QUEUE
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,19 +60,58 @@ class Declare(Protocol):
     def __call__(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
 
 
-def queue_settings(name: str, max_depth: int | UnsetType | None, on_full: str) -> QueueSettings:
-    """What the store is told of a declared queue. Raises ConfigError."""
+class QueueOptions(TypedDict, total=False):
+    """What `app.queue` takes."""
+
+    max_depth: int | None
+    on_full: Literal["raise", "wait", "shed"]
+    concurrency: int | None
+    rate: str | None
+    burst: int
+
+
+def queue_settings(name: str, options: Mapping[str, Any]) -> QueueSettings:
+    """What the store is told of a declared queue. Raises ConfigError, UnknownOption."""
     try:
         name = name_text(name)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"queue {shown(name)}: {error}") from None
-    if not (max_depth is UNSET or max_depth is None or _is_depth(max_depth)):
-        raise ConfigError(f"max_depth of queue {name!r} is an int from 1, not {shown(max_depth)}")
+    known = tuple(QueueOptions.__annotations__)
+    for option in options:
+        if option not in known:
+            raise unknown_option(option, known, "app.queue", OF_QUEUE)
+    on_full = options.get("on_full", OnFull.RAISE)
     if on_full not in list(OnFull):
         choices = ", ".join(OnFull)
         raise ConfigError(f"on_full of queue {name!r} is one of {choices}, not {shown(on_full)}")
-    return QueueSettings(queue=name, max_depth=max_depth)
+    return QueueSettings(
+        queue=name,
+        max_depth=_count(name, "max_depth", options, MAX_DEPTH),
+        concurrency=_count(name, "concurrency", options, MAX_DEPTH),
+        pacing=_pacing(name, options),
+    )
 
 
-def _is_depth(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_DEPTH
+def _count(
+    queue: str, option: str, options: Mapping[str, Any], most: int
+) -> int | UnsetType | None:
+    value = options.get(option, UNSET)
+    if value is UNSET or value is None:
+        return None if value is None else UNSET
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most:
+        return value
+    raise ConfigError(f"{option} of queue {queue!r} is an int from 1, not {shown(value)}")
+
+
+def _pacing(queue: str, options: Mapping[str, Any]) -> Pacing | UnsetType | None:
+    rate, burst = options.get("rate", UNSET), options.get("burst")
+    if rate is UNSET or rate is None:
+        if burst is not None:
+            raise ConfigError(f"burst of queue {queue!r} needs a rate")
+        return None if rate is None else UNSET
+    if burst is not None:
+        _count(queue, "burst", options, MOST_AT_ONCE)
+    try:
+        return pacing_of(interval_of(rate), burst)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"rate of queue {queue!r}: {error}") from None

@@ -2,6 +2,7 @@
 
 from backline.task.dialects import unknown_option
 from backline.task.handle import Job, JobClient
+from backline.task.limiting import interval_of, pacing_of
 from backline.task.options import (
     Executor,
     Options,
@@ -34,10 +35,12 @@ __all__ = [
     "TaskSettings",
     "Transactions",
     "check_headers",
+    "interval_of",
     "job_for",
     "make_task",
     "missed_of",
     "name_text",
+    "pacing_of",
     "remote_task",
     "rule_of",
     "schedule_of",

@@ -8,16 +8,13 @@ from backline.errors import UnknownOption
 
 _RETRY: Final = "use retry=Retry(...), its base=, cap=, jitter=, delays=, on= and not_on="
 _CONTEXT: Final = "annotate the task's first parameter JobContext"
-_LOCK: Final = "unique_key= keeps a second live job of the same key out"
 _NO_CHAINS: Final = "there are no chains yet: enqueue the next job at the end of the task"
 _NO_CALLBACKS: Final = (
     "there are no callbacks yet: do it at the end of the task, or around every run in "
     "@app.middleware"
 )
-_NO_RATES: Final = (
-    "there are no rates and no limits per key yet: --concurrency bounds what runs at a time, and "
-    "max_depth= of app.queue what waits"
-)
+_RATE: Final = 'use rate="100/m" (and burst=, rate_key=)'
+_CONCURRENCY: Final = "use concurrency= (and concurrency_key=)"
 _HERE: Final = "that is what .enqueue(...) takes: the task's own arguments and nothing else"
 
 _OURS: Final = {
@@ -81,11 +78,18 @@ FOREIGN: Final[Mapping[str, str]] = {
         ["bind", "context", "pass_context", "takes_context", "ctx", "inject", "with_context"],
         _CONTEXT,
     ),
-    **dict.fromkeys(["lock", "lock_task", "group_limit", "mutex"], _LOCK),
     **dict.fromkeys(
-        ["rate", "rate_limit", "limiter", "concurrency", "concurrency_key", "concurrency_limit",
-         "max_concurrency", "max_concurrent"],
-        _NO_RATES,
+        ["lock", "lock_task", "mutex"],
+        'use concurrency_key="...": jobs of the key run one after the other; unique_key= keeps a '
+        "second live job of the key out",
+    ),
+    **dict.fromkeys(
+        ["rate_limit", "limiter", "rate_limits", "rate_limit_key", "max_per_second"], _RATE
+    ),
+    **dict.fromkeys(
+        ["concurrency_limit", "max_concurrency", "max_concurrent", "group_limit", "global_limit",
+         "limits_concurrency", "max_active_runs", "partition_key", "group_key", "fair_key"],
+        _CONCURRENCY,
     ),
     **dict.fromkeys(
         ["depends_on", "dependencies", "after", "chain", "link", "pipe_target"], _NO_CHAINS
@@ -131,7 +135,9 @@ OF_QUEUE: Final[Mapping[str, str]] = dict.fromkeys(
     ["maxsize", "max_size", "limit", "size", "capacity", "max_length", "maxlen", "max_jobs"],
     "use max_depth=",
 ) | dict.fromkeys(
-    ["rate", "rate_limit", "concurrency", "max_concurrency", "concurrency_limit"], _NO_RATES
+    ["rate_limit", "limiter", "rate_limits"], 'use rate="100/m" (and burst=)'
+) | dict.fromkeys(
+    ["max_concurrency", "concurrency_limit", "global_limit", "max_running"], "use concurrency="
 ) | {
     "priority": "priority= is an option of tasks; queues have weights: `-q mail=3,default`",
     "connection": _URL,

@@ -16,12 +16,15 @@ from backline.job import (
     HOUR,
     MAX_PRIORITY,
     MIN_PRIORITY,
+    MOST_AT_ONCE,
     Lane,
     Micros,
     OnConflict,
+    OnPoison,
     Terms,
 )
 from backline.task.dialects import unknown_option
+from backline.task.limiting import LIMIT_OPTIONS, check_limits, interval_of
 from backline.task.retry import Retry
 
 MAX_NAME: Final = 200
@@ -73,6 +76,21 @@ class CommonOptions(TypedDict, total=False):
     idempotency_key: UniqueKey | None
     """For 24 h a second enqueue of the task with this key answers the job of the first, and
     with other arguments raises IdempotencyConflict. A callable as for `unique_key`."""
+    concurrency_key: UniqueKey | None
+    """At most `concurrency` jobs with this key run at a time, in their order; the others wait.
+    A callable gets the task's arguments, and None means no limit. Default: the task's own."""
+    concurrency: int
+    """How many jobs of the key may run at a time, on all workers. Default 1."""
+    on_poison: Literal["skip", "block"]
+    """With concurrency=1: whether a dead job lets the next one of its key go on."""
+    rate: str
+    """How often jobs of the `rate_key` may start, on all workers: "100/m", "5/s", "1/10m"."""
+    burst: int
+    """How many of them may start at once after a rest."""
+    rate_key: UniqueKey | None
+    """Whom the rate is for. A callable as for `concurrency_key`. Default: the task's own."""
+    weight: int
+    """As how many starts a start of the job counts. Default 1."""
     headers: Mapping[str, str]
     tags: tuple[str, ...] | list[str]
     keep: Duration
@@ -126,6 +144,14 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     on_conflict: OnConflict = OnConflict.SKIP
     max_wait: Micros | None = None
     idempotency_key: UniqueKey | None = None
+    concurrency_key: UniqueKey | None = None
+    concurrency: int | None = None
+    on_poison: OnPoison = OnPoison.SKIP
+    rate: Micros | None = None
+    """The time between two starts."""
+    burst: int | None = None
+    rate_key: UniqueKey | None = None
+    weight: int = 1
     headers: Mapping[str, str] = {}
     tags: tuple[str, ...] = ()
     keep: Micros = Terms().keep
@@ -169,6 +195,8 @@ def with_options(
     replaces = merged.unique_key is not None and merged.on_conflict is OnConflict.REPLACE
     if merged.max_wait is not None and not replaces:
         raise ConfigError(f'max_wait= of {where} needs a unique_key= and on_conflict="replace"')
+    if not given.keys().isdisjoint(LIMIT_OPTIONS):
+        check_limits(merged, where)
     return merged
 
 
@@ -222,6 +250,12 @@ def _expiry(value: object) -> dict[str, Any]:
     if isinstance(value, datetime):
         return {"expires_in": None, "expires_at": instant(value)}
     return {"expires_in": _some_length(value), "expires_at": None}
+
+
+def _on_poison(value: object) -> dict[str, Any]:
+    if not isinstance(value, str) or value not in list(OnPoison):
+        raise ValueError(f"one of {', '.join(OnPoison)} is wanted, not {shown(value)}")
+    return {"on_poison": OnPoison(value)}
 
 
 def _on_conflict(value: object) -> dict[str, Any]:
@@ -298,6 +332,13 @@ _CHECKS: Final[Mapping[str, Callable[[object], dict[str, Any]]]] = {
     "on_conflict": _on_conflict,
     "max_wait": lambda v: {"max_wait": _some_length(v)},
     "idempotency_key": lambda v: {"idempotency_key": _key(v)},
+    "concurrency_key": lambda v: {"concurrency_key": _key(v)},
+    "concurrency": lambda v: {"concurrency": _whole(v, 1, MOST_AT_ONCE)},
+    "on_poison": _on_poison,
+    "rate": lambda v: {"rate": interval_of(v)},
+    "burst": lambda v: {"burst": _whole(v, 1, MOST_AT_ONCE)},
+    "rate_key": lambda v: {"rate_key": _key(v)},
+    "weight": lambda v: {"weight": _whole(v, 1, MOST_AT_ONCE)},
     "headers": lambda v: {"headers": _text_headers(v)},
     "tags": lambda v: {"tags": _tag_names(v)},
     "keep": lambda v: {"keep": length(v)},

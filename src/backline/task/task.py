@@ -25,6 +25,7 @@ from backline.schedule import ScheduleSpec
 from backline.task.dialects import OF_TASK, misplaced_option, stranger
 from backline.task.handle import Job
 from backline.task.headers import MadeHeaders
+from backline.task.limiting import limits_of
 from backline.task.names import task_name
 from backline.task.options import (
     OPTIONS,
@@ -158,8 +159,15 @@ class Task(Generic[P, R]):
             unique_key = self._called("unique_key", options.unique_key, args, kwargs)
         if callable(options.idempotency_key):
             idempotency_key = self._called("idempotency_key", options.idempotency_key, args, kwargs)
+        limits = request.limits
+        if callable(options.concurrency_key) or callable(options.rate_key):
+            limits = limits_of(options, self.name, args, kwargs)
         return msgspec.structs.replace(
-            request, payload=payload, unique_key=unique_key, idempotency_key=idempotency_key
+            request,
+            payload=payload,
+            unique_key=unique_key,
+            idempotency_key=idempotency_key,
+            limits=limits,
         )
 
     def _called(
@@ -233,6 +241,7 @@ class Task(Generic[P, R]):
     def _make_template(self) -> JobRequest:
         options = self.options
         key, once = options.unique_key, options.idempotency_key
+        called = callable(options.concurrency_key) or callable(options.rate_key)
         return JobRequest(
             id="",
             task=self.name,
@@ -251,6 +260,7 @@ class Task(Generic[P, R]):
             tags=options.tags,
             max_wait=options.max_wait,
             idempotency_key=_scoped(self.name, once) if isinstance(once, str) else None,
+            limits=None if called else limits_of(options, self.name, (), {}),
         )
 
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

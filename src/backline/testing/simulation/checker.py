@@ -19,6 +19,7 @@ from backline.testing.simulation.answers import (
     is_stored,
 )
 from backline.testing.simulation.history import Event, What
+from backline.testing.simulation.limited import limits_hold
 from backline.testing.simulation.plan import How
 from backline.testing.simulation.timing import (
     SLACK,
@@ -326,6 +327,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     as_the_model,
     nothing_unforeseen,
     pauses_hold,
+    limits_hold,
     clean_stop,
     time_limit,
     time_to_live,

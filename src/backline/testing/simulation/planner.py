@@ -7,7 +7,20 @@ from dataclasses import dataclass, field
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
-from backline.job import DAY, SECOND, Backoff, JobId, JobRequest, Lane, Micros, OnConflict, Terms
+from backline.job import (
+    DAY,
+    SECOND,
+    Backoff,
+    JobId,
+    JobRequest,
+    Lane,
+    Limits,
+    Micros,
+    OnConflict,
+    OnPoison,
+    Pacing,
+    Terms,
+)
 from backline.queue import OnFull
 from backline.store import Edit
 from backline.testing.clock import START
@@ -38,17 +51,20 @@ from backline.testing.simulation.plan import (
 def make_plan(seed: int, new_id: Callable[[], JobId], size: Size = SMALL) -> Plan:
     """The plan of a seed: a random subset of the faults, at random rates."""
     rng, keys = random.Random(f"plan {seed}"), random.Random(f"keys {seed}")
-    return _Planner(rng, keys, new_id, size).plan(seed)
+    limits = random.Random(f"limits {seed}")
+    return _Planner(rng, keys, limits, new_id, size).plan(seed)
 
 
 @dataclass
 class _Planner:
     rng: random.Random
     keys: random.Random
+    limiting: random.Random
     new_id: Callable[[], JobId]
     size: Size
     behaviours: dict[JobId, Behaviour] = field(default_factory=dict)
     keep: Micros = 7 * DAY
+    limits: list[Limits] = field(default_factory=list)
     harm: bool = False
     """Some jobs harm the process that runs them."""
     windows: tuple[Micros, ...] = (0,)
@@ -135,7 +151,8 @@ class _Planner:
             left -= count
             queue = rng.choice(QUEUES)
             own_keys = keys if rng.random() < 0.5 else []
-            jobs = [self._marked(self._job(queue, own_keys), count) for _ in range(count)]
+            drawn = [self._marked(self._job(queue, own_keys), count) for _ in range(count)]
+            jobs = [self._limited(job) for job in drawn]
             if rng.random() < 0.05:
                 jobs.append(jobs[0])  # the same job twice in one call
             calls.append(
@@ -180,6 +197,21 @@ class _Planner:
             unique_for=0 if key is None else rng.choice(self.windows),
             on_conflict=rng.choice(tuple(OnConflict)),
         )
+
+    def _limited(self, job: JobRequest) -> JobRequest:
+        """The job, maybe with limits: those of a key are the same for all of its jobs."""
+        rng = self.limiting
+        if not self.limits:
+            keys = [("one", 1), ("many", rng.choice((1, 2, 3)))]
+            pacing = Pacing(rng.randrange(1, SECOND // 3), rng.choice((1, 2, 3)))
+            poison = rng.choice(tuple(OnPoison))
+            self.limits = [Limits(key, slots, poison) for key, slots in keys if slots == 1]
+            self.limits += [Limits(key, slots) for key, slots in keys if slots > 1]
+            self.limits += [
+                Limits(rate_key="rate", pacing=pacing),
+                Limits(*keys[1], rate_key="rate", pacing=pacing, weight=pacing.burst),
+            ]
+        return replace(job, limits=rng.choice(self.limits)) if rng.random() < 0.25 else job
 
     def _marked(self, job: JobRequest, count: int) -> JobRequest:
         """The job of a call of `count`, maybe not to be put off for ever, or to be done once."""
