@@ -13,6 +13,7 @@ import pytest
 
 from backline import App, Retry, duration
 from backline.app.app import DEFAULT_URL
+from backline.app.declare import QueueOptions
 from backline.cli.worker import worker
 from backline.job import MAX_ERRORS, MAX_PAYLOAD
 from backline.task.options import (
@@ -29,6 +30,8 @@ from backline.worker import WorkerSettings
 PAGE: Final = Path(__file__).parents[1] / "docs/reference/options.md"
 DURATIONS: Final = {"delay", "timeout", "unique_for", "max_wait", "keep", "keep_dead"}
 WORKER_DURATIONS: Final = {"lease", "grace", "refusal", "poll"}
+
+QUEUE_DEFAULTS: Final = {"on_full": "raise"}
 
 CALL_ONLY: Final = {"within"}
 """Options that make no sense where a task is declared."""
@@ -102,6 +105,13 @@ def of_tasks() -> dict[Any, str]:
     return found
 
 
+def of_queue() -> dict[Any, str]:
+    names = ("name", *QueueOptions.__annotations__)
+    return {("app.queue", name): shown(QUEUE_DEFAULTS.get(name)) for name in names} | {
+        ("app.queue", "name"): "-"
+    }
+
+
 def of_worker_settings() -> dict[Any, str]:
     return {
         ("WorkerSettings", field.name): shown(
@@ -134,7 +144,7 @@ def in_code() -> dict[Any, str]:
         **of_call("App", App, set()),
         **of_tasks(),
         **of_call("Retry", Retry, {"base", "cap"}),
-        **of_call("app.queue", App.queue, set()),
+        **of_queue(),
         **of_call("app.schedule", App.schedule, set()),
         **of_call("app.worker", App.worker, {"lease", "grace"}),
         **of_worker_settings(),

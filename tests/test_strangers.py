@@ -74,7 +74,7 @@ def test_no_attribute_of_ours_is_called_foreign(app: App) -> None:
         (lambda app: app.task(name="t", crontab="* * * * *"), "use cron=, as in @app.task(cron="),
         (lambda app: app.task(name="t", run_every=60), "use every=, as in @app.task(every="),
         (lambda app: app.task(name="t", timezone="UTC"), "use tz="),
-        (lambda app: app.task(name="t", rate_limit="10/m"), "there are no rates"),
+        (lambda app: app.task(name="t", rate_limit="10/m"), 'use rate="100/m"'),
         (lambda app: app.task(name="t", depends_on=[]), "there are no chains yet"),
         (lambda app: app.task(name="t", on_failure=print), "there are no callbacks yet"),
     ],
@@ -95,7 +95,7 @@ def test_the_list_of_options_is_that_of_the_place(app: App) -> None:
     assert "every, executor, expires" in str(declared.value)
     with pytest.raises(UnknownOption) as used:
         app.task(name="t")(lambda: None).using(zzzz=1)  # type: ignore[call-arg]
-    assert "unique_key, within" in str(used.value)
+    assert "weight, within" in str(used.value)
     assert "executor" not in str(used.value)
     assert TaskSettings.__annotations__.keys() - OPTIONS == DECLARED_ONLY
 

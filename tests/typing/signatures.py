@@ -81,7 +81,7 @@ def wrong_place() -> None: ...
 
 App(broker="redis://x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Retry(max=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-app.queue("q", maxsize=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+app.queue("q", maxsize=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 sync.apply_async("a")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 app.job("x").get()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
