@@ -17,6 +17,7 @@ from bench.settings import Size
 from bench.tally import Tally
 from bench.tasks import TALLY, TARGET, Tasks
 
+CUSTOMERS = 1_000
 LEASED = 200
 """Jobs that the bare loop leases and finishes in a commit."""
 
@@ -30,7 +31,7 @@ class Ours(NamedTuple):
 
 def run(size: Size, folder: Path) -> list[Finding]:
     """Every kind of drain once in each round."""
-    plain, threads, burning = (Ours(Samples(), Samples("µs")) for _ in range(3))
+    plain, threads, burning, keyed = (Ours(Samples(), Samples("µs")) for _ in range(4))
     huey, huey_cpu = Samples(), Samples("µs")
     bare, whole = Samples(), Samples()
     requests = _noops(tasks(folder), size.drained)
@@ -45,6 +46,7 @@ def run(size: Size, folder: Path) -> list[Finding]:
         bare.add(raw.replay(place / "bare.db", tape, only=True).exchanges)
         _note(burning, drain(place / "burning", _noops, size.drained, burn=True))
         _note(threads, drain(place / "threads", _noops_in_threads, size.drained))
+        _note(keyed, drain(place / "keyed", _noops_with_keys, size.drained))
         whole.add(raw.replay(place / "whole.db", tape, only=False).exchanges)
     limit = "bare lease and finish"
     cpu = f"{plain.cpu} of processor time a job, supervisor included, Huey {huey_cpu}"
@@ -66,6 +68,14 @@ def run(size: Size, folder: Path) -> list[Finding]:
             huey,
             Bar(6, "x"),
             f"{threads.cpu} of processor time a job",
+        ),
+        rated(
+            "drain, each job with a limit and a unique key",
+            keyed.rates,
+            "plain",
+            plain.rates,
+            Bar(85, "%"),
+            f"{CUSTOMERS:,} keys; {keyed.cpu} of processor time a job",
         ),
     ]
 
@@ -133,6 +143,16 @@ def _note(ours: Ours, found: Drained) -> None:
 
 def _noops(of: Tasks, jobs: int) -> list[JobRequest]:
     return [of.noop.job(number) for number in range(jobs)]
+
+
+def _noops_with_keys(of: Tasks, jobs: int) -> list[JobRequest]:
+    """None of them waits: each customer may run all of its jobs at once."""
+    task = of.noop.using(
+        concurrency_key=lambda number: f"customer {number % CUSTOMERS}",
+        concurrency=-(-jobs // CUSTOMERS),
+        unique_key=str,
+    )
+    return [task.job(number) for number in range(jobs)]
 
 
 def _noops_in_threads(of: Tasks, jobs: int) -> list[JobRequest]:

@@ -1,12 +1,33 @@
 """What the end of a job does to others, whichever method ended it."""
 
 from collections.abc import Sequence
+from typing import Final
+
+import msgspec
 
 from backline.job import REPLACED_KEEP
 from backline.states import State
 from backline.stores.sqlite import gates, keys
+from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import KEYED, LIMITED
 from backline.stores.sqlite.transaction import JobPlace, Transaction
+
+_SUCCEED: Final = statement("succeed")
+_SUCCEED_LIMITED: Final = statement("succeed_limited")
+
+_seqs: Final = msgspec.json.Decoder(list[int])
+
+
+def succeed(tx: Transaction, params: dict[str, str | int], ties: int) -> None:
+    """Record jobs that ran well, all with the same ties, as `sql/succeed.sql` does for those
+    without any: in the same update they give back what they hold."""
+    seqs = _seqs.decode(str(params["seqs"]))
+    taken = gates.places_taken(tx, seqs) if ties & LIMITED else None
+    tx.db.run(_SUCCEED if taken is None else _SUCCEED_LIMITED, params)
+    if ties & KEYED:
+        keys.succeed(tx, seqs)
+    if taken is not None:
+        gates.go_on(tx, taken)
 
 
 def ran(tx: Transaction, seqs: Sequence[int], ties: int) -> None:

@@ -57,7 +57,6 @@ class _Met(msgspec.Struct, array_like=True, gc=False):
 
 _met: Final = msgspec.json.Decoder(list[_Met])
 _leased: Final = msgspec.json.Decoder(list[LeasedJob])
-_seqs: Final = msgspec.json.Decoder(list[int])
 
 
 class ExchangeCall(msgspec.Struct, frozen=True):
@@ -129,10 +128,12 @@ def _succeed_plain(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> 
         if sum(n for _, _, _, n, _ in held) < len(runs):
             continue
         for queue, lane, ties, n, seqs in held:
-            tx.db.run(_SUCCEED, {"seqs": seqs, "worker": worker, "now": tx.now, "keep": keep})
+            params = {"seqs": seqs, "worker": worker, "now": tx.now, "keep": keep}
             tx.moved(queue, lane, State.RUNNING, State.SUCCEEDED, n)
             if ties:
-                endings.ran(tx, _seqs.decode(seqs), ties)
+                endings.succeed(tx, params, ties)
+            else:
+                tx.db.run(_SUCCEED, params)
         done.update(runs)
     return done
 
