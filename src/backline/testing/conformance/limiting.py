@@ -45,6 +45,7 @@ SCHEDULED, DEAD, CANCELLED = State.SCHEDULED, State.DEAD, State.CANCELLED
 
 
 def ids(jobs: list[LeasedJob]) -> list[str]:
+    """The ids of what was leased, in its order."""
     return [job.id for job in jobs]
 
 
