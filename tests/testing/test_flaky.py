@@ -8,7 +8,7 @@ import pytest
 from backline.errors import StoreFull, StoreUnavailable
 from backline.faults import hooked
 from backline.job import SECOND, JobRequest, Lane
-from backline.store import Filter, Hint, Store
+from backline.store import Edit, Filter, Hint, Store
 from backline.stores.memory import MemoryStore
 from backline.testing.clock import VirtualClock
 from backline.testing.flaky import NO_FAULTS, FlakyStore, StoreFaults
@@ -269,6 +269,7 @@ async def test_every_method_of_the_contract_passes_through(bench: Bench) -> None
         "report": lambda: store.report([], TTL),
         "workers": store.workers,
         "purge": lambda: store.purge([job.id]),
+        "edit": lambda: store.edit([job.id], Edit()),
     }
     methods = {name for name in vars(Store) if not name.startswith("_")}
     assert methods - set(calls) == {"url", "capabilities", "close", "watch"}
