@@ -246,6 +246,7 @@ def loosely(line: str) -> str:
     """Without what differs from run to run: ids, numbers, times and the width of columns."""
     line = re.sub(r"\b[0-9a-f]{8}-[0-9a-f-]{4,27}", "ID", line)
     line = re.sub(r"\d+([.:,]\d+)*( ?(ms|us|µs|s|m|h|d)\b)?", "N", line)
+    line = re.sub(r"\bnow\b|\bN ago\b", "AGO", line)
     return re.sub(r"\s+", " ", line).strip()
 
 
