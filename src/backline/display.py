@@ -11,7 +11,7 @@ from typing import Final
 from msgspec import DecodeError, Raw, json
 
 from backline import duration
-from backline.job import DAY, MINUTE, SECOND, JobId, Micros
+from backline.job import DAY, MINUTE, SECOND, JobId, Micros, Pacing
 
 ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 _HEAD: Final = 13
@@ -152,3 +152,9 @@ def _written_out(char: str) -> str:
     if code <= 0xFF:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def pace(pacing: Pacing) -> str:
+    """How often something may start: "each 600 ms, 2 at once after a rest"."""
+    each = f"each {span(pacing.interval)}"
+    return each if pacing.burst == 1 else f"{each}, {pacing.burst:,} at once after a rest"

@@ -5,8 +5,9 @@ import json
 import pytest
 from msgspec import Raw
 
-from backline.job import AttemptError, Charge
+from backline.job import AttemptError, Charge, Limits, Pacing
 from backline.states import State
+from backline.store import QueueSettings
 
 HOSTILE = "\x1b[2Jevil\r\nID  forged\u202e\x9b31m\u2028"
 
@@ -22,6 +23,26 @@ def test_queues_shows_depth_states_age_rate_limit_and_pauses(shell):
     assert row.split() == ["mail", "2", "1", "0", "1", "0", "0", "3", "1m30s", "0/s", "paused"]
 
 
+def test_limits_are_shown(shell):
+    limits = Limits("alice", 2, rate_key="api", pacing=Pacing(600_000, 3))
+    [job] = shell.enqueue(limits=limits)
+    settings = QueueSettings(queue="mail", concurrency=5, pacing=Pacing(100_000))
+    shell.on(lambda store: store.configure([settings]))
+    row = shell.ok("queues").splitlines()[1]
+    assert "0/5" in row
+    assert row.endswith("starts each 100 ms")
+    [queue] = shell.json("queues")
+    assert (queue["concurrency"], queue["rate_interval_seconds"], queue["burst"]) == (5, 0.1, 1)
+    shown = shell.ok("job", job)
+    assert "2 of the key alice at a time; api starts each 600 ms, 3 at once after a rest" in shown
+    [record] = shell.json("jobs")
+    assert (record["concurrency_key"], record["concurrency"], record["rate_key"]) == (
+        "alice",
+        2,
+        "api",
+    )
+
+
 def test_queues_as_json_has_stable_keys(shell):
     shell.enqueue(2)
     shell.clock.advance("1m30s")
@@ -31,6 +52,9 @@ def test_queues_as_json_has_stable_keys(shell):
         "paused": False,
         "depth": 2,
         "max_depth": None,
+        "concurrency": None,
+        "rate_interval_seconds": None,
+        "burst": None,
         "waiting": 0,
         "scheduled": 0,
         "ready": 2,
@@ -285,6 +309,7 @@ def test_the_keys_of_a_job_are_a_promise(shell):
     assert list(shell.json("jobs")[0]) == [
         *("id", "task", "queue", "state", "lane", "priority", "args", "kwargs", "attempt"),
         *("failures", "max_attempts", "losses", "releases", "timeout_seconds", "unique_key"),
+        *("concurrency_key", "concurrency", "rate_key"),
         *("headers", "tags", "enqueued_at", "due_at", "started_at", "finished_at"),
         *("expires_at", "purge_at", "worker", "cancel_requested", "result", "progress"),
         "errors",

@@ -13,9 +13,9 @@ from backline.cli.queues import closest
 from backline.cli.records import as_json, signature
 from backline.cli.session import Session, with_store
 from backline.cli.text import coloured, note, plural, say, say_facts, say_json, say_table
-from backline.display import ago, moment, safe, safe_json, safe_lines, span
+from backline.display import ago, moment, pace, safe, safe_json, safe_lines, span
 from backline.duration import text as length
-from backline.job import JobId, JobRecord, Micros
+from backline.job import JobId, JobRecord, Limits, Micros
 from backline.states import TERMINAL, State
 from backline.store import Filter, Page
 
@@ -253,9 +253,21 @@ def _details(record: JobRecord, now: Micros) -> list[tuple[str, str]]:
         ("worker", "" if record.worker is None else safe(record.worker)),
         ("timeout", length(record.terms.timeout)),
         ("unique key", "" if record.unique_key is None else safe(record.unique_key)),
+        ("limits", "; ".join(_limits(record.limits))),
         ("tags", ", ".join(map(safe, record.tags))),
         ("headers", ", ".join(f"{safe(k)}: {safe(v)}" for k, v in record.headers.items())),
     ]
+
+
+def _limits(limits: Limits | None) -> list[str]:
+    if limits is None:
+        return []
+    words: list[str] = []
+    if limits.key is not None:
+        words.append(f"{limits.slots:,} of the key {safe(limits.key)} at a time")
+    if limits.rate_key is not None:
+        words.append(f"{safe(limits.rate_key)} starts {pace(limits.pacing)}")
+    return words
 
 
 def _progress(record: JobRecord) -> str:

@@ -9,7 +9,7 @@ from backline.cli.common import ExitCode, Failure
 from backline.cli.options import json_option
 from backline.cli.session import Session, with_store
 from backline.cli.text import note, say, say_json, say_table
-from backline.display import iso, rate, safe, shown, span
+from backline.display import iso, pace, rate, safe, shown, span
 from backline.job import Micros
 from backline.states import State
 from backline.store import QueueSettings, QueueStats
@@ -110,12 +110,15 @@ def closest(name: str, known: Sequence[str]) -> str | None:
 
 def queue_json(queue: QueueStats, now: Micros) -> dict[str, object]:
     """A queue for programs; the keys are promised."""
-    oldest = queue.oldest_ready
+    oldest, pacing = queue.oldest_ready, queue.pacing
     return {
         "queue": queue.queue,
         "paused": queue.paused,
         "depth": queue.depth,
         "max_depth": queue.max_depth,
+        "concurrency": queue.concurrency,
+        "rate_interval_seconds": None if pacing is None else pacing.interval / 1_000_000,
+        "burst": None if pacing is None else pacing.burst,
         **{state.value: queue.counts.get(state, 0) for state in State},
         "purged": queue.purged,
         "waiting_for_cell": queue.cells,
@@ -154,11 +157,16 @@ def _row(queue: QueueStats, now: Micros) -> list[str]:
         count(State.READY),
         count(State.SCHEDULED),
         count(State.WAITING),
-        count(State.RUNNING),
+        count(State.RUNNING) + ("" if queue.concurrency is None else f"/{queue.concurrency:,}"),
         count(State.SUCCEEDED),
         click.style(f"{dead:,}", fg="red") if dead else "0",
         click.style(depth, fg="red") if full else depth,
         "" if queue.oldest_ready is None else span(max(0, now - queue.oldest_ready)),
         rate(queue.drain_rate),
-        click.style("paused", fg="yellow") if queue.paused else "",
+        "; ".join(_remarks(queue)),
     ]
+
+
+def _remarks(queue: QueueStats) -> list[str]:
+    remarks = [click.style("paused", fg="yellow")] if queue.paused else []
+    return remarks if queue.pacing is None else [*remarks, f"starts {pace(queue.pacing)}"]

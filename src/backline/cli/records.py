@@ -4,7 +4,7 @@ import msgspec
 from msgspec import Raw
 
 from backline.display import iso, safe_json, valid_json
-from backline.job import AttemptError, JobRecord, Micros
+from backline.job import AttemptError, JobRecord, Limits, Micros
 
 
 def as_json(job: JobRecord) -> dict[str, object]:
@@ -26,6 +26,7 @@ def as_json(job: JobRecord) -> dict[str, object]:
         "releases": job.releases,
         "timeout_seconds": job.terms.timeout / 1_000_000,
         "unique_key": job.unique_key,
+        **_limits(job.limits),
         "headers": dict(job.headers),
         "tags": list(job.tags),
         "enqueued_at": iso(job.enqueued_at),
@@ -39,6 +40,15 @@ def as_json(job: JobRecord) -> dict[str, object]:
         "result": valid_json(job.result),
         "progress": None if job.progress is None else _progress(job),
         "errors": [_error(error) for error in job.errors],
+    }
+
+
+def _limits(limits: Limits | None) -> dict[str, object]:
+    slots = limits.slots if limits is not None and limits.key is not None else None
+    return {
+        "concurrency_key": None if limits is None else limits.key,
+        "concurrency": slots,
+        "rate_key": None if limits is None else limits.rate_key,
     }
 
 
