@@ -15,7 +15,7 @@ from bench.producing import A_CALL, add, check, succeeded, tasks, url
 from bench.report import Bar, Finding, Samples, rated
 from bench.settings import Size
 from bench.tally import Tally
-from bench.tasks import TALLY, TARGET, Tasks
+from bench.tasks import BATCH, TALLY, TARGET, Tasks
 
 CUSTOMERS = 1_000
 LEASED = 200
@@ -31,7 +31,8 @@ class Ours(NamedTuple):
 
 def run(size: Size, folder: Path) -> list[Finding]:
     """Every kind of drain once in each round."""
-    plain, threads, burning, keyed = (Ours(Samples(), Samples("µs")) for _ in range(4))
+    plain, threads, burning = (Ours(Samples(), Samples("µs")) for _ in range(3))
+    batched, keyed = (Ours(Samples(), Samples("µs")) for _ in range(2))
     huey, huey_cpu = Samples(), Samples("µs")
     bare, whole = Samples(), Samples()
     requests = _noops(tasks(folder), size.drained)
@@ -45,6 +46,7 @@ def run(size: Size, folder: Path) -> list[Finding]:
         huey_cpu.add(found.cpu_us)
         bare.add(raw.replay(place / "bare.db", tape, only=True).exchanges)
         _note(burning, drain(place / "burning", _noops, size.drained, burn=True))
+        _note(batched, drain(place / "batched", _noops_in_batches, size.drained))
         _note(threads, drain(place / "threads", _noops_in_threads, size.drained))
         _note(keyed, drain(place / "keyed", _noops_with_keys, size.drained))
         whole.add(raw.replay(place / "whole.db", tape, only=False).exchanges)
@@ -54,12 +56,28 @@ def run(size: Size, folder: Path) -> list[Finding]:
         rated("drain, async no-op", plain.rates, "Huey", huey, Bar(20, "x"), cpu),
         rated("drain, async no-op", plain.rates, limit, bare, Bar(50, "%")),
         rated("drain, async no-op", plain.rates, "all our statements, bare", whole),
+        *_others(plain, threads, burning, batched, keyed, huey),
+    ]
+
+
+def _others(
+    plain: Ours, threads: Ours, burning: Ours, batched: Ours, keyed: Ours, huey: Samples
+) -> list[Finding]:
+    """What is not a plain no-op, one by one."""
+    return [
         rated(
             "drain beside a thread of busy Python",
             burning.rates,
             "undisturbed",
             plain.rates,
             Bar(25, "%"),
+        ),
+        rated(
+            f"drain, no-op in batches of {BATCH}",
+            batched.rates,
+            "one by one",
+            plain.rates,
+            note=f"{batched.cpu} of processor time a job",
         ),
         rated(
             "drain, def no-op in threads",
@@ -153,6 +171,10 @@ def _noops_with_keys(of: Tasks, jobs: int) -> list[JobRequest]:
         unique_key=str,
     )
     return [task.job(number) for number in range(jobs)]
+
+
+def _noops_in_batches(of: Tasks, jobs: int) -> list[JobRequest]:
+    return [of.noop_in_batches.job(number) for number in range(jobs)]
 
 
 def _noops_in_threads(of: Tasks, jobs: int) -> list[JobRequest]:

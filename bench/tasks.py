@@ -5,13 +5,15 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from backline import App
-from backline.task import AsyncTask, SyncTask
+from backline import App, Batch
+from backline.task import AsyncBatchTask, AsyncTask, SyncTask
 from bench.tally import Tally
 
 TARGET: Final = f"{__name__}:app"
 TALLY: Final = "BENCH_TALLY"
 LONGEST_BURN_S: Final = 60.0
+BATCH: Final = 100
+"""Jobs of one call, where a task gets batches."""
 
 
 @cache
@@ -22,6 +24,11 @@ def tally() -> Tally:
 
 async def _noop(number: int) -> None:
     tally().hit()
+
+
+async def _noop_in_batches(batch: Batch[int]) -> None:
+    for _ in batch:
+        tally().hit()
 
 
 def _noop_in_thread(number: int) -> None:
@@ -41,6 +48,7 @@ class Tasks(NamedTuple):
 
     app: App
     noop: AsyncTask[[int], None]
+    noop_in_batches: AsyncBatchTask[int, None]
     noop_in_thread: SyncTask[[int], None]
     burn: SyncTask[[], None]
     stamp: AsyncTask[[int], None]
@@ -51,6 +59,7 @@ def declare(app: App) -> Tasks:
     return Tasks(
         app,
         app.task(name="noop")(_noop),
+        app.task(name="noop_in_batches", batch=BATCH)(_noop_in_batches),
         app.task(name="noop_in_thread")(_noop_in_thread),
         app.task(name="burn", priority=100)(_burn),
         app.task(name="stamp")(_stamp),

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 import backline
-from backline import App, Job, JobContext, State, Task
+from backline import App, Batch, BatchItem, Job, JobContext, State, Task
 from backline.app.schedules import Schedules
 
 PAGE: Final = Path(__file__).parents[1] / "docs/reference/api.md"
@@ -17,6 +17,8 @@ TABLES: Final[dict[str, type]] = {
     "Schedules": Schedules,
     "Job": Job,
     "JobContext": JobContext,
+    "Batch": Batch,
+    "BatchItem": BatchItem,
 }
 
 
@@ -45,6 +47,8 @@ def things() -> dict[str, Any]:
         "Schedules": app.schedules,
         "Job": app.job("x"),
         "JobContext": None,
+        "Batch": Batch([]),
+        "BatchItem": BatchItem(1),
     }
 
 

@@ -143,7 +143,7 @@ FOREIGN = {
     "max_retries": "max_attempts=", "retries": "max_attempts=", "max_tries": "max_attempts=",
     "maximum_attempts": "max_attempts=", "attempts": "max_attempts=",
     "retry_delay": "Retry(", "retry_backoff": "Retry(", "interval": "Retry(",
-    "retry_policy": "Retry(", "wait": "Retry(", "autoretry_for": "Retry(",
+    "retry_policy": "Retry(", "autoretry_for": "Retry(",
     "time_limit": "timeout=", "soft_time_limit": "timeout=", "job_timeout": "timeout=",
     "execution_timeout": "timeout=", "timeout_seconds": "timeout=", "soft_timeout": "timeout=",
     "job_id": "unique_key=", "_job_id": "unique_key=", "unique": "unique_key=",

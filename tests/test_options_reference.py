@@ -16,13 +16,14 @@ from backline.app.app import DEFAULT_URL
 from backline.app.declare import QueueOptions
 from backline.cli.worker import worker
 from backline.job import MAX_ERRORS, MAX_PAYLOAD
+from backline.task.batch import DEFAULT_WAIT
 from backline.task.options import (
     DECLARED_ONLY,
     MAX_HEADERS,
     MAX_NAME,
     MAX_TAGS,
+    BatchSettings,
     TaskOptions,
-    TaskSettings,
 )
 from backline.task.options import Options as GivenOptions
 from backline.worker import WorkerSettings
@@ -96,7 +97,7 @@ def of_tasks() -> dict[Any, str]:
     defaults = TaskOptions()
     found: dict[Any, str] = {}
     for owner, names in (
-        ("@app.task", set(TaskSettings.__annotations__) - CALL_ONLY),
+        ("@app.task", set(BatchSettings.__annotations__) - CALL_ONLY),
         (".using", set(GivenOptions.__annotations__) - DECLARED_ONLY),
     ):
         for name in names:
@@ -143,6 +144,7 @@ def in_code() -> dict[Any, str]:
     found = {
         **of_call("App", App, set()),
         **of_tasks(),
+        ("@app.task", "wait"): shown(DEFAULT_WAIT, is_duration=True),
         **of_call("Retry", Retry, {"base", "cap"}),
         **of_queue(),
         **of_call("app.schedule", App.schedule, set()),

@@ -9,7 +9,7 @@ import pytest
 
 from backline import App, BacklineError, ConfigError, ResultTimeout, Retry, UnknownOption
 from backline.task import dialects
-from backline.task.options import DECLARED_ONLY, OPTIONS, TaskSettings
+from backline.task.options import DECLARED_ONLY, OPTIONS, BatchSettings
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_the_list_of_options_is_that_of_the_place(app: App) -> None:
         app.task(name="t")(lambda: None).using(zzzz=1)  # type: ignore[call-arg]
     assert "weight, within" in str(used.value)
     assert "executor" not in str(used.value)
-    assert TaskSettings.__annotations__.keys() - OPTIONS == DECLARED_ONLY
+    assert BatchSettings.__annotations__.keys() - OPTIONS == DECLARED_ONLY
 
 
 def test_the_retry_of_a_task_is_no_function(app: App) -> None:

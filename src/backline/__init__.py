@@ -2,6 +2,7 @@
 
 from backline._version import __version__
 from backline.app import App, Schedule
+from backline.batch import Batch, BatchItem
 from backline.context import JobContext, current_job
 from backline.errors import (
     AlreadyCompleted,
@@ -43,6 +44,8 @@ __all__ = [
     "App",
     "AttemptError",
     "BacklineError",
+    "Batch",
+    "BatchItem",
     "CallNext",
     "Cancel",
     "Cancelling",

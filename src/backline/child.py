@@ -43,7 +43,7 @@ from backline.supervisor.messages import (
     read_to_worker,
 )
 from backline.supervisor.settings import EXIT_APP, EXIT_OK
-from backline.worker import Board, Worker, WorkerSettings
+from backline.worker import Board, Worker, WorkerSettings, most_held
 from backline.worker.settings import DEFAULT_CONCURRENCY, DEFAULT_PREFETCH
 
 log = logging.getLogger("backline.worker")
@@ -194,7 +194,7 @@ def worker_settings(settings: ChildSettings, app: App) -> WorkerSettings:
 
 async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:
     chosen = worker_settings(settings, app)
-    board = Board.create(Path(settings.board), chosen.most_held, chosen.name)
+    board = Board.create(Path(settings.board), most_held(chosen, app.registry), chosen.name)
     watching = _event_lines(app) if settings.events else None
     looking: asyncio.Task[None] | None = None
     worker = app.make_worker(app.store, chosen, board, observer=watching)

@@ -180,10 +180,17 @@ class Running:
     variable anew for every job would cost more, and would hide a task's own changes.
     """
 
-    __slots__ = ("run",)
+    __slots__ = ("in_batch", "run")
 
-    def __init__(self, run: RunControl | None = None) -> None:
+    def __init__(self, run: RunControl | None = None, *, in_batch: bool = False) -> None:
         self.run = run
+        self.in_batch = in_batch
+        """It calls the handler of many jobs."""
+
+    @property
+    def busy(self) -> bool:
+        """Whatever is called here, is called by a job."""
+        return self.run is not None or self.in_batch
 
 
 current_run: Final[ContextVar[Running]] = ContextVar("backline_current_run")
@@ -192,6 +199,8 @@ current_run: Final[ContextVar[Running]] = ContextVar("backline_current_run")
 def current_job() -> JobContext:
     """The job this code runs in. Raises BacklineError outside of a job."""
     running = current_run.get(None)
+    if running is not None and running.in_batch:
+        raise BacklineError("this code runs many jobs at once: that of an item is item.job")
     if running is None or running.run is None:
         raise BacklineError("current_job() was called outside of a running job")
     return running.run.context

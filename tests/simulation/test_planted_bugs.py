@@ -60,6 +60,7 @@ from backline.testing.simulation.plan import BOUNDED, HOSTS, SMALL, Act, Blow, P
 from backline.testing.simulation.run import OpenStore, as_drawn, in_memory, in_sqlite
 from backline.testing.simulation.setting import MachineClock
 from backline.testing.wrapper import StoreWrapper
+from backline.worker.batches import BatchCalls, BatchRun
 from backline.worker.board import Board, Phase
 from backline.worker.heartbeat import Heartbeat
 from backline.worker.loop import Worker
@@ -557,10 +558,45 @@ def shutdown_drops_what_it_holds(patch: pytest.MonkeyPatch) -> None:
 
     def forget(self: Worker) -> None:
         if self.stopping:
-            for line in (self._coroutines, self._functions):
-                self._held -= len(line.take_back())
+            self._held -= len(self._lines.take_back())
             self._held -= len(self._outcomes)
             self._outcomes.clear()
+        give_back(self)
+
+    patch.setattr(Worker, "_give_back", forget)
+
+
+def a_batch_is_lost_by_its_first_job(patch: pytest.MonkeyPatch) -> None:
+    """Only one job of a batch is on the board: the others seem not to have begun."""
+    begin = BatchCalls._begin
+
+    def begun(self: BatchCalls, batch: BatchRun) -> None:
+        begin(self, batch)
+        for run in list(batch.open)[1:]:
+            self._setup.board.finish_other(run.slot)
+
+    patch.setattr(BatchCalls, "_begin", begun)
+
+
+def one_success_is_that_of_all(patch: pytest.MonkeyPatch) -> None:
+    """A batch is acked as one (Celery's `Batches`, when the last message is acked)."""
+    noted = BatchCalls._noted
+
+    def all_noted(self: BatchCalls, batch: BatchRun, run: Run, item: Any) -> None:
+        noted(self, batch, run, item)
+        if item.error is None:
+            for other in list(batch.open):
+                self._give(other, policy.succeeded(other.lease, None))
+
+    patch.setattr(BatchCalls, "_noted", all_noted)
+
+
+def what_gathers_is_forgotten_at_the_end(patch: pytest.MonkeyPatch) -> None:
+    give_back = Worker._give_back
+
+    def forget(self: Worker) -> None:
+        if self.stopping:
+            self._held -= len(self._lines._gathering.take_back())
         give_back(self)
 
     patch.setattr(Worker, "_give_back", forget)
@@ -637,6 +673,9 @@ BUGS: Final = (
     Bug("unknown tasks die", ("c5_attempts",), patch=unknown_tasks_die),
     Bug("lost child a success", ("c3_one_outcome",), patch=a_lost_child_counts_as_a_success),
     Bug("shutdown drops jobs", ("clean_stop",), patch=shutdown_drops_what_it_holds),
+    Bug("batch on the board by one", ("c5_attempts",), patch=a_batch_is_lost_by_its_first_job),
+    Bug("batch acked as one", ("c3_one_outcome",), patch=one_success_is_that_of_all),
+    Bug("gathered jobs dropped", ("clean_stop",), patch=what_gathers_is_forgotten_at_the_end),
     Bug("replies unread", ("c17_cancel",), patch=nobody_reads_the_replies),
     Bug("no time limits", ("time_limit",), patch=time_limits_do_nothing),
     Bug("windows forgotten", ("c8_unique",), behind(WindowsForgotten)),

@@ -132,7 +132,12 @@ class Site:
         return process.returncode, errors.decode()
 
     async def add(
-        self, task: str, *names: str, lane: Lane = Lane.MAIN, **terms: Any
+        self,
+        task: str,
+        *names: str,
+        lane: Lane = Lane.MAIN,
+        queue: str = "default",
+        **terms: Any,
     ) -> list[JobId]:
         """Enqueue jobs of a task, one for each name it is called with (none: one job)."""
         arguments = [json.dumps([[name], {}]) for name in names] or ["[[],{}]"]
@@ -141,6 +146,7 @@ class Site:
                 id=SYSTEM_CLOCK.new_id(),
                 task=f"kitchen.{task}",
                 payload=Raw(argument.encode()),
+                queue=queue,
                 lane=lane,
                 terms=Terms(**terms),
             )

@@ -13,6 +13,7 @@ import pytest
 from backline import (
     App,
     BacklineError,
+    Batch,
     ConfigError,
     InvalidArguments,
     JobContext,
@@ -507,6 +508,13 @@ def test_it_takes_a_task(app: App) -> None:
         assert_idempotent(print, state=list)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="give the task itself"):
         assert_idempotent(app.remote("elsewhere"), state=list)
+
+
+def test_it_takes_no_batches(app: App) -> None:
+    def many(batch: Batch[int]) -> None: ...
+
+    with pytest.raises(ConfigError, match="many has batch="):
+        assert_idempotent(app.task(name="many", batch=10)(many), 1, state=list)
 
 
 def test_it_takes_plain_functions(app: App, log: Log) -> None:

@@ -6,7 +6,7 @@ too: so both directions are checked.
 
 from typing import assert_type
 
-from backline import App, Job, JobContext, Retry, Task
+from backline import App, Batch, Job, JobContext, Retry, Task
 from backline.job import JobRequest
 from backline.task import AsyncTask, SyncTask
 
@@ -40,6 +40,38 @@ async def with_context(job: JobContext, size: int) -> int:
 @app.task(priority=3)
 def sync_with_context(job: JobContext, size: int) -> str:
     return job.id * size
+
+
+@app.task(batch=10, wait="2s")
+async def batched(batch: Batch[int]) -> None:
+    assert_type(batch.values, list[int])
+    for item in batch:
+        assert_type(item.value, int)
+        item.succeed()
+        item.succeed(3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+@app.task(batch=10, queue="prices")
+def sync_batched(batch: Batch[tuple[str, int], float]) -> None:
+    for item in batch:
+        assert_type(item.value, tuple[str, int])
+        item.succeed(3.0)
+        item.fail(ValueError("none"))
+
+
+async def check_batches() -> None:
+    assert_type(batched.enqueue(1), Job[None])
+    assert_type(await sync_batched.aenqueue(("a", 1)), Job[float])
+    assert_type(await sync_batched.handle("an id").aresult(), float)
+    assert_type(await batched(1, 2), list[None])
+    assert_type(sync_batched(("a", 1)), list[float])
+    assert_type(sync_batched.using(delay="5m").enqueue(("a", 1)).result(), float)
+    batched.enqueue("1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    sync_batched.enqueue("a", 1)  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
+
+
+@app.task(batch=10)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+async def no_batch(number: int) -> None: ...
 
 
 async def check() -> None:

@@ -10,7 +10,7 @@ from backline.job import JobRecord, JobRequest
 from backline.store import Store
 from backline.stores.memory import MemoryStore
 from backline.task import Registry, make_task
-from backline.worker import Board, Worker, WorkerSettings
+from backline.worker import Board, Worker, WorkerSettings, most_held
 
 
 class Bench:
@@ -42,8 +42,10 @@ class Bench:
     def worker(self, **options: Any) -> Worker:
         self.workers += 1
         parts = {k: options.pop(k) for k in ("middleware", "lifespan", "observer") if k in options}
+        own = {task.options.queue: 1 for task in self.registry}
+        options.setdefault("queues", {"default": 1} | own)
         settings = WorkerSettings(name=f"worker-{self.workers}", **options)
-        board = Board.private(settings.most_held, settings.name)
+        board = Board.private(most_held(settings, self.registry), settings.name)
         return Worker(self.store, self.registry, settings, clock=self.clock, board=board, **parts)
 
     async def enqueue(self, *jobs: JobRequest) -> list[str]:

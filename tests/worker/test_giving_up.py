@@ -311,7 +311,7 @@ async def test_a_runner_that_was_given_up_takes_no_more_jobs(bench: SlowBench) -
             worker._give_up(late)
             worker._accept(jobs[1:], now, now)
             await asyncio.sleep(2)
-            assert (worker.stuck, worker._coroutines.waiting()) == (0, 1)
+            assert (worker.stuck, worker._lines.waiting()) == (0, 1)
             await asyncio.sleep(20)
             assert len(worker._outcomes) == 3
 

@@ -33,7 +33,7 @@ from typing import (
 from weakref import WeakSet
 
 from backline.app.app_store import AppStore
-from backline.app.declare import C, Declare, QueueOptions, queue_settings
+from backline.app.declare import C, Declare, DeclareBatch, QueueOptions, queue_settings
 from backline.app.draining import Draining
 from backline.app.home import always
 from backline.app.producing import HeadersHook
@@ -51,6 +51,7 @@ from backline.task import (
     SCHEDULE_OPTIONS,
     AnyTask,
     AsyncTask,
+    BatchSettings,
     SyncTask,
     TaskSettings,
     make_task,
@@ -119,6 +120,8 @@ class App(Draining):
     def task(self, fn: Callable[Concatenate[C, P], R], /) -> SyncTask[P, R]: ...
     @overload
     def task(self, fn: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, **settings: Unpack[BatchSettings]) -> DeclareBatch: ...
     @overload
     def task(self, **settings: Unpack[TaskSettings]) -> Declare: ...
     def task(self, *fns: Callable[..., Any], **settings: Any) -> Any:

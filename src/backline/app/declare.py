@@ -15,6 +15,7 @@ from typing import (
 
 from msgspec import UNSET, UnsetType
 
+from backline.batch import Batch
 from backline.context import JobContext
 from backline.display import shown
 from backline.errors import ConfigError
@@ -22,7 +23,9 @@ from backline.job import MOST_AT_ONCE, Pacing
 from backline.queue import OnFull
 from backline.store import QueueSettings
 from backline.task import (
+    AsyncBatchTask,
     AsyncTask,
+    SyncBatchTask,
     SyncTask,
     interval_of,
     name_text,
@@ -33,10 +36,22 @@ from backline.task.dialects import OF_QUEUE
 
 P = ParamSpec("P")
 R = TypeVar("R")
+A = TypeVar("A")
 C = TypeVar("C", bound=JobContext)
 
 MAX_DEPTH: Final = 10**12
 """A limit beyond this is none; it would not fit in a store's integers for ever."""
+
+
+class DeclareBatch(Protocol):
+    """Makes a task of a function that takes a batch. `A` is what each job is enqueued with."""
+
+    @overload
+    def __call__(
+        self, fn: Callable[[Batch[A, R]], Coroutine[Any, Any, None]], /
+    ) -> AsyncBatchTask[A, R]: ...
+    @overload
+    def __call__(self, fn: Callable[[Batch[A, R]], None], /) -> SyncBatchTask[A, R]: ...
 
 
 class Declare(Protocol):

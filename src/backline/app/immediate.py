@@ -29,7 +29,7 @@ class Immediate:
     async def after(self, store: Store, ids: Iterable[JobId]) -> None:
         """Run what is due, and raise what the first of these jobs that failed raised."""
         running = current_run.get(None)
-        if running is not None and running.run is not None:
+        if running is not None and running.busy:
             return  # within a job: whoever runs that one goes on to this one
         async with self._turn:
             await drain(self._parts, store, innermost=[self._note])

@@ -24,6 +24,7 @@ from backline.worker import (
     Run,
     Worker,
     WorkerSettings,
+    most_held,
 )
 
 _WEIGHT: Final = re.compile(r"[0-9]{1,9}")
@@ -77,7 +78,7 @@ class Parts:
         surrounded: bool = False,
     ) -> EmbeddedWorker:
         """A worker with its heartbeat and reaper, in this process."""
-        board = Board.private(settings.most_held, settings.name)
+        board = Board.private(most_held(settings, self.registry), settings.name)
         worker = self.make_worker(
             store, settings, board, observer=observer, innermost=innermost, surrounded=surrounded
         )

@@ -21,7 +21,7 @@ from backline.states import State
 from backline.store import Store
 from backline.stores import open_store
 from backline.supervisor.settings import SAME_SIGNAL
-from backline.worker import Board, EmbeddedWorker, Run, WorkerSettings
+from backline.worker import Board, EmbeddedWorker, Run, WorkerSettings, most_held
 from backline.worker.settings import DEFAULT_CONCURRENCY
 
 _PROMOTE = 1_000
@@ -132,7 +132,7 @@ class _Draining:
             self.ends[State(run.ack.state)] += 1
             ended()
 
-        board = Board.private(settings.most_held, settings.name)
+        board = Board.private(most_held(settings, self._app.registry), settings.name)
         worker = self._app.make_worker(store, settings, board, observer=saw)
         embedded = EmbeddedWorker(
             worker,

@@ -1,5 +1,5 @@
 """A task's arguments and result, as typed Python values and as JSON."""
 
-from backline.codec.codec import TaskCodec
+from backline.codec.codec import TaskCodec, hints_of
 
-__all__ = ["TaskCodec"]
+__all__ = ["TaskCodec", "hints_of"]

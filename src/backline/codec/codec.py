@@ -45,7 +45,7 @@ class TaskCodec:
         self, fn: Callable[..., object], name: str, *, context: type | None = None
     ) -> None:
         self.name = name
-        hints = _hints(fn, name)
+        hints = hints_of(fn, name)
         parameters = list(inspect.signature(fn).parameters.values())
         self.takes_context = bool(
             context and parameters and hints.get(parameters[0].name) is context
@@ -253,7 +253,7 @@ class TaskCodec:
         return self._decoders[self._others]
 
 
-def _hints(fn: Callable[..., object], name: str) -> dict[str, Any]:
+def hints_of(fn: Callable[..., object], name: str) -> dict[str, Any]:
     """The resolved annotations. Raises ConfigError, naming the one that cannot be resolved."""
     try:
         return get_type_hints(fn, include_extras=True)

@@ -1,9 +1,13 @@
 """Tasks: functions with a name and a policy, and the jobs they make."""
 
+from backline.task.batch import AsyncBatchTask, BatchTask, SyncBatchTask, check_returned
 from backline.task.dialects import unknown_option
 from backline.task.handle import Job, JobClient
 from backline.task.limiting import interval_of, pacing_of
+from backline.task.make import make_task, remote_task
 from backline.task.options import (
+    BatchRule,
+    BatchSettings,
     Executor,
     Options,
     TaskOptions,
@@ -14,13 +18,17 @@ from backline.task.options import (
 from backline.task.registry import Registry
 from backline.task.retry import Retry
 from backline.task.scheduling import SCHEDULE_OPTIONS, job_for, missed_of, rule_of, schedule_of
-from backline.task.task import AnyTask, AsyncTask, Producer, SyncTask, Task, make_task, remote_task
+from backline.task.task import AnyTask, AsyncTask, Producer, SyncTask, Task
 from backline.task.transactions import Completion, Transactions
 
 __all__ = [
     "SCHEDULE_OPTIONS",
     "AnyTask",
+    "AsyncBatchTask",
     "AsyncTask",
+    "BatchRule",
+    "BatchSettings",
+    "BatchTask",
     "Completion",
     "Executor",
     "Job",
@@ -29,12 +37,14 @@ __all__ = [
     "Producer",
     "Registry",
     "Retry",
+    "SyncBatchTask",
     "SyncTask",
     "Task",
     "TaskOptions",
     "TaskSettings",
     "Transactions",
     "check_headers",
+    "check_returned",
     "interval_of",
     "job_for",
     "make_task",

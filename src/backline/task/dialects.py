@@ -57,6 +57,11 @@ _OURS: Final = {
     "keep_dead=": "failure_ttl dead_ttl",
     "headers=": "metadata meta labels message_headers correlation_id",
     "tags=": "tag group_tags",
+    "batch= (the most jobs of a call)": (
+        "batch_size max_batch_size batch_max_size batch_size_limit flush_every chunk_size size "
+        "max_batch batched"
+    ),
+    "wait= (and batch=)": ("flush_interval batch_interval batch_max_interval batch_wait linger"),
     "within=": "conn connection session transaction tx db_session",
     "on_conflict=": "on_duplicate conflict replace_existing replace graceful",
     'executor="process" (or "thread", "async")': "process is_process pool use_processes",
@@ -69,7 +74,7 @@ FOREIGN: Final[Mapping[str, str]] = {
         [
             "retry_delay", "retry_backoff", "retry_backoff_max", "retry_jitter", "retry_kwargs",
             "retry_policy", "retry_strategy", "default_retry_delay", "min_backoff", "max_backoff",
-            "autoretry_for", "interval", "retry_when", "throws", "dont_autoretry_for", "wait",
+            "autoretry_for", "interval", "retry_when", "throws", "dont_autoretry_for",
             "exponential_wait", "linear_wait", "retry_exceptions",
         ],
         _RETRY,
@@ -176,7 +181,7 @@ OF_TASK: Final[Mapping[str, str]] = dict.fromkeys(
     ["s", "si", "signature", "subtask", "message"],
     "use task.job(...), which makes a job for app.enqueue_many; " + _NO_CHAINS,
 ) | dict.fromkeys(
-    ["map", "starmap", "chunks", "batch", "enqueue_many"],
+    ["map", "starmap", "chunks", "enqueue_many"],
     "use app.enqueue_many([task.job(x) for x in xs])",
 ) | dict.fromkeys(["apply", "call_local", "run", "func"], "call the task: task(...)") | {
     "AsyncResult": "use task.handle(job_id)",

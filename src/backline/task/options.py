@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
+from typing import Any, Final, Literal, NamedTuple, Required, TypeAlias, TypedDict, cast
 
 import msgspec
 
@@ -123,8 +123,28 @@ class TaskSettings(CommonOptions, total=False):
     """What becomes of times at which nothing was there to do it. Default "skip"."""
 
 
-DECLARED_ONLY: Final = frozenset({"name", "executor", "cron", "tz", "every", "missed"})
+class BatchSettings(TaskSettings, total=False):
+    """What `@app.task` takes for a task whose handler gets a `Batch`."""
+
+    batch: Required[int]
+    """Call it with up to so many jobs at once."""
+    wait: Duration
+    """How long the first job of a batch waits for others in the worker. Default 1 s."""
+
+
+DECLARED_ONLY: Final = frozenset(
+    {"name", "executor", "cron", "tz", "every", "missed", "batch", "wait"}
+)
 OPTIONS: Final = frozenset(Options.__annotations__) - DECLARED_ONLY
+
+
+class BatchRule(NamedTuple):
+    """When the jobs of a task are enough for a call."""
+
+    size: int
+    """So many go at once, and no more."""
+    wait: Micros
+    """How long the first of them waits for others in the worker."""
 
 
 class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,8 @@ class Registry:
     def add(self, task: AnyTask) -> None:
         """Register a task, and its schedule if it has one.
 
-        Raises ConfigError if another one has its name.
+        Raises ConfigError if another one has its name, or its queue if one of the two has
+        batch=.
         """
         known = self._tasks.get(task.name)
         if known is not None:
@@ -26,6 +27,7 @@ class Registry:
                 f"two tasks are named {task.name!r}: {_place(known)} and {_place(task)}; "
                 "give one of them a name="
             )
+        self._check_queue(task)
         if task.declared_schedule is not None:
             self.add_schedule(task.name, task.declared_schedule)
         self._tasks[task.name] = task
@@ -50,6 +52,18 @@ class Registry:
     def names(self) -> tuple[str, ...]:
         """The names of all tasks, sorted."""
         return tuple(sorted(self._tasks))
+
+    def _check_queue(self, task: AnyTask) -> None:
+        """What a worker asks the queue of a batch task for, is for its batches."""
+        queue = task.options.queue
+        for other in self._tasks.values():
+            if other.options.queue == queue and (task.batch or other.batch):
+                batched = task if task.batch else other
+                raise ConfigError(
+                    f"{task.name} and {other.name} share the queue {queue!r}, and "
+                    f"{batched.name} has batch=, which takes a queue of its own; leave its queue= "
+                    "out, or name another"
+                )
 
     def __iter__(self) -> Iterator[AnyTask]:
         return iter(self._tasks.values())

@@ -3,6 +3,7 @@
 from backline.worker.board import Board
 from backline.worker.embedded import EmbeddedWorker
 from backline.worker.execute import Middleware
+from backline.worker.gathering import most_held
 from backline.worker.loop import Lifespan, Observer, Worker
 from backline.worker.run import Run, StopReason
 from backline.worker.settings import WorkerSettings
@@ -17,4 +18,5 @@ __all__ = [
     "StopReason",
     "Worker",
     "WorkerSettings",
+    "most_held",
 ]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, TypeAlias
 
+from msgspec import Raw
+
 from backline import duration, errors, policy
 from backline.context import JobContext
 from backline.display import clipped
@@ -101,6 +103,17 @@ def _explain(run: Run, error: BaseException) -> Outcome:
             return Failed(describe(run, error), fatal=not run.task.retry.allows(error))
 
 
+def returned(run: Run, result: Raw | None) -> Ack:
+    """How a run that returned is recorded.
+
+    One that saw `job.cancelled` and then returned nothing did as it was told: its work is not
+    done. To call that a success would lose the job.
+    """
+    if run.heeded and run.stop is not None and result is None and not run.completing:
+        raise Heeded
+    return policy.succeeded(run.lease, result)
+
+
 def raised(run: Run, error: BaseException, rng: random.Random, seen: Look) -> Ack:
     """How a run that raised is recorded; says so in the log, if it was a failure.
 
@@ -108,22 +121,22 @@ def raised(run: Run, error: BaseException, rng: random.Random, seen: Look) -> Ac
     traceback at the level DEBUG alone: a service that is down must not flood the log. The job
     keeps them all.
     """
-    ack = _settled(run, explain(run, error, seen), rng, known=seen.known)
+    ack = settled(run, explain(run, error, seen), rng, known=seen.known)
     if ack.error is not None and ack.charge is Charge.FAILURE:
         lease, what = run.lease, f"{ack.error.kind}: {ack.error.message}".rstrip(": ")
         nth = lease.failures + 1
         if ack.state is State.DEAD:
             text = "job %s (%s) is dead, failure %d: %s"
-            _log(logging.ERROR, text, lease.id, lease.task, nth, what, error=error)
+            log_raised(logging.ERROR, text, lease.id, lease.task, nth, what, error=error)
         else:
             text = "job %s (%s) failed, %d of %d, again in %s: %s"
             most, wait = lease.terms.max_attempts, duration.text(ack.delay)
             shown = error if log.isEnabledFor(logging.DEBUG) else None
-            _log(logging.INFO, text, lease.id, lease.task, nth, most, wait, what, error=shown)
+            log_raised(logging.INFO, text, lease.id, lease.task, nth, most, wait, what, error=shown)
     return ack
 
 
-def _log(level: int, text: str, *facts: object, error: BaseException | None) -> None:
+def log_raised(level: int, text: str, *facts: object, error: BaseException | None) -> None:
     """Log it, with the traceback of an error that may do anything when it is looked at."""
     if error is not None:
         try:
@@ -141,7 +154,7 @@ def stopped(run: Run, reason: StopReason) -> Outcome:
             return Failed(_timed_out(run))
         case StopReason.CANCEL:
             return Cancelled()
-        case StopReason.LOST | StopReason.SHUTDOWN:
+        case StopReason.LOST | StopReason.SHUTDOWN | StopReason.BATCH:
             # After a lost lease the fence refuses this; if the lease turns out to be ours
             # still (the store was away), the job is free again at once.
             return Released()
@@ -149,10 +162,10 @@ def stopped(run: Run, reason: StopReason) -> Outcome:
 
 def given_up(run: Run, reason: StopReason, rng: random.Random) -> Ack:
     """How a run is recorded that ignored being stopped."""
-    return _settled(run, stopped(run, reason), rng, known=not run.completing)
+    return settled(run, stopped(run, reason), rng, known=not run.completing)
 
 
-def _settled(run: Run, outcome: Outcome, rng: random.Random, *, known: bool) -> Ack:
+def settled(run: Run, outcome: Outcome, rng: random.Random, *, known: bool) -> Ack:
     """Settle, but let no job end as failed or cancelled while it may have completed.
 
     Put off at no cost, its next run finds out: `complete` says so.

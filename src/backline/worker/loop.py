@@ -24,12 +24,13 @@ from backline.task import Executor, Registry
 from backline.worker.board import Board
 from backline.worker.execute import Middleware, given_up
 from backline.worker.given_up import GivenUp
+from backline.worker.lines import Lines
 from backline.worker.monitor import RunMonitor
 from backline.worker.prefetch import Pace, QueueTurns
 from backline.worker.progress import ProgressSender
 from backline.worker.run import Run, StopReason
-from backline.worker.runners import LoopRunners, RunnerSetup, ThreadRunners
 from backline.worker.settings import WorkerSettings
+from backline.worker.setup import RunnerSetup
 from backline.worker.unknown import UnknownTasks
 
 log = logging.getLogger("backline.worker")
@@ -166,12 +167,11 @@ class Worker:
             self._threads,
             self._clock.executor("backline-look", _LOOKUPS),
         )
-        self._coroutines = LoopRunners(setup, self.settings.concurrency, self._middleware)
-        self._functions = ThreadRunners(setup)
+        self._lines = Lines(setup, self._registry, self.settings, self._middleware)
         try:
             yield
         finally:
-            await self._coroutines.close()
+            await self._lines.close()
             self._threads.shutdown(wait=False)
             setup.lookups.shutdown(wait=False)
 
@@ -212,7 +212,7 @@ class Worker:
             left = self._next_at - self._clock.tick()
             # Past, and still not ready: the store's clock is behind ours, or it is busy.
             wait = min(wait, left if left > 0 else _OVERDUE)
-        if self._coroutines.waiting() or self._functions.waiting():
+        if self._lines.waiting():
             wait = min(wait, self._pace.patience)
         return wait / SECOND
 
@@ -291,15 +291,16 @@ class Worker:
         idle = self.settings.drain and self._held == 0
         if self.stopping or not (idle or self._turns.open):
             return {}
-        waiting = self._coroutines.waiting() + self._functions.waiting()
+        lines, places = self._lines, self.board.slots - self._held
         slots = self.settings.concurrency - self._given_up.missing
-        wanted = slots + self._pace.ahead() - waiting - self._monitor.running
-        room = min(wanted, self.board.slots - self._held)
+        free = slots - lines.waiting() - lines.calls(self._monitor.running)
+        room = min(free + self._pace.ahead(), places)
         if room <= 0:
             return {}
         turns = self._turns  # while idle, the answer must speak for every queue
         divided = turns.every(room) if idle else turns.divide(room, self._clock.tick())
-        return {(queue, self.settings.lane): share for queue, share in divided.items()}
+        asked = lines.demand(divided, free, places)
+        return {(queue, self.settings.lane): share for queue, share in asked.items()}
 
     def _should_ask_again(self, demand: Demand, found: int) -> bool:
         """A queue came short while another may have work: the slot is for that one, now."""
@@ -310,11 +311,10 @@ class Worker:
     # Runs come and go.
 
     def _accept(self, jobs: Sequence[LeasedJob], asked_at: Micros, now: Micros) -> None:
-        """Put leased jobs in line, each in the line of its kind."""
+        """Put leased jobs in line."""
         self._held += len(jobs)
         until = asked_at + self.settings.lease
-        coroutines: list[Run] = []
-        functions: list[Run] = []
+        known: list[Run] = []
         send, tick = self._progress.send, self._clock.tick  # bound once, not once a job
         for job in jobs:
             task = self._registry.get(job.task)
@@ -323,14 +323,9 @@ class Worker:
                 self._refuse(run, policy.TaskUnknown())
             elif task.executor is Executor.PROCESS and self.settings.lane is not Lane.CELL:
                 self._refuse(run, policy.Misplaced())
-            elif task.is_async or self._middleware:
-                coroutines.append(run)
             else:
-                functions.append(run)
-        if coroutines:
-            self._coroutines.feed(coroutines)
-        if functions:
-            self._functions.feed(functions)
+                known.append(run)
+        self._lines.feed(known)
 
     def _refuse(self, run: Run, outcome: policy.TaskUnknown | policy.Misplaced) -> None:
         log.debug("gave back job %s: %s", run.lease.id, type(outcome).__name__)
@@ -374,9 +369,9 @@ class Worker:
         """A run ignored being stopped: settle it, so that a late end changes nothing."""
         assert run.stop is not None
         lease, why = run.lease, run.stop.name.lower()
-        log.error("job %s (%s) ignored being stopped (%s)", lease.id, lease.task, why)
-        self._given_up.add(run)
-        self._coroutines.abandon(run)
+        if self._lines.abandon(run):
+            log.error("job %s (%s) ignored being stopped (%s)", lease.id, lease.task, why)
+            self._given_up.add(run)
         self._finished(run, given_up(run, run.stop, self._clock.rng))
         no_slot = self._given_up.missing >= self.settings.concurrency
         if (self.worn_out and self.settings.replaceable) or (no_slot and self.settings.drain):
@@ -384,15 +379,14 @@ class Worker:
 
     def _give_back(self) -> None:
         """Give back what waits here for nothing: while stopping, and behind long jobs."""
-        now = self._clock.tick()
-        for line in (self._coroutines, self._functions):
-            oldest = line.oldest()
-            if oldest is None:
-                continue
-            if self.stopping or now - oldest.leased_at > self._pace.patience:
-                self._pace.stalled()
-                for run in line.take_back():
-                    self._finished(run, policy.released(run.lease))
+        if self.stopping:
+            runs = self._lines.take_back()
+        else:
+            runs = self._lines.late(self._clock.tick(), self._pace.patience)
+        if runs:
+            self._pace.stalled()
+        for run in runs:
+            self._finished(run, policy.released(run.lease))
 
     def _stop_runs(self) -> None:
         """The grace is over."""

@@ -4,7 +4,7 @@ from asyncio import Task as LoopTask
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import Enum, auto
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -23,6 +23,24 @@ class StopReason(Enum):
     LOST = auto()
     """Its lease ended, or may end before anybody can renew it."""
     SHUTDOWN = auto()
+    BATCH = auto()
+    """Another job of its batch made the call stop that they share."""
+
+
+class Whole(Protocol):
+    """The call that a run shares with others."""
+
+    def tell(self, run: "Run", reason: StopReason, now: Micros) -> None:
+        """As `Run.tell` of one of the runs."""
+        ...
+
+    def returned(self, run: "Run") -> None:
+        """The handler returned and said nothing of this run: note why that is no success."""
+        ...
+
+    def told(self) -> bool:
+        """Whether the call as a whole is to stop; who asks and sees that has heeded it."""
+        ...
 
 
 Report: TypeAlias = Callable[[Progress], None]
@@ -64,6 +82,10 @@ class Run(msgspec.Struct, eq=False, gc=False):
     """It tried to complete in a transaction of the caller's, which may have been committed."""
     completed: Raw | None = None
     """The result it gave then."""
+    whole: Whole | None = None
+    """What runs it, if that is a call of many jobs, which lets go of its runs at its end."""
+    cancel: bool = False
+    """Of such a run: somebody asked for it to be cancelled, and the others go on."""
 
     @property
     def task(self) -> AnyTask:
@@ -77,6 +99,11 @@ class Run(msgspec.Struct, eq=False, gc=False):
         if self.seen is None:
             self.seen = JobContext(self.lease, self)
         return self.seen
+
+    @property
+    def given_up(self) -> bool:
+        """It was settled before it ended."""
+        return self.ack is not None
 
     def begin(self, now: Micros) -> None:
         """Note that it starts now."""
@@ -92,6 +119,9 @@ class Run(msgspec.Struct, eq=False, gc=False):
         """Ask the run to stop: cancels a coroutine, raises the flag that threads look at."""
         if self.stop is not None:
             return
+        if self.whole is not None:
+            self.whole.tell(self, reason, now)
+            return
         self.stop, self.stopped_at = reason, now
         if self.call is not None:
             self.call.cancel()  # does nothing to a call that has begun
@@ -99,10 +129,11 @@ class Run(msgspec.Struct, eq=False, gc=False):
             self.runner.cancel()
 
     def cancelled(self) -> bool:
-        if self.stop is None:
-            return False
-        self.heeded = True
-        return True
+        told = self.stop is not None or self.cancel
+        if self.whole is not None and self.whole.told():
+            told = True
+        self.heeded = self.heeded or told
+        return told
 
     def time_left(self) -> Micros:
         return self.deadline - self.tick()

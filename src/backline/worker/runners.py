@@ -7,54 +7,29 @@ They differ in who steps the user's code; what a run is and how it ends is the s
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from msgspec import Raw
 
 from backline import policy
-from backline.clock import Clock, Pool
 from backline.context import Running, current_run
 from backline.job import SECOND, Ack, Micros
-from backline.worker.board import Board
-from backline.worker.execute import (
-    NOTHING,
-    UNKNOWN,
-    Heeded,
-    Look,
-    Middleware,
-    look,
-    raised,
-    through,
-)
+from backline.worker.batches import BatchCalls, BatchRun
+from backline.worker.execute import Middleware, look, raised, returned, through
 from backline.worker.run import Run
+from backline.worker.setup import Handover, RunnerSetup
 
 log = logging.getLogger("backline.worker")
-
-Finished: TypeAlias = Callable[[Run, Ack], None]
-Admit: TypeAlias = Callable[[Run], bool]
-"""Called, in the thread that will run it, before a run begins; False: give it back instead."""
 
 STARVED: Final[Micros] = SECOND
 """Jobs that found no thread wait this long before they are handed back."""
 TURN: Final[Micros] = 400
 """A runner lets the rest of the loop go on after this long of jobs that never waited."""
 
-
-@dataclass(frozen=True, slots=True)
-class RunnerSetup:
-    """What both pools work with."""
-
-    clock: Clock
-    board: Board
-    admit: Admit
-    finished: Finished
-    threads: Pool
-    lookups: Executor
-    """For looks at the caller's databases, which may be locked: not behind jobs."""
+Unit: TypeAlias = Run | BatchRun
+"""What one call runs."""
 
 
 class LoopRunners:
@@ -65,7 +40,14 @@ class LoopRunners:
     job sees traces of another.
     """
 
-    def __init__(self, setup: RunnerSetup, size: int, middleware: Sequence[Middleware]) -> None:
+    def __init__(
+        self,
+        setup: RunnerSetup,
+        size: int,
+        middleware: Sequence[Middleware],
+        batches: BatchCalls,
+    ) -> None:
+        self._setup = setup
         self._size = size
         self._tick = setup.clock.tick
         self._rng = setup.clock.rng
@@ -73,13 +55,12 @@ class LoopRunners:
         self._admit = setup.admit
         self._finished = setup.finished
         self._middleware = middleware
-        self._threads = setup.threads
-        self._lookups = setup.lookups
-        self._line: deque[Run] = deque()
+        self._batches = batches
+        self._line: deque[Unit] = deque()
         self._runners: set[asyncio.Task[None]] = set()
         self._context: Context = copy_context()
 
-    def feed(self, runs: Sequence[Run]) -> None:
+    def feed(self, runs: Sequence[Unit]) -> None:
         """Put runs in line."""
         self._line.extend(runs)
         self._staff()
@@ -88,17 +69,17 @@ class LoopRunners:
         """How many runs are in line, not started."""
         return len(self._line)
 
-    def oldest(self) -> Run | None:
+    def oldest(self) -> Unit | None:
         """The run that is next in line."""
         return self._line[0] if self._line else None
 
-    def take_back(self) -> list[Run]:
+    def take_back(self) -> list[Unit]:
         """Empty the line: these runs were not started and never will be here."""
         runs = list(self._line)
         self._line.clear()
         return runs
 
-    def abandon(self, run: Run) -> None:
+    def abandon(self, run: Unit) -> None:
         """Stop counting on the runner of a run that will not end; another takes its place."""
         runner = run.runner
         if runner is not None:
@@ -134,7 +115,10 @@ class LoopRunners:
                 run = self._line.popleft()
                 if self._line:
                     self._staff()  # the job may wait; then the next runner goes on
-                ended = await self._run(run, running, me)
+                if isinstance(run, BatchRun):
+                    ended = await self._batches.run(run, running, me)
+                else:
+                    ended = await self._run(run, running, me)
                 stopped = run.stop is not None or me.cancelling()
                 if ended is None or stopped or copy_context() != clean:
                     return
@@ -166,10 +150,10 @@ class LoopRunners:
                 value = await task.fn(run.context, *arguments, **keywords)
             else:
                 value = await task.fn(*arguments, **keywords)
-            ack = _returned(run, task.codec.encode_result(value) or run.completed)
+            ack = returned(run, task.codec.encode_result(value) or run.completed)
             closing = False
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
-            ack = raised(run, error, self._rng, await self._look(run, error))
+            ack = raised(run, error, self._rng, await self._setup.look(run, error))
             closing = isinstance(error, GeneratorExit)
         running.run = None
         ended = self._tick()
@@ -185,46 +169,11 @@ class LoopRunners:
             if task.is_async:
                 return await task.fn(*first, *arguments, **keywords)
             context = copy_context()
-            return await self._in_thread(
+            return await self._setup.in_thread(
                 run, lambda: context.run(task.fn, *first, *arguments, **keywords)
             )
 
         return await through(self._middleware, job, call)()
-
-    async def _look(self, run: Run, error: BaseException) -> Look:
-        """Whether the job has completed all the same; in a thread, for the look may block."""
-        if not run.completing:
-            return NOTHING
-        if isinstance(error, GeneratorExit):  # nothing can be awaited any more
-            return UNKNOWN
-        try:
-            run.call = self._lookups.submit(look, run)
-            return await asyncio.wrap_future(run.call)
-        except BaseException:  # noqa: BLE001 - it was cancelled, or there is no thread
-            return UNKNOWN
-        finally:
-            run.call = None
-
-    async def _in_thread(self, run: Run, fn: Callable[[], Any]) -> Any:
-        """Call a function in a thread, and do not return before it has.
-
-        A run that is told to stop meanwhile goes on until the function heeds it, as one
-        without middleware does; so does one whose middleware has had enough of waiting, for a
-        job that was settled might run again beside its old thread. Only who was given up, or
-        is cancelled twice, leaves the thread alone.
-        """
-        if run.stop is not None:  # and some middleware tries again
-            raise asyncio.CancelledError
-        run.call = call = self._threads.submit(_guarded, fn)
-        waiting = asyncio.wrap_future(call)
-        try:
-            return await asyncio.shield(waiting)
-        except asyncio.CancelledError:
-            if run.ack is None and not call.cancel():
-                await asyncio.wait([waiting])
-            raise
-        finally:
-            run.call = None
 
 
 class ThreadRunners:
@@ -234,19 +183,17 @@ class ThreadRunners:
     loop, which is woken once for all outcomes it has not seen yet.
     """
 
-    def __init__(self, setup: RunnerSetup) -> None:
+    def __init__(self, setup: RunnerSetup, handover: Handover, batches: BatchCalls) -> None:
         self._tick = setup.clock.tick
         self._rng = setup.clock.rng
         self._board = setup.board
         self._admit = setup.admit
-        self._finished = setup.finished
         self._threads = setup.threads
-        self._loop = asyncio.get_running_loop()
-        self._line: deque[Run] = deque()
-        self._done: deque[tuple[Run, Ack]] = deque()
-        self._told = False
+        self._give = handover.give
+        self._batches = batches
+        self._line: deque[Unit] = deque()
 
-    def feed(self, runs: Sequence[Run]) -> None:
+    def feed(self, runs: Sequence[Unit]) -> None:
         """Put runs in line."""
         self._line.extend(runs)
         try:
@@ -264,16 +211,16 @@ class ThreadRunners:
         """How many runs are in line, not started."""
         return len(self._line)
 
-    def oldest(self) -> Run | None:
+    def oldest(self) -> Unit | None:
         """The run that is next in line."""
         try:
             return self._line[0]
         except IndexError:  # a thread took it meanwhile
             return None
 
-    def take_back(self) -> list[Run]:
+    def take_back(self) -> list[Unit]:
         """Empty the line: these runs were not started and never will be here."""
-        runs: list[Run] = []
+        runs: list[Unit] = []
         try:
             while True:
                 runs.append(self._line.pop())
@@ -285,11 +232,11 @@ class ThreadRunners:
             run = self._line.popleft()
         except IndexError:  # taken back
             return
+        if isinstance(run, BatchRun):
+            self._batches.run_in_thread(run)
+            return
         ack = self._run(run) if self._admit(run) else policy.released(run.lease)
-        self._done.append((run, ack))
-        if not self._told:
-            self._told = True
-            self._tell_loop()
+        self._give(run, ack)
 
     def _run(self, run: Run) -> Ack:
         lease = run.lease
@@ -298,41 +245,11 @@ class ThreadRunners:
         except ValueError as error:  # somebody wrote another id into the store
             return policy.malformed(lease.id, lease.attempt, lease.terms, str(error))
         try:
-            ack = _returned(run, copy_context().run(_call, run))
+            ack = returned(run, copy_context().run(_call, run))
         except BaseException as error:  # noqa: BLE001 - a job may raise anything at all
             ack = raised(run, error, self._rng, look(run))
         run.busy = self._tick() - run.started_at
         return ack
-
-    def _tell_loop(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._collect)
-        except RuntimeError:
-            log.warning("a job ended after its worker's loop was closed; it will run again")
-
-    def _collect(self) -> None:
-        self._told = False
-        while self._done:
-            self._finished(*self._done.popleft())
-
-
-def _returned(run: Run, result: Raw | None) -> Ack:
-    """How a run that returned is recorded.
-
-    One that saw `job.cancelled` and then returned nothing did as it was told: its work is not
-    done. To call that a success would lose the job.
-    """
-    if run.heeded and run.stop is not None and result is None and not run.completing:
-        raise Heeded
-    return policy.succeeded(run.lease, result)
-
-
-def _guarded(fn: Callable[[], Any]) -> Any:
-    """Call a function whose outcome an asyncio Future is to take, which it refuses of this."""
-    try:
-        return fn()
-    except StopIteration as error:
-        raise RuntimeError("a task raised StopIteration") from error
 
 
 def _call(run: Run) -> Raw | None:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 
-from backline import App, JobContext, Retry
+from backline import App, Batch, JobContext, Retry
 
 app = App()
 AT_ONCE = Retry(delays=["0s"])
@@ -47,6 +47,38 @@ visit_in_cell = app.task(retry=AT_ONCE, name="kitchen.visit_in_cell", executor="
 async def block_the_loop(job: JobContext, name: str) -> str:
     """Waits in a way that stops every other coroutine of the worker."""
     return visit_and_block(job, name)
+
+
+@app.task(batch=10, wait="200ms", retry=AT_ONCE, name="kitchen.crowd")
+async def crowd(batch: Batch[str, int]) -> None:
+    """Is done with the first three, and waits with the rest until the test lets it go."""
+    for item in batch[:3]:
+        item.succeed(os.getpid())
+    reader, writer = await asyncio.open_unix_connection(EARS)
+    writer.write(call(batch[-1].job, "crowd"))
+    await reader.read(1)
+    writer.close()
+    for item in batch:
+        item.succeed(os.getpid())
+
+
+@app.task(batch=10, wait="200ms", retry=AT_ONCE, name="kitchen.crowd_in_thread")
+def crowd_in_thread(batch: Batch[str, int]) -> None:
+    """The same, in a thread."""
+    for item in batch[:3]:
+        item.succeed(os.getpid())
+    visit_and_block(batch[-1].job, "crowd")
+    for item in batch:
+        item.succeed(os.getpid())
+
+
+@app.task(batch=10, wait="200ms", retry=AT_ONCE, name="kitchen.feast")
+async def feast(batch: Batch[str, int]) -> None:
+    """One dish in it kills whoever tastes it."""
+    if "poison" in batch.values:
+        os.kill(os.getpid(), signal.SIGKILL)
+    for item in batch:
+        item.succeed(len(batch))
 
 
 @app.task(timeout="1s", max_attempts=2, retry=AT_ONCE, executor="process")

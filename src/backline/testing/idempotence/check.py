@@ -168,6 +168,11 @@ def _checked(
         raise ConfigError(
             f"assert_idempotent takes a task, the function under @app.task, not {shown(task)}"
         )
+    if task.batch is not None:
+        raise ConfigError(
+            f"{task.name} has batch=: what it did for one job is recorded before it returns, and "
+            "this check does not see that; check a task of what the handler does for an item"
+        )
     _must_be_sync("state", state, "returns what the task is to leave outside")
     if reset is not None:
         _must_be_sync("reset", reset, "puts the outside back to the start")

@@ -20,7 +20,7 @@ from backline.testing.simulation.answers import (
 )
 from backline.testing.simulation.history import Event, What
 from backline.testing.simulation.limited import limits_hold
-from backline.testing.simulation.plan import How
+from backline.testing.simulation.plan import MANY, How
 from backline.testing.simulation.timing import (
     SLACK,
     c13_not_early,
@@ -243,7 +243,9 @@ def c15_explained(trace: Trace) -> Iterator[str]:
             lost = ack.note["kind"] == "lost" or ack.note["if_overdue"]
             if lost and not trace.hurt(attempt.worker, attempt.leased.tick, ack.tick):
                 yield f"{name} was lost, and nothing had been done to {attempt.worker}"
-            if trace.calm and ack.note["charge"] == Charge.NONE and _runs_again(ack, attempt):
+            # Of a batch, another job's time limit stops it too.
+            calm = trace.calm and life.request.task != MANY
+            if calm and ack.note["charge"] == Charge.NONE and _runs_again(ack, attempt):
                 yield f"{name} ran in vain, and nothing had been done to the system"
 
 

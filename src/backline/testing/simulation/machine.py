@@ -28,6 +28,7 @@ from backline.testing.simulation.history import What
 from backline.testing.simulation.plan import QUEUES
 from backline.testing.simulation.setting import Setting
 from backline.worker.board import Board, Token
+from backline.worker.gathering import most_held
 from backline.worker.loop import Worker
 from backline.worker.settings import WorkerSettings
 
@@ -179,7 +180,7 @@ async def live_as_worker(
         grace=given.grace,
         replaceable=True,
     )
-    board = Board.create(Path(given.board), chosen.most_held, chosen.name)
+    board = Board.create(Path(given.board), most_held(chosen, registry), chosen.name)
     life.worker = worker = Worker(store, registry, chosen, clock=clock, board=board)
     channel = Channel(life.end)
     channel.obey(worker)

@@ -13,6 +13,12 @@ HOSTS: Final = 3
 NO_CHANGE: Final = Edit()
 MAIN: Final = "sim.work"
 SYNC: Final = "sim.quick"
+MANY: Final = "sim.many"
+"""Gets its jobs in batches, from whatever queue they are in."""
+BATCH: Final = 4
+"""The most jobs of one of them."""
+BATCHES: Final = "mail"
+"""The queue that is its own, or would be if the other tasks knew."""
 UNKNOWN: Final = "sim.new"
 SHARED: Final = ("this", "that")
 """What jobs with idempotency keys are told to do, in the place of their own ids."""

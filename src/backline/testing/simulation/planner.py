@@ -26,8 +26,10 @@ from backline.store import Edit
 from backline.testing.clock import START
 from backline.testing.flaky import NO_FAULTS, StoreFaults
 from backline.testing.simulation.plan import (
+    BATCHES,
     HOSTS,
     MAIN,
+    MANY,
     PRODUCERS,
     QUEUES,
     SHARED,
@@ -51,8 +53,8 @@ from backline.testing.simulation.plan import (
 def make_plan(seed: int, new_id: Callable[[], JobId], size: Size = SMALL) -> Plan:
     """The plan of a seed: a random subset of the faults, at random rates."""
     rng, keys = random.Random(f"plan {seed}"), random.Random(f"keys {seed}")
-    limits = random.Random(f"limits {seed}")
-    return _Planner(rng, keys, limits, new_id, size).plan(seed)
+    limits, batches = random.Random(f"limits {seed}"), random.Random(f"batches {seed}")
+    return _Planner(rng, keys, limits, new_id, size, batches).plan(seed)
 
 
 @dataclass
@@ -62,6 +64,8 @@ class _Planner:
     limiting: random.Random
     new_id: Callable[[], JobId]
     size: Size
+    batches: random.Random
+    """Draws which jobs run in batches."""
     behaviours: dict[JobId, Behaviour] = field(default_factory=dict)
     keep: Micros = 7 * DAY
     limits: list[Limits] = field(default_factory=list)
@@ -171,6 +175,8 @@ class _Planner:
         job_id = self.new_id()
         task = rng.choices((MAIN, SYNC, UNKNOWN), (20, 3, 1))[0]
         behaviour = self.behaviours[job_id] = self._behaviour(task)
+        if task == MAIN and self.batches.random() < (0.9 if queue == BATCHES else 0.1):
+            task = MANY
         key = rng.choice(keys) if keys and rng.random() < 0.3 else None
         timeout = 120 * SECOND
         if behaviour.takes and rng.random() < 0.08:

@@ -3,8 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from backline.batch import Batch, BatchItem
 from backline.context import JobContext
 from backline.errors import Cancel, RetryLater, Snooze
 from backline.job import SECOND, JobId, JobRequest, Micros
@@ -12,9 +13,21 @@ from backline.task import Registry, Retry, make_task
 from backline.task.handle import Job
 from backline.testing.process import Process, current_process
 from backline.testing.simulation.history import History, What
-from backline.testing.simulation.plan import SHARED, SYNC, Behaviour, How
+from backline.testing.simulation.plan import (
+    BATCH,
+    BATCHES,
+    MANY,
+    SHARED,
+    SYNC,
+    Behaviour,
+    How,
+)
 
 T = TypeVar("T")
+
+_GATHERING: Final[Micros] = 2 * SECOND
+_LOOK: Final[Micros] = SECOND // 4
+"""How often a job of a batch looks whether it was cancelled."""
 
 
 class FatalError(Exception):
@@ -56,12 +69,43 @@ class Tasks:
         def quick(job: JobContext, own: str) -> str:
             return self._finish(job, self._begin(job, own))
 
+        async def many(batch: Batch[str, str]) -> None:
+            await asyncio.gather(*(self._one(item) for item in batch))
+
+        others: dict[str, Callable[..., Any]] = {SYNC: quick, MANY: many}
         registry = Registry()
         producer = _NoProducer()
         for name in names:
-            settings = {"name": name, "retry": Retry(not_on=FatalError)}
-            registry.add(make_task(quick if name == SYNC else work, settings, producer))
+            settings: dict[str, object] = {"name": name, "retry": Retry(not_on=FatalError)}
+            if name == MANY:
+                settings |= {"batch": BATCH, "wait": _GATHERING / SECOND, "queue": BATCHES}
+            registry.add(make_task(others.get(name, work), settings, producer))
         return registry
+
+    async def _one(self, item: BatchItem[str, str]) -> None:
+        """What becomes of one job of a batch, beside the others."""
+        job = item.job
+        behaviour = self._begin(job, item.value)
+        try:
+            await self._harm(job, behaviour)
+            if behaviour.reports:
+                job.progress(0, 1)
+            left = behaviour.takes
+            while left > 0 and not job.cancelled:
+                await asyncio.sleep(min(left, _LOOK) / SECOND)
+                left -= _LOOK
+        except asyncio.CancelledError:
+            self._end(job, How.STOPPED)
+            raise
+        if left > 0:
+            self._end(job, How.STOPPED)
+            return
+        try:
+            result = self._finish(job, behaviour)
+        except Exception as error:  # noqa: BLE001 - whatever is planned
+            item.fail(error)
+        else:
+            item.succeed(result)
 
     def _begin(self, job: JobContext, own: str) -> Behaviour:
         self._history.record(What.RUN, _who(), job.id, job.attempt, own=own in {job.id, *SHARED})

@@ -26,6 +26,7 @@ from backline.testing.simulation.plan import (
     BOUNDED,
     HOSTS,
     MAIN,
+    MANY,
     PRODUCERS,
     QUEUES,
     SYNC,
@@ -98,7 +99,7 @@ class World:
         self._hosts: list[Host] = []
         self.nemesis = Nemesis(self._setting, clock, self._hosts, self._producers, self._do)
         tasks = Tasks(plan.behaviours, self.history, self.nemesis.crash, self.nemesis.block)
-        old, new = tasks.registry(MAIN, SYNC), tasks.registry(MAIN, SYNC, UNKNOWN)
+        old, new = tasks.registry(MAIN, SYNC, MANY), tasks.registry(MAIN, SYNC, MANY, UNKNOWN)
         self._machines = machines = [
             Machine(folder / f"run-{index}", self.history) for index in sorted(set(MACHINES))
         ]
