@@ -18,6 +18,7 @@ from backline.job import (
     Charge,
     Lane,
     Lease,
+    Step,
     Terms,
 )
 from backline.policy import (
@@ -30,6 +31,7 @@ from backline.policy import (
     Released,
     Snoozed,
     Succeeded,
+    Suspended,
     TaskUnknown,
     backoff,
     malformed,
@@ -44,6 +46,7 @@ TERMS = Terms(
 )
 ERROR = AttemptError(4, "OSError", "no route")
 RNG = random.Random(0)
+NAP = Step("id", 4, "nap", wake_in=9)
 
 
 def a_lease(
@@ -77,7 +80,12 @@ def a_lease(
             Failed(ERROR, fatal=True),
             Ack("id", 4, State.DEAD, 0, 2 * HOUR, Charge.FAILURE, error=ERROR),
         ),
-        (Snoozed(9), Ack("id", 4, State.SCHEDULED, delay=9, keep=HOUR)),
+        (Snoozed(9), Ack("id", 4, State.SCHEDULED, 9, HOUR, Charge.CLEAN)),
+        (Suspended(9), Ack("id", 4, State.SCHEDULED, 9, HOUR, Charge.CLEAN, asleep=True)),
+        (
+            Suspended(9, NAP),
+            Ack("id", 4, State.SCHEDULED, 9, HOUR, Charge.CLEAN, asleep=True, steps=(NAP,)),
+        ),
         (Cancelled(), Ack("id", 4, State.CANCELLED, keep=HOUR)),
         (Cancelled(ERROR), Ack("id", 4, State.CANCELLED, keep=HOUR, error=ERROR)),
         (Released(), Ack("id", 4, State.READY, keep=HOUR)),
@@ -88,6 +96,14 @@ def a_lease(
 )
 def test_each_outcome_has_its_ack(outcome: Outcome, expected: Ack) -> None:
     assert settle(a_lease(), outcome, RNG) == expected
+
+
+@pytest.mark.parametrize("outcome", [Snoozed(9), Suspended(9)])
+def test_a_suspect_that_ends_its_run_well_goes_home(outcome: Outcome) -> None:
+    """Two deploys in the weeks that a job sleeps through are no sign of poison."""
+    assert settle(a_lease(lane=Lane.CELL, losses=2), outcome, RNG).lane is Lane.MAIN
+    assert settle(a_lease(lane=Lane.CELL, losses=1), outcome, RNG).lane is None
+    assert settle(a_lease(lane=Lane.MAIN, losses=1), outcome, RNG).lane is None
 
 
 def test_the_shortcuts_say_what_settle_says() -> None:

@@ -3,7 +3,7 @@
 from backline._version import __version__
 from backline.app import App, Schedule
 from backline.batch import Batch, BatchItem
-from backline.context import JobContext, current_job
+from backline.context import JobContext, StepContext, current_job, current_step
 from backline.errors import (
     AlreadyCompleted,
     BacklineError,
@@ -75,6 +75,7 @@ __all__ = [
     "SchemaMismatch",
     "Snooze",
     "State",
+    "StepContext",
     "StoreError",
     "StoreFull",
     "StoreRefused",
@@ -84,4 +85,5 @@ __all__ = [
     "UnknownOption",
     "__version__",
     "current_job",
+    "current_step",
 ]

@@ -1,14 +1,18 @@
 """What a running task sees of its own job."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, overload
 
 from backline.display import shown
+from backline.duration import Duration, micros
 from backline.errors import BacklineError
-from backline.job import SECOND, JobId, LeasedJob, Micros, Progress, as_datetime
+from backline.job import SECOND, JobId, LeasedJob, Micros, Progress, Step, as_datetime
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 MAX_NOTE: Final = 1_000
 
@@ -34,6 +38,14 @@ class RunControl(Protocol):
 
     def time_left(self) -> Micros:
         """How long until its time limit is reached; negative once it was."""
+        ...
+
+    def step(self, name: str, fn: Callable[..., Any], args: Sequence[Any]) -> Awaitable[Any]:
+        """Do a step, unless it is recorded."""
+        ...
+
+    def sleep(self, delay: Micros, name: str | None) -> Awaitable[None]:
+        """End the run, unless the sleep is over."""
         ...
 
     @property
@@ -138,6 +150,48 @@ class JobContext:
         text = str.__str__(note)[:MAX_NOTE].encode(errors="replace").decode()
         self._control.report(Progress(self._lease.id, self._lease.attempt, done, total, text))
 
+    @overload
+    def step(self, name: str, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Awaitable[T]: ...
+    @overload
+    def step(self, name: str, fn: Callable[[*Ts], T], *args: *Ts) -> Awaitable[T]: ...
+    def step(self, name: str, fn: Callable[[*Ts], Any], *args: *Ts) -> Awaitable[Any]:
+        """Await it: calls `fn(*args)`, records what it returned under `name`, and returns that.
+
+        Once recorded it is not done again: every later attempt of the job, and a redrive, gets
+        the recorded value. What comes back has been through JSON, in the first run too: typed by
+        the return annotation of `fn`, else plain. A failure is not recorded and fails the run as
+        ever, unless the task catches it; it may then come to the same name again.
+
+        A crash after the effect of `fn` and before its record repeats the effect: hand
+        `current_step().key` to the outside as its idempotency key. `fn` may be a coroutine
+        function or a plain one, which runs on the loop: for one that blocks,
+        `job.step("resize", asyncio.to_thread, resize, path)`.
+
+        Only for `async def` tasks. Names are unique within a run. A run whose lease turns out to
+        be lost is cancelled here. Raises BacklineError; InvalidResult for a value that cannot be
+        kept, or whose annotation has changed; what `fn` raises.
+        """
+        if not callable(fn):
+            raise TypeError(
+                f"step takes a function and its arguments, not {shown(fn)}: write "
+                'job.step("charge", charge, order), without the call'
+            )
+        return self._control.step(name, fn, args)
+
+    def sleep(self, delay: Duration, *, name: str | None = None) -> Awaitable[None]:
+        """Await it: ends the run, and the job comes back after `delay`, at no cost.
+
+        While it sleeps the job takes no slot and does not count in its queue's depth. The next
+        run starts the task anew; steps that are recorded are not done again, and a sleep that is
+        over is passed. It is recorded as the step `name`, if none is given "sleep 1" for the
+        first one in the run, "sleep 2", and so on: name those in code that will change.
+
+        Only for `async def` tasks, and in the task's own coroutine. The run ends by an exception
+        that `except Exception` lets pass. Raises BacklineError; ValueError or TypeError for a
+        delay that is no duration.
+        """
+        return self._control.sleep(micros(delay), name)
+
     def complete(self, *, within: object, result: object = None) -> None:
         """Complete the job in your own transaction: its effect and `result` commit together.
 
@@ -173,6 +227,36 @@ def _number(name: str, given: float) -> float:
     return number
 
 
+class SuspendRun(BaseException):
+    """Ends a run whose job goes on later. Raised by `job.sleep`: let it pass."""
+
+    def __init__(self, delay: Micros, step: Step | None) -> None:
+        super().__init__("the job sleeps")
+        self.delay = delay
+        self.step = step
+        """The record of the sleep; None: it is recorded."""
+
+
+class StepContext:
+    """The step that is being done: what `current_step()` gives."""
+
+    __slots__ = ("_job_id", "name")
+
+    def __init__(self, job_id: JobId, name: str) -> None:
+        self._job_id = job_id
+        self.name = name
+
+    @property
+    def key(self) -> str:
+        """The job's id and the step's name, as `id:name`: the same in every attempt, so the
+        idempotency key to hand to the outside.
+        """
+        return f"{self._job_id}:{self.name}"
+
+    def __repr__(self) -> str:
+        return f"<StepContext {self.key}>"
+
+
 class Running:
     """The cell of `current_run`: what the runner that owns it runs at the moment.
 
@@ -194,6 +278,19 @@ class Running:
 
 
 current_run: Final[ContextVar[Running]] = ContextVar("backline_current_run")
+
+
+current_step_var: Final[ContextVar[StepContext]] = ContextVar("backline_current_step")
+
+
+def current_step() -> StepContext:
+    """The step this code is done in. Raises BacklineError outside of a step."""
+    step = current_step_var.get(None)
+    if step is None:
+        raise BacklineError(
+            "current_step() was called outside of a step: call it in what job.step calls"
+        )
+    return step
 
 
 def current_job() -> JobContext:

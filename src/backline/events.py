@@ -115,8 +115,9 @@ def _told(run: Run, ack: Ack, started_at: Micros) -> tuple[str, str]:
             return "⊘", f"cancelled  {error}".rstrip()
         case State.SCHEDULED if ack.charge is Charge.RELEASE:
             return "?", f"no such task here; put back for {span(ack.delay)}"
-        case State.SCHEDULED if ack.charge is Charge.NONE:
-            return "☾", f"snoozed for {span(ack.delay)}"
+        case State.SCHEDULED if ack.charge is Charge.CLEAN:
+            what = "asleep" if ack.asleep else "snoozed"
+            return "☾", f"{what} for {span(ack.delay)}"
         case State.SCHEDULED:
             nth = f"run {lease.failures + 2} of {lease.terms.max_attempts}"
             return "↻", f"{error}  {nth} in {span(ack.delay)}  {see}"

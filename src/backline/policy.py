@@ -7,7 +7,9 @@ ran out; none of them needs the user's code, because all it takes is in the leas
 **Poison.** Nobody is charged on suspicion. The first loss of a job puts it back to ready
 at once and costs nothing: most losses are a deploy, a kill, a neighbour's memory. The
 second sends it to the cells of its queue, where it runs alone in its process. A loss there
-is its own doing and a failure, unless nobody saw its process die and it is the first.
+is its own doing and a failure, unless nobody saw its process die and it is the first. A run
+that ends by a snooze or a sleep forgets the losses and takes a suspect home: two deploys in the
+weeks that a job sleeps through are no sign of poison.
 """
 
 import random
@@ -26,6 +28,7 @@ from backline.job import (
     Lane,
     Lease,
     Micros,
+    Step,
     Terms,
 )
 from backline.states import State
@@ -59,6 +62,14 @@ class Snoozed:
     """The task asked to be run again later."""
 
     delay: Micros
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The task sleeps for `delay`; `step` is the record of that, None if there is one already."""
+
+    delay: Micros
+    step: Step | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +107,7 @@ class Lost:
 
 
 Outcome: TypeAlias = (
-    Succeeded | Failed | Snoozed | Cancelled | Released | TaskUnknown | Misplaced | Lost
+    Succeeded | Failed | Snoozed | Suspended | Cancelled | Released | TaskUnknown | Misplaced | Lost
 )
 
 
@@ -108,8 +119,9 @@ def settle(lease: Lease, outcome: Outcome, rng: random.Random) -> Ack:
         case Failed():
             return _failed(lease, outcome, rng)
         case Snoozed(delay):
-            keep = lease.terms.keep
-            return Ack(lease.id, lease.attempt, State.SCHEDULED, delay=delay, keep=keep)
+            return _later(lease, delay)
+        case Suspended(delay, step):
+            return _later(lease, delay, asleep=True, steps=() if step is None else (step,))
         case Cancelled(error):
             keep = lease.terms.keep_for(State.CANCELLED)
             return Ack(lease.id, lease.attempt, State.CANCELLED, keep=keep, error=error)
@@ -179,6 +191,24 @@ def _failed(lease: Lease, failed: Failed, rng: random.Random) -> Ack:
         keep=lease.terms.keep,
         charge=Charge.FAILURE,
         error=failed.error,
+    )
+
+
+def _later(
+    lease: Lease, delay: Micros, *, asleep: bool = False, steps: tuple[Step, ...] = ()
+) -> Ack:
+    """The run ended of its own will; a suspect came from the main lane, and goes back there."""
+    suspect = lease.lane is Lane.CELL and lease.losses >= LOSSES_TO_SUSPECT
+    return Ack(
+        lease.id,
+        lease.attempt,
+        State.SCHEDULED,
+        delay=delay,
+        keep=lease.terms.keep,
+        charge=Charge.CLEAN,
+        lane=Lane.MAIN if suspect else None,
+        asleep=asleep,
+        steps=steps,
     )
 
 

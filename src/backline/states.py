@@ -15,7 +15,7 @@ class State(StrEnum):
     WAITING = "waiting"
     """For another job, or for a place within the limits of its key."""
     SCHEDULED = "scheduled"
-    """For a time: a delay, a retry's backoff, a snooze, an operator's edit."""
+    """For a time: a delay, a retry's backoff, a snooze, the end of a sleep, an operator's edit."""
     READY = "ready"
     """A worker may lease it now."""
     RUNNING = "running"
@@ -42,7 +42,8 @@ class Effect(Flag):
 
 
 QUEUED: Final = frozenset({State.WAITING, State.SCHEDULED, State.READY})
-"""The states that count towards a queue's depth."""
+"""The states that count towards a queue's depth, but for jobs asleep between two steps: they are
+scheduled, leave the depth when they fall asleep and enter it when they become ready."""
 
 TERMINAL: Final = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED, State.EXPIRED})
 """The states a job rests in; `redrive` alone takes it out of one."""

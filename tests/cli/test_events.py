@@ -73,8 +73,13 @@ ERROR = AttemptError(1, "ConnectionError", "refused\nby\x1b[31m peer")
         (State.CANCELLED, {}, "⊘ app.hello  019b76da-a800…1dec  cancelled\n"),
         (
             State.SCHEDULED,
-            {"delay": 60_000_000},
+            {"delay": 60_000_000, "charge": Charge.CLEAN},
             "☾ app.hello  019b76da-a800…1dec  snoozed for 1m\n",
+        ),
+        (
+            State.SCHEDULED,
+            {"delay": 60_000_000, "charge": Charge.CLEAN, "asleep": True},
+            "☾ app.hello  019b76da-a800…1dec  asleep for 1m\n",
         ),
         (
             State.SCHEDULED,

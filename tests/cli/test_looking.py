@@ -5,7 +5,7 @@ import json
 import pytest
 from msgspec import Raw
 
-from backline.job import AttemptError, Charge, Limits, Pacing
+from backline.job import AttemptError, Charge, Limits, Pacing, Step
 from backline.states import State
 from backline.store import QueueSettings
 
@@ -69,6 +69,7 @@ def test_queues_as_json_has_stable_keys(shell):
         "oldest_ready_seconds": 90.0,
         "drain_rate": 0.0,
         "arrival_rate": 0.0,
+        "asleep": 0,
     }
 
 
@@ -312,7 +313,7 @@ def test_the_keys_of_a_job_are_a_promise(shell):
         *("concurrency_key", "concurrency", "rate_key"),
         *("headers", "tags", "enqueued_at", "due_at", "started_at", "finished_at"),
         *("expires_at", "purge_at", "worker", "cancel_requested", "result", "progress"),
-        "errors",
+        *("errors", "steps", "asleep", "recorded"),
     ]
 
 
@@ -322,3 +323,27 @@ def test_jobs_of_a_queue_that_is_not_there_are_none_and_the_name_is_questioned(s
     assert result.exit_code == 0
     assert result.stderr == "no jobs match; did you mean the queue 'mail'?\n"
     assert shell.run("dead", "-q", "mial").stderr.startswith("no dead jobs; did you mean")
+
+
+def test_job_shows_its_steps_and_until_when_it_sleeps(shell):
+    [job] = shell.enqueue()
+    shell.lease()
+    shell.on(lambda store: store.record([Step(job, 1, "cha\x1b[2Jrge", Raw(b'{"paid":5}'))]))
+    shell.on(lambda store: store.record([Step(job, 1, "nothing")]))
+    nap = Step(job, 1, "cooling-off", wake_in=86_400_000_000)
+    shell.end([job], State.SCHEDULED, delay=86_400_000_000, asleep=True, steps=(nap,))
+    out = shell.ok("job", job)
+    assert "scheduled (asleep until " in out
+    assert "\x1b" not in out
+    shown = [line.split() for line in out.splitlines() if line.strip()]
+    head = shown.index(["STEP", "RUN", "RECORDED", "VALUE"])
+    assert [line[-1] for line in shown[head + 1 : head + 2]] == ['{"paid":5}']
+    assert shown[head + 2][0] == "nothing"
+    assert shown[head + 3][0] == "cooling-off"
+    assert "a sleep until" in " ".join(shown[head + 3])
+    [found] = shell.json("job", job)
+    assert (found["steps"], found["asleep"]) == (3, True)
+    assert [step["name"] for step in found["recorded"]][1:] == ["nothing", "cooling-off"]
+    assert [step["value"] for step in found["recorded"]] == [{"paid": 5}, None, None]
+    [queue] = shell.json("queues")
+    assert (queue["asleep"], queue["depth"], queue["scheduled"]) == (1, 0, 1)

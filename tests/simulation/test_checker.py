@@ -338,6 +338,39 @@ def too_soon_after(story: Story) -> None:
         story.well(job, limits=Limits(rate_key="k", pacing=Pacing(60 * SECOND)))
 
 
+def did_a_recorded_step_again(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a")
+    story.tell(What.EFFECT, "w", "a", 1, step="charge")
+    story.tell(What.RECORDED, "store", "a", 1, step="charge", ok=True)
+    story.run("a", how="error")
+    story.ack("a", state="scheduled", charge="failure")
+    story.lease("a", 2)
+    story.tell(What.EFFECT, "w", "a", 2, step="charge")
+
+
+def went_on_without_its_lease(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a")
+    story.tell(What.EFFECT, "w", "a", 1, step="charge")
+    story.tell(What.RECORDED, "store", "a", 1, step="charge", ok=False)
+    story.tell(What.EFFECT, "w", "a", 1, step="ship")
+
+
+def got_what_nobody_had_recorded(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a")
+    story.tell(What.EFFECT, "w", "a", 1, step="charge")
+    story.tell(What.GOT, "w", "a", 1, step="charge", by=1)
+
+
+def succeeded_without_a_step(story: Story) -> None:
+    story.enqueue("a")
+    story.lease("a")
+    story.tell(What.EFFECT, "w", "a", 1, step="charge")
+    story.run("a")
+
+
 BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (lost, "c1_no_loss"),
     (invented, "c2_no_invention"),
@@ -370,6 +403,10 @@ BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (was_refused_and_ran, "c18_backpressure"),
     (stopped_and_kept, "clean_stop"),
     (ran_too_long, "time_limit"),
+    (did_a_recorded_step_again, "once_recorded_never_again"),
+    (went_on_without_its_lease, "once_recorded_never_again"),
+    (got_what_nobody_had_recorded, "steps_return_what_was_recorded"),
+    (succeeded_without_a_step, "steps_return_what_was_recorded"),
 )
 
 

@@ -33,6 +33,7 @@ from backline.job import (
     OnConflict,
     Pacing,
     Refused,
+    Step,
     WorkerName,
 )
 from backline.queue import Queue, admission
@@ -120,12 +121,12 @@ class EveryCallIsNew(StoreWrapper):
 
 
 class DelaysForgotten(StoreWrapper):
-    """A retry is ready after half of its time."""
+    """A retry is ready after half of its time. (A sleep has its time on record.)"""
 
     async def exchange(
         self, worker: WorkerName, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
     ) -> Exchange:
-        hasty = [replace(ack, delay=ack.delay // 2) for ack in acks]
+        hasty = [ack if ack.asleep else replace(ack, delay=ack.delay // 2) for ack in acks]
         return await self._store.exchange(worker, call, hasty, demand, ttl)
 
 
@@ -421,6 +422,49 @@ def moves_are_not_counted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Transaction, "edited", within_a_queue)
 
 
+class StepsForgotten(StoreWrapper):
+    """Steps are kept in the worker's memory, and die with it."""
+
+    async def record(self, steps: Sequence[Step]) -> list[bool]:
+        records = await self._store.get([step.id for step in steps])
+        return [
+            record is not None and (record.state, record.attempt) == (State.RUNNING, step.attempt)
+            for record, step in zip(records, steps, strict=True)
+        ]
+
+
+class StepsOfOneAttempt(StoreWrapper):
+    """A new attempt is told of no steps."""
+
+    async def exchange(
+        self, worker: WorkerName, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
+    ) -> Exchange:
+        reply = await self._store.exchange(worker, call, acks, demand, ttl)
+        return replace(reply, jobs=[replace(job, steps=0) for job in reply.jobs])
+
+
+class StepsWithoutFence(StoreWrapper):
+    """A step names the job, not the lease."""
+
+    async def record(self, steps: Sequence[Step]) -> list[bool]:
+        records = await self._store.get([step.id for step in steps])
+        loose = [
+            step if record is None else replace(step, attempt=record.attempt)
+            for step, record in zip(steps, records, strict=True)
+        ]
+        return await self._store.record(loose)
+
+
+class SleepersFillTheQueue(StoreWrapper):
+    """A job that sleeps for weeks keeps its place in the depth."""
+
+    async def exchange(
+        self, worker: WorkerName, call: int, acks: Sequence[Ack], demand: Demand, ttl: Micros
+    ) -> Exchange:
+        awake = [replace(ack, asleep=False) for ack in acks]
+        return await self._store.exchange(worker, call, awake, demand, ttl)
+
+
 # Bugs of the producing side.
 
 
@@ -702,6 +746,10 @@ BUGS: Final = (
     Bug("sheds what it stored", ("c18_backpressure",), patch=sheds_what_it_stored),
     Bug("conflicts sent", ("answers_true",), patch=conflicts_within_a_call_are_sent),
     Bug("suspects not isolated", ("c1_no_loss",), patch=suspects_stay_among_the_others),
+    Bug("steps forgotten", ("once_recorded_never_again",), behind(StepsForgotten)),
+    Bug("steps of one attempt", ("once_recorded_never_again",), behind(StepsOfOneAttempt)),
+    Bug("no fence in steps", ("as_the_model",), behind(StepsWithoutFence)),
+    Bug("sleepers in the depth", ("as_the_model",), behind(SleepersFillTheQueue)),
     Bug("locks ignored", ("no_theft",), patch=a_folder_is_taken_without_its_lock),
 )
 

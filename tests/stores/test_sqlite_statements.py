@@ -32,6 +32,7 @@ INDEXES = {
     "purged_forget",
     "idempotency_key_until",
     "schedule_next",
+    "step_name",
 }
 
 

@@ -258,6 +258,8 @@ async def test_every_method_of_the_contract_passes_through(bench: Bench) -> None
         "redrive": lambda: store.redrive([job.id]),
         "cancel": lambda: store.cancel([job.id]),
         "progress": lambda: store.progress([]),
+        "record": lambda: store.record([]),
+        "steps": lambda: store.steps([job.id]),
         "get": lambda: store.get([job.id]),
         "find": lambda: store.find(Filter(), limit=1),
         "stats": store.stats,

@@ -98,6 +98,19 @@ async def check() -> None:
     sync.using(priority="high")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
+async def steps(job: JobContext) -> None:
+    async def charge(order: int, amount: float) -> str:
+        return f"{order} {amount}"
+
+    def ship(order: int, fast: bool = False) -> bytes:
+        return b"%d %d" % (order, fast)
+
+    assert_type(await job.step("charge", charge, 1, 2.0), str)
+    assert_type(await job.step("ship", ship, 1, True), bytes)
+    assert_type(await job.step("ship", lambda: ship(1)), bytes)
+    await job.sleep("3d", name="cooling-off")
+
+
 def takes(task: Task[[int], list[str]]) -> None:
     assert_type(task.enqueue(1), Job[list[str]])
 

@@ -14,6 +14,8 @@ from backline.job import (
     Micros,
     Progress,
     Refused,
+    Step,
+    StepRecord,
     WorkerName,
 )
 from backline.queue import Queue
@@ -112,6 +114,12 @@ class AppStore:
 
     async def progress(self, reports: Sequence[Progress]) -> list[bool]:
         return await self._home().run(lambda queue: queue.store.progress(reports))
+
+    async def record(self, steps: Sequence[Step]) -> list[bool]:
+        return await self._home().run(lambda queue: queue.store.record(steps))
+
+    async def steps(self, ids: Sequence[JobId]) -> list[list[StepRecord]]:
+        return await self._home().run(lambda queue: queue.store.steps(ids))
 
     async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:
         return await self._home().run(lambda queue: queue.store.get(ids))

@@ -15,7 +15,7 @@ from backline.cli.session import Session, with_store
 from backline.cli.text import coloured, note, plural, say, say_facts, say_json, say_table
 from backline.display import ago, moment, pace, safe, safe_json, safe_lines, span
 from backline.duration import text as length
-from backline.job import JobId, JobRecord, Limits, Micros
+from backline.job import JobId, JobRecord, Limits, Micros, StepRecord
 from backline.states import TERMINAL, State
 from backline.store import Filter, Page
 
@@ -75,7 +75,7 @@ async def jobs(
 @json_option
 @with_store
 async def job(session: Session, job_id: str, as_json_lines: bool) -> None:
-    """Show everything about one job: its arguments, times, errors with tracebacks, result.
+    """Show everything about one job: its arguments, times, steps, errors with tracebacks, result.
 
     ID may be cut to as much of its beginning as is unique.
     """
@@ -85,10 +85,14 @@ async def job(session: Session, job_id: str, as_json_lines: bool) -> None:
         raise Failure(
             f"no job has the id {known} (purged, or never enqueued here)", fix="backline jobs"
         )
+    [steps] = await session.store.steps([known]) if record.steps else [[]]
     if as_json_lines:
-        say_json(as_json(record))
+        say_json(as_json(record, steps))
         return
     say_facts(_facts(record, session.now))
+    if steps:
+        say()
+        _show_steps(steps, session.now)
     for error in record.errors:
         when = "" if error.at is None else f", {moment(error.at, session.now)}"
         say()
@@ -186,6 +190,23 @@ def _show(found: list[JobRecord], now: Micros) -> None:
     )
 
 
+def _show_steps(steps: list[StepRecord], now: Micros) -> None:
+    rows = [
+        [
+            safe(step.name, most=_NAME),
+            str(step.attempt),
+            moment(step.recorded_at, now),
+            f"a sleep until {moment(step.wake_at, now)}"
+            if step.wake_at is not None
+            else ""
+            if step.value is None
+            else safe_json(step.value, most=_TEXT),
+        ]
+        for step in steps
+    ]
+    say_table(["STEP", "RUN", "RECORDED", "VALUE"], rows, right=frozenset({1}))
+
+
 async def _reasons(session: Session, where: Filter, as_json_lines: bool) -> None:
     counts: Counter[tuple[str, str, str]] = Counter()
     async for bite in matching(session, Search(where=where, payloads=True)):
@@ -217,6 +238,8 @@ def _facts(record: JobRecord, now: Micros) -> list[tuple[str, str]]:
     state = coloured(record.state)
     if record.cancel and record.state not in TERMINAL:
         state += " (a cancel was asked for)"
+    if record.asleep:
+        state += f" (asleep until {moment(record.due, now)})"
     facts = [
         ("id", safe(record.id)),
         ("task", safe(record.task)),

@@ -23,8 +23,8 @@ from backline.task import name_text
 async def queues(session: Session, names: tuple[str, ...], as_json_lines: bool) -> None:
     """Show queues: how many jobs in each state, how long the oldest waits, how fast it drains.
 
-    DEPTH is ready + scheduled + waiting: what counts towards the limit. RATE is how many jobs
-    ended per second lately.
+    DEPTH is ready + scheduled + waiting, without those asleep in a step: what counts towards the
+    limit. RATE is how many jobs ended per second lately.
     """
     stats = await session.store.stats()
     require_known(stats, names)
@@ -126,6 +126,7 @@ def queue_json(queue: QueueStats, now: Micros) -> dict[str, object]:
         "oldest_ready_seconds": None if oldest is None else max(0, now - oldest) / 1_000_000,
         "drain_rate": queue.drain_rate,
         "arrival_rate": queue.arrival_rate,
+        "asleep": queue.asleep,
     }
 
 

@@ -1,14 +1,18 @@
 """A job as JSON for programs: its keys are promised, its times ISO 8601 in UTC."""
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import Raw
 
 from backline.display import iso, safe_json, valid_json
-from backline.job import AttemptError, JobRecord, Limits, Micros
+from backline.job import AttemptError, JobRecord, Limits, Micros, StepRecord
 
 
-def as_json(job: JobRecord) -> dict[str, object]:
-    """All of a job. `args` and `kwargs` are null if the stored payload is not their JSON."""
+def as_json(job: JobRecord, steps: Iterable[StepRecord] | None = None) -> dict[str, object]:
+    """All of a job. `args` and `kwargs` are null if the stored payload is not their JSON,
+    `recorded` if its steps were not looked at.
+    """
     args, kwargs = arguments(job)
     return {
         "id": job.id,
@@ -40,6 +44,9 @@ def as_json(job: JobRecord) -> dict[str, object]:
         "result": valid_json(job.result),
         "progress": None if job.progress is None else _progress(job),
         "errors": [_error(error) for error in job.errors],
+        "steps": job.steps,
+        "asleep": job.asleep,
+        "recorded": None if steps is None else [_step(step) for step in steps],
     }
 
 
@@ -76,6 +83,17 @@ def signature(job: JobRecord, *, most: int | None = None) -> str:
 def _progress(job: JobRecord) -> dict[str, object]:
     assert job.progress is not None
     return {"done": job.progress.done, "total": job.progress.total, "note": job.progress.note}
+
+
+def _step(step: StepRecord) -> dict[str, object]:
+    """`value` is null for None, and for what is no JSON."""
+    return {
+        "name": step.name,
+        "attempt": step.attempt,
+        "value": valid_json(step.value),
+        "recorded_at": iso(step.recorded_at),
+        "wake_at": _time(step.wake_at),
+    }
 
 
 def _error(error: AttemptError) -> dict[str, object]:

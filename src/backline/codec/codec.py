@@ -18,13 +18,12 @@ import msgspec
 from msgspec import UNSET, Raw, json
 from msgspec.structs import astuple
 
+from backline.codec.result import ResultCodec, changed, complaint
 from backline.codec.wire import ENCODER, decoder, plain, same
-from backline.display import shown
-from backline.errors import ConfigError, InvalidArguments, InvalidResult, PayloadTooLarge
+from backline.errors import ConfigError, InvalidArguments, PayloadTooLarge
 from backline.job import MAX_PAYLOAD
 
 _SPLIT: Final = json.Decoder(tuple[list[Raw], dict[str, Raw]])
-_SKIP: Final = json.Decoder(Raw)
 _Kind = inspect.Parameter
 _BY_POSITION: Final = (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)
 
@@ -57,8 +56,8 @@ class TaskCodec:
         self._positions = [p.name for p in parameters if p.kind in _BY_POSITION]
         self._rest = _name_of(parameters, _Kind.VAR_POSITIONAL)
         self._others = _name_of(parameters, _Kind.VAR_KEYWORD)
-        self._result = self._compile("return", hints)
-        self._result_typed = hints.get("return", Any) not in (Any, object, NoReturn)
+        kind = hints.get("return", Any)
+        self._result = ResultCodec(kind, f"the result of {name}", self._compile("return", hints))
         self._plan(parameters, hints)
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Raw:
@@ -92,39 +91,15 @@ class TaskCodec:
             return self._decode_slowly(payload)
 
     def encode_result(self, value: object) -> Raw | None:
-        """A return value as JSON; None for None.
-
-        Raises InvalidResult if it does not fit the return annotation, would not arrive equal,
-        or takes more than `MAX_PAYLOAD` bytes. Without annotation: if JSON cannot carry it.
-        """
-        if value is None:
-            return None
-        try:
-            encoded = ENCODER.encode(value)
-            arrived = self._result.decode(encoded) if self._result_typed else value
-            _SKIP.decode(encoded)  # a Raw in it, or a model's own text, might be no JSON
-        except Exception as error:
-            raise InvalidResult(f"the result of {self.name}: {_complaint(error)}") from error
-        if len(encoded) > MAX_PAYLOAD:
-            raise InvalidResult(
-                f"the result of {self.name} takes {len(encoded):,} bytes; a job keeps at most "
-                f"{MAX_PAYLOAD:,}. Store it elsewhere and return a key"
-            )
-        if not (arrived is value or same(value, arrived)):
-            raise InvalidResult(f"the result of {self.name}: {_changed(value, arrived)}")
-        return Raw(encoded)
+        """A return value as JSON; None for None. Raises InvalidResult (see `ResultCodec`)."""
+        return self._result.encode(value)
 
     def decode_result(self, result: Raw | bytes | None) -> Any:
         """The return value that was recorded, typed by the return annotation.
 
         Raises InvalidResult if it does not fit: the annotation changed since the job ran.
         """
-        if result is None:
-            return None
-        try:
-            return self._result.decode(result)
-        except Exception as error:
-            raise InvalidResult(f"the result of {self.name}: {_complaint(error)}") from error
+        return self._result.decode(result)
 
     def _plan(self, parameters: list[inspect.Parameter], hints: Mapping[str, Any]) -> None:
         """Compile the decoder for payloads in our own form: all positions in order."""
@@ -165,7 +140,7 @@ class TaskCodec:
         try:
             return decoder(hints.get(argument, Any))
         except Exception as error:
-            raise ConfigError(f"{_of_task(argument, self.name)}: {_complaint(error)}") from error
+            raise ConfigError(f"{_of_task(argument, self.name)}: {complaint(error)}") from error
 
     def strangers(self, keywords: Iterable[str]) -> list[str]:
         """Those of the keywords that the signature has no parameter for."""
@@ -215,17 +190,17 @@ class TaskCodec:
             fits = same(value, arrived)
         except Exception as error:
             raise InvalidArguments(
-                f"{_of_task(argument, self.name)}: {_complaint(error)}"
+                f"{_of_task(argument, self.name)}: {complaint(error)}"
             ) from error
         if not fits:
-            raise InvalidArguments(f"{_of_task(argument, self.name)}: {_changed(value, arrived)}")
+            raise InvalidArguments(f"{_of_task(argument, self.name)}: {changed(value, arrived)}")
 
     def _decode_one(self, argument: str, decode: json.Decoder[Any], raw: Raw) -> Any:
         try:
             return decode.decode(raw)
         except Exception as error:
             raise InvalidArguments(
-                f"{_of_task(argument, self.name)}: {_complaint(error)}"
+                f"{_of_task(argument, self.name)}: {complaint(error)}"
             ) from error
 
     def _bind(
@@ -285,26 +260,3 @@ def _name_of(parameters: list[inspect.Parameter], kind: object) -> str | None:
 
 def _of_task(argument: str, name: str) -> str:
     return f"the result of {name}" if argument == "return" else f"argument {argument!r} of {name}"
-
-
-def _changed(sent: object, arrived: object) -> str:
-    """Say what became of a value on its way."""
-    expected, given = type(arrived).__qualname__, type(sent).__qualname__
-    if expected != given:
-        return (
-            f"a {given} would arrive as the {expected} {shown(arrived)}; annotate the type that "
-            "is meant, or pass what is annotated"
-        )
-    return f"{shown(sent)} would arrive as {shown(arrived)}"
-
-
-def _complaint(error: Exception) -> str:
-    match error:
-        case RecursionError():
-            return "nested too deeply, or contains itself"
-        case UnicodeEncodeError():
-            return "the text contains a lone surrogate, which is no Unicode"
-        case ValueError() if "integer string conversion" in str(error):
-            return "an int of so many digits cannot be sent; pass it as text"
-        case _:
-            return plain(error)

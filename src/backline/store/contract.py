@@ -33,7 +33,7 @@ key, the release of the job that waited for it.
 Invariants, each the name of a test in `backline.testing.conformance`:
 
     I1  no accepted job is lost
-    I2  only the holder of (id, attempt) acks, extends or reports progress
+    I2  only the holder of (id, attempt) acks, extends, reports progress or records a step
     I3  one unexpired lease per job; one recorded outcome per attempt
     I4  jobs are leased in order
     I5  repeating a call whose reply was lost neither loses nor doubles, neither leases twice
@@ -47,6 +47,9 @@ Invariants, each the name of a test in `backline.testing.conformance`:
     I11 the counts of a queue add up in every snapshot
     I12 a slot of a schedule makes one job, however many schedulers look at it; by who read the
         schedule before it was changed, paused or deleted, it makes none
+    I15 a recorded step stays as it was recorded until its job is purged, whatever ends, redrives,
+        edits or repeats the job: a later attempt finds it. An edit of the due time of a job that
+        is asleep moves the end of its sleep
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -63,6 +66,8 @@ from backline.job import (
     Micros,
     Progress,
     Refused,
+    Step,
+    StepRecord,
     WorkerName,
 )
 from backline.schedule import ScheduleChange, Tick
@@ -171,6 +176,8 @@ class Store(Protocol):
         An ack to `ready` keeps the job's place in the order; one to `scheduled` gives it a
         new due time. `error` is added to the job's errors (the newest `MAX_ERRORS` stay).
         A stored row that cannot be read as a job goes dead as `malformed` and is not leased.
+        An ack that applies records its `steps` as `record` does; one that is `asleep` takes the
+        job out of the queue's depth until it is due, or ends.
 
         Acks that are answered are kept like an enqueue. Leases alone need not outlast those
         who hold them: a store that dies with all its workers, as with the power of their
@@ -228,7 +235,7 @@ class Store(Protocol):
 
         So are result, expiry and a requested cancel; a suspect stays in the cells. True: this
         call did it. Refuses no job for a full queue. Takes the unique key back
-        only if nobody else holds it now.
+        only if nobody else holds it now. Recorded steps stay: the job goes on where it was.
         """
         ...
 
@@ -251,6 +258,19 @@ class Store(Protocol):
 
     async def progress(self, reports: Sequence[Progress]) -> list[bool]:
         """Record how far running jobs are. False: the lease was no longer held."""
+        ...
+
+    async def record(self, steps: Sequence[Step]) -> list[bool]:
+        """Record steps of running jobs. False: the lease was no longer held.
+
+        The first record of a (job, name) stays: a repeat answers True and changes nothing.
+        """
+        ...
+
+    async def steps(self, ids: Sequence[JobId]) -> list[list[StepRecord]]:
+        """The recorded steps of each job, in the order they were recorded; none for a job that
+        is unknown or purged. What is damaged is answered as it stands. Reads only.
+        """
         ...
 
     async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:

@@ -133,7 +133,7 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     queue: str
     max_depth: int | UnsetType | None = UNSET
-    """At most this many scheduled, waiting and ready jobs; None: no limit."""
+    """At most this many scheduled, waiting and ready jobs, without those asleep; None: no limit."""
     paused: bool | UnsetType = UNSET
     """A paused queue takes jobs and hands out none."""
     concurrency: int | UnsetType | None = UNSET
@@ -167,11 +167,13 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     once does not count again. Of less than `ARRIVALS_SPAN` it is the mean over that."""
     concurrency: int | None = None
     pacing: Pacing | None = None
+    asleep: int = 0
+    """How many of the scheduled jobs sleep between two steps."""
 
     @property
     def depth(self) -> int:
         """What counts towards `max_depth`."""
-        return sum(self.counts.get(state, 0) for state in QUEUED)
+        return sum(self.counts.get(state, 0) for state in QUEUED) - self.asleep
 
 
 class Scaling(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from backline.job import JobRequest, Lane, Micros
-from backline.states import State
+from msgspec.structs import replace
+
+from backline.job import Charge, JobRequest, Lane, Micros, Step, StepRecord
+from backline.states import QUEUED, State
+from backline.store import Edited
 
 Key: TypeAlias = tuple[str, str]
 """A queue, and a key of it."""
@@ -44,6 +47,49 @@ class Kept:
     purged: bool = False
     stand: Stand = field(default_factory=Stand)
     """What it holds within its limits, or waits for."""
+    asleep: bool = False
+    recorded: dict[str, StepRecord] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        """How many are recorded."""
+        return len(self.recorded)
+
+    @property
+    def edited(self) -> Edited:
+        """What an edit of it is answered."""
+        if self.state in QUEUED:
+            return Edited.EDITED
+        return Edited.RUNNING if self.state is State.RUNNING else Edited.ENDED
+
+    def take(self, charge: Charge) -> None:
+        """Count how a run of it ended."""
+        if charge is Charge.CLEAN:
+            self.losses = 0
+        elif charge is not Charge.NONE:
+            counter = {"failure": "failures", "loss": "losses", "release": "releases"}[charge]
+            setattr(self, counter, getattr(self, counter) + 1)
+
+    def keep_step(self, step: Step, now: Micros) -> None:
+        """The first of a name stays."""
+        record = StepRecord(
+            name=step.name,
+            attempt=step.attempt,
+            value=step.value,
+            recorded_at=now,
+            wake_at=None if step.wake_in is None else now + step.wake_in,
+        )
+        self.recorded.setdefault(step.name, record)
+
+    def step_records(self, now: Micros) -> list[StepRecord]:
+        """What is recorded, as of now."""
+        return [_as_of(now, step) for step in self.recorded.values()]
+
+    def sleep_until(self, due: Micros, now: Micros) -> None:
+        """Its time was edited while it slept: so was the end of its sleep."""
+        for name, step in self.recorded.items():
+            if (step.wake_at or 0) > now:
+                self.recorded[name] = replace(step, wake_at=due)
 
     @property
     def queue(self) -> str:
@@ -73,3 +119,8 @@ class Holding:
     until: Micros = 0
     since: Micros = 0
     """What `max_wait` counts from."""
+
+
+def _as_of(now: Micros, step: StepRecord) -> StepRecord:
+    left = None if step.wake_at is None else max(0, step.wake_at - now)
+    return replace(step, wake_in=left)

@@ -69,6 +69,7 @@ ENDINGS: Final = st.fixed_dictionaries(
         "charge": st.sampled_from(Charge),
         "lane": st.sampled_from([None, None, Lane.CELL]),
         "if_overdue": st.sampled_from([False, False, False, True]),
+        "asleep": st.booleans(),
     }
 )
 EDITS: Final = st.one_of(

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec import Raw
 
 from backline.clock import Clock
 from backline.job import (
@@ -33,6 +34,7 @@ from backline.job import (
     OnConflict,
     Pacing,
     Refused,
+    Step,
 )
 from backline.states import State
 from backline.store import Demand, Edit, QueueSettings, Store
@@ -73,6 +75,8 @@ COMPARED: Final = (
     "finished_at",
     "expires_at",
     "purge_at",
+    "steps",
+    "asleep",
 )
 
 
@@ -149,7 +153,7 @@ class StoreMachine(RuleBasedStateMachine):
     def exchange(self, role: str, picks: list[int], endings: st.DataObject, demand: Demand) -> None:
         """Acks of what runs and of leases that are over, and demand."""
         leases = self._leases(picks)
-        acks = [Ack(lease.id, lease.attempt, **_drawn(endings)) for lease in leases]
+        acks = [Ack(lease.id, lease.attempt, **_drawn(endings, lease)) for lease in leases]
         self.calls += 1
         self.last[role] = (self.calls, acks, demand)
         self._exchange(role)
@@ -174,6 +178,12 @@ class StoreMachine(RuleBasedStateMachine):
         """Leases new and old."""
         leases = self._leases(picks)
         assert self.run(self.store.extend(leases, ttl)) == self.model.extend(leases, ttl)
+
+    @rule(picks=PICKS, name=st.sampled_from("xyz"), wake_in=st.sampled_from([None, 0, SECOND]))
+    def record(self, picks: list[int], name: str, wake_in: int | None) -> None:
+        """A step of leases new and old."""
+        steps = [Step(le.id, le.attempt, name, Raw(b"1"), wake_in) for le in self._leases(picks)]
+        assert self.run(self.store.record(steps)) == self.model.record(steps)
 
     @rule(step=st.sampled_from(["1ms", "1s", "1s", "1s", "31s", "31s", "1h", "2d"]))
     def wait(self, step: str) -> None:
@@ -291,8 +301,10 @@ class StoreMachine(RuleBasedStateMachine):
             mine = [job for job in kept.values() if job.queue == stats.queue]
             assert dict(stats.counts) == _counts(mine)
             ready = [job for job in mine if job.state is State.READY]
+            assert stats.asleep == sum(job.asleep for job in mine)
             assert stats.cells == sum(job.lane is Lane.CELL for job in ready)
             assert stats.oldest_ready == min((job.due for job in ready), default=None)
+        assert self.run(self.store.steps([*kept])) == self.model.steps([*kept])
         for worker in self.names.values():
             held = {(h.id, h.attempt, h.until) for h in self.run(self.store.held(worker))}
             running = [j for j in kept.values() if j.state is State.RUNNING and j.worker == worker]
@@ -340,8 +352,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert (len(given), ordered) == (len(granted), granted)
 
 
-def _drawn(endings: st.DataObject) -> dict[str, Any]:
-    return dict(endings.draw(ENDINGS))
+def _drawn(endings: st.DataObject, lease: LeasedJob) -> dict[str, Any]:
+    ending: dict[str, Any] = dict(endings.draw(ENDINGS))
+    nap = Step(lease.id, lease.attempt, "nap", wake_in=ending["delay"])
+    return {**ending, "steps": (nap,) * ending["asleep"]}
 
 
 def _counts(jobs: Sequence[Kept]) -> dict[State, int]:

@@ -25,6 +25,8 @@ from backline.job import (
     OnConflict,
     Pacing,
     Refused,
+    Step,
+    StepRecord,
 )
 from backline.states import QUEUED, TERMINAL, State
 from backline.store import Call, Cancelling, Demand, Edit, Edited, QueueSettings
@@ -86,6 +88,15 @@ class Model:
                 self.jobs[lease.id].until = self.tick + ttl
         return ours
 
+    def record(self, steps: Sequence[Step]) -> list[bool]:
+        ours = [self.runs(step.id, step.attempt) for step in steps]
+        self._keep([step for step, mine in zip(steps, ours, strict=True) if mine])
+        return ours
+
+    def steps(self, ids: Sequence[JobId]) -> list[list[StepRecord]]:
+        found = [self._present(job_id) for job_id in ids]
+        return [[] if job is None else job.step_records(self.now) for job in found]
+
     def overdue(self) -> list[JobId]:
         over = [job for job in self._in(State.RUNNING) if job.until <= self.tick]
         return [job.request.id for job in sorted(over, key=lambda job: job.until)]
@@ -93,6 +104,7 @@ class Model:
     def promote(self) -> int:
         due = [job for job in self._in(State.SCHEDULED) if job.due <= self.now]
         for job in sorted(due, key=lambda job: job.order):
+            job.asleep = False
             self.within.come(job, self.tick)
         return len(due) + self.within.permit(self.tick)
 
@@ -128,15 +140,7 @@ class Model:
         asking = [job.request.id for job in queued.values() if self._let_go(job, moves=moves)]
         for job in queued.values():
             self._edit(job, change, asks=job.request.id in asking)
-        return [self._edited(job) for job in jobs]
-
-    @staticmethod
-    def _edited(job: Kept | None) -> Edited:
-        if job is None:
-            return Edited.UNKNOWN
-        if job.state in QUEUED:
-            return Edited.EDITED
-        return Edited.RUNNING if job.state is State.RUNNING else Edited.ENDED
+        return [Edited.UNKNOWN if job is None else job.edited for job in jobs]
 
     def configure(self, settings: QueueSettings) -> None:
         if isinstance(settings.max_depth, int | None):
@@ -170,7 +174,8 @@ class Model:
     def _refusal(self, call: Call) -> Refused | None:
         for job in call:
             limit = self.limits.get(job.queue)
-            depth = sum(kept.queue == job.queue for kept in self._in(*QUEUED))
+            queued = (kept for kept in self._in(*QUEUED) if not kept.asleep)
+            depth = sum(kept.queue == job.queue for kept in queued)
             new = (not self._repeat(other) for other in call if other.queue == job.queue)
             more = sum(new)
             if limit is not None and more and depth + more > limit:
@@ -245,6 +250,7 @@ class Model:
         return len(jobs)
 
     def _move(self, job: Kept, target: State, keep: Micros | None = None) -> None:
+        job.asleep = False
         if target is State.READY:
             self.within.come(job, self.tick)
             return
@@ -273,14 +279,18 @@ class Model:
             return Acked.LOST
         job.worker = worker
         job.lane = ack.lane or job.lane
-        if ack.charge != "none":
-            counter = {"failure": "failures", "loss": "losses", "release": "releases"}[ack.charge]
-            setattr(job, counter, getattr(job, counter) + 1)
+        job.take(ack.charge)
         again = ack.state in (State.READY, State.SCHEDULED)
         if ack.state is State.SCHEDULED and not job.cancel:
             job.due = self.now + ack.delay
         self._move(job, State.CANCELLED if again and job.cancel else ack.state, ack.keep)
+        job.asleep = ack.asleep and job in self._in(State.SCHEDULED)
+        self._keep(ack.steps)
         return Acked.APPLIED
+
+    def _keep(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            self.jobs[step.id].keep_step(step, self.now)
 
     def _lease(self, worker: str, demand: Demand, ttl: Micros) -> list[JobRequest]:
         leased: list[Kept] = []
@@ -375,8 +385,11 @@ class Model:
         due = change.due(self.now)
         if due is not None:
             job.due = due
+            if job.asleep:
+                job.sleep_until(due, self.now)
         if asks or (due is not None and job.state is not State.WAITING):
             self._set_free(job)
+        job.asleep = job.asleep and job.state is State.SCHEDULED
 
 
 def _asked(request: JobRequest) -> bytes:

@@ -14,6 +14,8 @@ from backline.job import (
     Micros,
     Progress,
     Refused,
+    Step,
+    StepRecord,
     WorkerName,
 )
 from backline.schedule import ScheduleChange, Tick
@@ -115,6 +117,12 @@ class StoreWrapper:
 
     async def progress(self, reports: Sequence[Progress]) -> list[bool]:
         return await self._pass("progress", lambda: self._store.progress(reports))
+
+    async def record(self, steps: Sequence[Step]) -> list[bool]:
+        return await self._pass("record", lambda: self._store.record(steps))
+
+    async def steps(self, ids: Sequence[JobId]) -> list[list[StepRecord]]:
+        return await self._pass("steps", lambda: self._store.steps(ids))
 
     async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:
         return await self._pass("get", lambda: self._store.get(ids))

@@ -4,8 +4,8 @@ from backline.worker.board import Board
 from backline.worker.embedded import EmbeddedWorker
 from backline.worker.execute import Middleware
 from backline.worker.gathering import most_held
-from backline.worker.loop import Lifespan, Observer, Worker
-from backline.worker.run import Run, StopReason
+from backline.worker.loop import Lifespan, Worker
+from backline.worker.run import Observer, Run, StopReason
 from backline.worker.settings import WorkerSettings
 
 __all__ = [

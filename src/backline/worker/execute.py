@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Raw
 
 from backline import duration, errors, policy
-from backline.context import JobContext
+from backline.context import JobContext, SuspendRun
 from backline.display import clipped
 from backline.job import SECOND, Ack, AttemptError, Charge, Micros
 from backline.policy import Cancelled, Failed, Outcome, Released, Snoozed, Succeeded
@@ -93,6 +93,8 @@ def _explain(run: Run, error: BaseException) -> Outcome:
     match error:
         case asyncio.CancelledError() | Heeded() if run.stop is not None:
             return stopped(run, run.stop)
+        case _ if run.suspended is not None and _only_suspends(error):
+            return run.suspended
         case errors.Snooze() | errors.RetryLater() | errors.Cancel():
             return _signalled(run, error)
         case errors.InvalidArguments() | errors.PayloadTooLarge() | errors.InvalidResult():
@@ -109,6 +111,10 @@ def returned(run: Run, result: Raw | None) -> Ack:
     One that saw `job.cancelled` and then returned nothing did as it was told: its work is not
     done. To call that a success would lose the job.
     """
+    if run.suspended is not None:
+        raise errors.BacklineError(
+            "the task caught what job.sleep raises, and went on: let SuspendRun pass"
+        )
     if run.heeded and run.stop is not None and result is None and not run.completing:
         raise Heeded
     return policy.succeeded(run.lease, result)
@@ -185,6 +191,13 @@ def describe(run: Run, error: BaseException) -> AttemptError:
         message=clipped(_text(lambda: str(error)), MAX_MESSAGE),
         traceback=clipped(_text(lambda: _traceback(error)), MAX_TRACEBACK),
     )
+
+
+def _only_suspends(error: BaseException) -> bool:
+    """A task group wraps what is raised in it."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(SuspendRun)[1] is None
+    return isinstance(error, SuspendRun)
 
 
 def _signalled(run: Run, signal: errors.JobSignal) -> Outcome:

@@ -28,16 +28,15 @@ from backline.worker.lines import Lines
 from backline.worker.monitor import RunMonitor
 from backline.worker.prefetch import Pace, QueueTurns
 from backline.worker.progress import ProgressSender
-from backline.worker.run import Run, StopReason
+from backline.worker.run import Observer, Run, StopReason
 from backline.worker.settings import WorkerSettings
 from backline.worker.setup import RunnerSetup
+from backline.worker.steps import StepRecorder
 from backline.worker.unknown import UnknownTasks
 
 log = logging.getLogger("backline.worker")
 
 Lifespan: TypeAlias = Callable[[], AbstractAsyncContextManager[object]]
-Observer: TypeAlias = Callable[[Run], None]
-"""Called on the loop when a job's outcome is known: `run.ack` says which."""
 
 _RETRIES: Final = Backoff(base=SECOND // 10, cap=2 * SECOND)
 _LAST_WORDS: Final[Micros] = 5 * SECOND
@@ -80,6 +79,7 @@ class Worker:
         self._bell = asyncio.Event()
         self._pace = Pace(settings.concurrency, settings.max_prefetch)
         self._progress = ProgressSender(store)
+        self._steps = StepRecorder(store, clock)
         self._threads = clock.executor("backline-job", settings.concurrency)
         self._given_up = GivenUp(self._threads, settings.concurrency, settings.stuck_limit)
         self._monitor = RunMonitor(
@@ -151,6 +151,7 @@ class Worker:
             if self._lifespan is not None:
                 await stack.enter_async_context(self._lifespan())
             await stack.enter_async_context(self._progress)
+            stack.callback(self._steps.close)
             await stack.enter_async_context(self._runners())
             stack.enter_context(self._monitor)
             await stack.enter_async_context(self._store.watch([Hint.WORK], self._hint))
@@ -318,7 +319,7 @@ class Worker:
         send, tick = self._progress.send, self._clock.tick  # bound once, not once a job
         for job in jobs:
             task = self._registry.get(job.task)
-            run = Run(job, task, until, now, send, tick)
+            run = Run(job, task, until, now, send, tick, self._steps)
             if task is None:
                 self._refuse(run, policy.TaskUnknown())
             elif task.executor is Executor.PROCESS and self.settings.lane is not Lane.CELL:

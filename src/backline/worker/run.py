@@ -1,7 +1,8 @@
 """One run of one job in this worker, from its lease to its recorded outcome."""
 
+from asyncio import CancelledError, current_task
 from asyncio import Task as LoopTask
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from enum import Enum, auto
 from typing import Any, Protocol, TypeAlias
@@ -9,10 +10,13 @@ from typing import Any, Protocol, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from backline.context import JobContext
+from backline.context import JobContext, SuspendRun
+from backline.errors import BacklineError
 from backline.faults import fault
 from backline.job import Ack, LeasedJob, Micros, Progress
+from backline.policy import Suspended
 from backline.task import AnyTask
+from backline.worker.steps import RunSteps, StepRecorder
 
 
 class StopReason(Enum):
@@ -44,6 +48,8 @@ class Whole(Protocol):
 
 
 Report: TypeAlias = Callable[[Progress], None]
+Observer: TypeAlias = Callable[["Run"], None]
+"""Called on the loop when a job's outcome is known: `run.ack` says which."""
 
 
 class Run(msgspec.Struct, eq=False, gc=False):
@@ -61,6 +67,7 @@ class Run(msgspec.Struct, eq=False, gc=False):
     send: Report
     tick: Callable[[], Micros]
     """The clock that `deadline` is of."""
+    recorder: StepRecorder | None = None
     slot: int = -1
     """Where it is on the board; -1: it has not begun."""
     started_at: Micros = 0
@@ -86,6 +93,12 @@ class Run(msgspec.Struct, eq=False, gc=False):
     """What runs it, if that is a call of many jobs, which lets go of its runs at its end."""
     cancel: bool = False
     """Of such a run: somebody asked for it to be cancelled, and the others go on."""
+    steps: RunSteps | None = None
+    """Made when the task comes to its first step."""
+    lost: bool = False
+    """No step may begin any more: another attempt may be doing it."""
+    suspended: Suspended | None = None
+    """The task was told to end the run, because it sleeps."""
 
     @property
     def task(self) -> AnyTask:
@@ -113,10 +126,11 @@ class Run(msgspec.Struct, eq=False, gc=False):
     def end(self, ack: Ack) -> None:
         """Note how it ended."""
         self.ack = ack
-        self.runner = self.call = self.seen = None
+        self.runner = self.call = self.seen = self.steps = None
 
     def tell(self, reason: StopReason, now: Micros) -> None:
         """Ask the run to stop: cancels a coroutine, raises the flag that threads look at."""
+        self.lost |= reason is StopReason.LOST
         if self.stop is not None:
             return
         if self.whole is not None:
@@ -137,6 +151,42 @@ class Run(msgspec.Struct, eq=False, gc=False):
 
     def time_left(self) -> Micros:
         return self.deadline - self.tick()
+
+    def step(self, name: str, fn: Callable[..., Any], args: Sequence[Any]) -> Awaitable[Any]:
+        return self._steps().step(name, fn, args)
+
+    def sleep(self, delay: Micros, name: str | None) -> Awaitable[None]:
+        return self._sleep(self._steps(), delay, name)
+
+    async def _sleep(self, steps: RunSteps, delay: Micros, name: str | None) -> None:
+        if current_task() is not self.runner:
+            raise BacklineError(
+                "job.sleep ends the run, so only the task's own coroutine may call it, not one "
+                "that it started beside itself"
+            )
+        try:
+            await steps.sleep(delay, name)
+        except SuspendRun as sleeps:
+            self.suspended = Suspended(sleeps.delay, sleeps.step)
+            raise
+
+    def _steps(self) -> RunSteps:
+        if self.steps is None:
+            if not self.task.is_async or self.recorder is None:
+                raise BacklineError(
+                    f"steps are awaited, so {self.lease.task} has to be an async def to have any"
+                )
+            if self.whole is not None:
+                raise BacklineError(f"a job of a batch has no steps: {self.lease.task} has batch=")
+            if self.ack is not None:
+                raise BacklineError(f"the run of {self.lease.task} has ended: no more steps")
+            self.steps = RunSteps(self.lease, self.recorder, self._lose)
+        if self.lost:
+            raise CancelledError
+        return self.steps
+
+    def _lose(self) -> None:
+        self.tell(StopReason.LOST, self.tick())
 
     def complete(self, result: object, within: object) -> None:
         self._completes(result)

@@ -21,6 +21,7 @@ from backline.job import (
     Micros,
     Pacing,
     Progress,
+    Step,
     WorkerName,
 )
 from backline.states import QUEUED, TERMINAL, State
@@ -30,6 +31,7 @@ from backline.stores.memory.gates import Pace, Stand
 from backline.stores.memory.line import Line
 from backline.stores.memory.rate import Rate
 from backline.stores.memory.ready import Ready
+from backline.stores.memory.steps import Steps
 
 
 class Row:
@@ -37,6 +39,7 @@ class Row:
     its priority too: an operator may change them."""
 
     __slots__ = (
+        "asleep",
         "attempt",
         "cancel",
         "due",
@@ -57,6 +60,7 @@ class Row:
         "progress",
         "purge_at",
         "queue",
+        "recorded",
         "releases",
         "request",
         "result",
@@ -91,6 +95,8 @@ class Row:
         self.result: Raw | None = None
         self.errors: tuple[AttemptError, ...] = ()
         self.progress: Progress | None = None
+        self.asleep = False
+        self.recorded: Steps | None = None
         # The lease, while it runs.
         self.until: Micros = 0
         self.leases: dict[int, Row] | None = None
@@ -116,6 +122,8 @@ class Row:
             self.result = ack.result
         if ack.error is not None:
             self.add_error(ack.error, now)
+        for step in ack.steps:
+            self.keep_step(step, now)
         if ack.charge is not Charge.NONE:
             self._charge(ack.charge)
 
@@ -127,10 +135,27 @@ class Row:
                 self.losses += 1
             case Charge.RELEASE:
                 self.releases += 1
+            case Charge.CLEAN:
+                self.losses = 0
             case Charge.NONE:
                 pass
             case _:
                 assert_never(charge)
+
+    def keep_step(self, step: Step, now: Micros) -> None:
+        """Record a step; the first record of a name stays."""
+        self.recorded = self.recorded or Steps()
+        self.recorded.keep(step, now)
+
+    def sleep(self) -> None:
+        """A scheduled job leaves the depth until it moves on."""
+        self.asleep = True
+        self.queue.asleep += 1
+
+    def wake(self) -> None:
+        """It is in the depth again, if it slept."""
+        self.queue.asleep -= self.asleep
+        self.asleep = False
 
     def salvage(self) -> None:
         """Keep what can be read of a damaged row, so that it can be shown and purged."""
@@ -170,6 +195,7 @@ class Row:
             request.headers,
             request.tags,
             request.payload,
+            0 if self.recorded is None else len(self.recorded),
         )
 
     def held(self) -> HeldLease:
@@ -221,6 +247,8 @@ class Row:
             errors=self.errors if payloads else (),
             progress=self.progress,
             limits=request.limits,
+            steps=len(self.recorded or ()),
+            asleep=self.asleep,
         )
 
 
@@ -264,6 +292,7 @@ class QueueState:
         "_declared",
         "arrival",
         "arrived",
+        "asleep",
         "concurrency",
         "drained",
         "max_depth",
@@ -286,6 +315,8 @@ class QueueState:
         self.arrival: Micros = 0
         """The tick that its starts have used up."""
         self.purged = 0
+        self.asleep = 0
+        """How many of the scheduled jobs sleep: they are not in the depth."""
         self.drained = Rate()
         self.arrived = Rate()
         self.members: dict[State, dict[int, Row]] = {state: {} for state in State}
@@ -299,7 +330,7 @@ class QueueState:
     @property
     def depth(self) -> int:
         """What counts towards `max_depth`."""
-        return sum(len(self.members[state]) for state in QUEUED)
+        return sum(len(self.members[state]) for state in QUEUED) - self.asleep
 
     def apply(self, settings: QueueSettings, *, declared: bool) -> None:
         """Take over settings; of a declaration, what differs from earlier ones."""
@@ -360,4 +391,5 @@ class QueueState:
             arrival_rate=self.arrived.per_second(tick, ARRIVALS_SPAN),
             concurrency=self.concurrency,
             pacing=self.pacing,
+            asleep=self.asleep,
         )

@@ -6,8 +6,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from threading import Lock
 from typing import Final
 
-import msgspec
-
 from backline._version import __version__
 from backline.clock import SYSTEM_CLOCK, Clock
 from backline.job import (
@@ -22,6 +20,8 @@ from backline.job import (
     Micros,
     Progress,
     Refused,
+    Step,
+    StepRecord,
     WorkerName,
 )
 from backline.schedule import ScheduleChange, Tick
@@ -45,6 +45,7 @@ from backline.store import (
 from backline.stores.memory import finding, operating
 from backline.stores.memory.leases import Leases
 from backline.stores.memory.lending import Lending, next_in
+from backline.stores.memory.reports import Reports
 from backline.stores.memory.row import Row
 from backline.stores.memory.schedules import Schedules
 from backline.stores.memory.table import Table
@@ -71,7 +72,7 @@ class MemoryStore:
         self._leases = Leases()
         self._schedules = Schedules()
         self._watchers = Watchers()
-        self._reports: dict[WorkerName, tuple[Micros, WorkerReport]] = {}
+        self._reports = Reports()
 
     @property
     def url(self) -> str:
@@ -158,7 +159,7 @@ class MemoryStore:
         with self._lock:
             tick = self._clock.tick()
             self._leases.forget(tick)
-            self._reports = {n: r for n, r in self._reports.items() if r[0] > tick}
+            self._reports.forget(tick)
             return self._table.sweep(limit, self._clock.now(), tick)
 
     async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
@@ -197,6 +198,22 @@ class MemoryStore:
                 if row is not None:
                     row.progress = report
             return [row is not None for row in rows]
+
+    async def record(self, steps: Sequence[Step]) -> list[bool]:
+        with self._lock:
+            rows, now = [self._running(step) for step in steps], self._clock.now()
+            for row, step in zip(rows, steps, strict=True):
+                if row is not None:
+                    row.keep_step(step, now)
+            return [row is not None for row in rows]
+
+    async def steps(self, ids: Sequence[JobId]) -> list[list[StepRecord]]:
+        with self._lock:
+            rows, now = [self._table.rows.get(job_id) for job_id in ids], self._clock.now()
+            return [
+                [] if row is None or row.recorded is None else row.recorded.records(now)
+                for row in rows
+            ]
 
     async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:
         with self._lock:
@@ -261,15 +278,11 @@ class MemoryStore:
 
     async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
         with self._lock:
-            now, until = self._clock.now(), self._clock.tick() + ttl
-            for worker in workers:
-                seen = msgspec.structs.replace(worker, seen_at=now)
-                self._reports[worker.worker] = (until, seen)
+            self._reports.take(workers, self._clock.now(), self._clock.tick() + ttl)
 
     async def workers(self) -> list[WorkerReport]:
         with self._lock:
-            tick = self._clock.tick()
-            return [report for _, (until, report) in sorted(self._reports.items()) if until > tick]
+            return self._reports.current(self._clock.tick())
 
     def watch(
         self, hints: Collection[Hint], wake: Callable[[], None]
@@ -324,9 +337,11 @@ class MemoryStore:
             self._table.come(row, now, tick)
         else:
             self._table.move(row, target, now, tick, ack.keep)
+        if ack.asleep and target is State.SCHEDULED:
+            row.sleep()
         return Acked.APPLIED
 
-    def _running(self, lease: Lease | Progress) -> Row | None:
+    def _running(self, lease: Lease | Progress | Step) -> Row | None:
         row = self._table.rows.get(lease.id)
         return row if row is not None and _runs(row, lease.attempt) else None
 

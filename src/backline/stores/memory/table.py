@@ -121,12 +121,12 @@ class Table:
         ends = _ENDS[source].get(target)
         if ends is None:
             states.move(source, target)
-        if keep is None:
-            keep = row.request.terms.keep_for(target) if ends else 0
         members = row.queue.members
         del members[source][row.seq]
         members[target][row.seq] = row
         row.state = target
+        if row.asleep:
+            row.wake()
         if row.line is None:  # spelled out, for most moves are of jobs that stand in none
             row.mark += 1
         else:
@@ -182,8 +182,9 @@ class Table:
 
     def edit(self, row: Row, change: Edit, now: Micros, tick: Micros, *, asks: bool) -> None:
         """Change a job that has not started, and let it stand where it belongs from now on."""
-        due = change.due(now)
+        due, asleep = change.due(now), row.asleep
         self._leave(row)
+        row.wake()
         del row.queue.members[row.state][row.seq]
         if change.queue is not UNSET:
             row.queue = self.queue(change.queue)
@@ -191,8 +192,12 @@ class Table:
             row.priority = change.priority
         if due is not None:
             row.due = due
+            if asleep and row.recorded is not None:
+                row.recorded.sleep_until(due, now)
         if asks or (due is not None and row.state is not State.WAITING):
             row.state = self._state_at(row, now, tick)
+        if asleep and row.state is State.SCHEDULED:
+            row.sleep()
         row.queue.members[row.state][row.seq] = row
         self._stand(row, now, tick)
 
@@ -242,9 +247,8 @@ class Table:
 
     def purge(self, row: Row, now: Micros, tick: Micros) -> None:
         """Take a finished job out; its id is remembered for a day."""
-        queue = row.queue
-        del queue.members[row.state][row.seq]
-        queue.purged += 1
+        del row.queue.members[row.state][row.seq]
+        row.queue.purged += 1
         self._leave(row)
         del self.rows[row.id]
         self.ids.drop()
@@ -323,7 +327,9 @@ class Table:
             row.line = None
             line.drop()
 
-    def _end(self, row: Row, now: Micros, tick: Micros, keep: Micros) -> None:
+    def _end(self, row: Row, now: Micros, tick: Micros, keep: Micros | None) -> None:
+        if keep is None:
+            keep = row.request.terms.keep_for(row.state)
         row.finished_at = now
         row.purge_at = now + keep
         row.line = self._finished

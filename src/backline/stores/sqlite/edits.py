@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from backline.job import JobId, Micros
 from backline.states import QUEUED, State
 from backline.store import Edit, Edited
-from backline.stores.sqlite import gates, rows
+from backline.stores.sqlite import gates, rows, steps
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.ties import LIMITED
+from backline.stores.sqlite.ties import ASLEEP, LIMITED
 from backline.stores.sqlite.transaction import JobPlace, Transaction, dumps, seqs_of
 
 _PLACES: Final = statement("places")
@@ -56,9 +56,16 @@ def _edit(tx: Transaction, places: Sequence[JobPlace], change: Edit) -> None:
             "due": due,
         },
     )
-    counts = Counter((place.queue, place.lane, place.state) for place in places)
-    for (source, lane, state), n in counts.items():
+    counts = Counter(
+        (place.queue, place.lane, place.state, place.ties & ASLEEP) for place in places
+    )
+    for (source, lane, state, asleep), n in counts.items():
         tx.edited(source, source if target is None else target, lane, state, n)
+        if asleep and target is not None:
+            tx.count(source, "asleep", lane, -n)
+            tx.count(target, "asleep", lane, n)
+    if due is not None:
+        steps.wake_at(tx, places, due)
     now = [_at(place, target) for place in places]
     _stand(tx, now, held, due)
 

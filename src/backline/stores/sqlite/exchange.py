@@ -15,11 +15,12 @@ from backline.job import (
     JobId,
     LeasedJob,
     Micros,
+    Step,
     WorkerName,
 )
 from backline.states import TERMINAL, State
 from backline.store import Demand, Exchange, Hint
-from backline.stores.sqlite import endings, gates, moves, paces, rows
+from backline.stores.sqlite import endings, gates, moves, paces, rows, steps
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import LIMITED
 from backline.stores.sqlite.transaction import JobPlace, QueueRow, Transaction, dumps
@@ -146,6 +147,7 @@ def _is_plain(ack: Ack) -> bool:
         and ack.lane is None
         and ack.charge is Charge.NONE
         and not ack.if_overdue
+        and not ack.steps
     )
 
 
@@ -179,6 +181,7 @@ class _Book:
         self._results: list[bytes] = []
         self._start = 1
         self._moved: Counter[tuple[int, str, State, str]] = Counter()
+        self._steps: list[Step] = []
         self._over: defaultdict[int, list[int]] = defaultdict(list)
         """The jobs that end, by their ties."""
         self._rejoining: list[JobPlace] = []
@@ -194,6 +197,9 @@ class _Book:
             target = self._within_limits(job, target, lane)
         self._acks.append(self._line(ack, job.seq, target))
         self._moved[job.queue, job.lane, target, lane] += 1
+        if ack.asleep and target is State.SCHEDULED:
+            self._tx.count(job.queue, "asleep", lane, 1)
+        self._steps += ack.steps
         if job.ties and target in TERMINAL:
             self._over[job.ties].append(job.seq)
 
@@ -220,12 +226,13 @@ class _Book:
             now + ack.delay if target is State.SCHEDULED else None,
             now + ack.keep if target in TERMINAL else None,
             int(charge is Charge.FAILURE),
-            int(charge is Charge.LOSS),
+            -1 if charge is Charge.CLEAN else int(charge is Charge.LOSS),
             int(charge is Charge.RELEASE),
             ack.lane,
             start,
             length,
             None if ack.error is None else rows.dated(ack.error, now),
+            int(ack.asleep and target is State.SCHEDULED),
         )
 
     def write(self) -> None:
@@ -238,6 +245,8 @@ class _Book:
             }
             params |= {"worker": self._worker, "now": tx.now, "errors": MAX_ERRORS}
             tx.db.run(_ACK, params)
+        if self._steps:
+            steps.keep(tx, self._steps)
         for (queue, lane, target, to_lane), n in self._moved.items():
             tx.moved(queue, lane, State.RUNNING, target, n, to_lane=to_lane)
         for ties, seqs in self._over.items():

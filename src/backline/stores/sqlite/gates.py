@@ -102,7 +102,7 @@ def join(tx: Transaction, places: Sequence[JobPlace], *, ordered: bool = False) 
     for row, standing in zip(found, standings, strict=True):
         place = limited[row[2]]
         if place.state is not standing.state:
-            tx.moved(place.queue, place.lane, place.state, standing.state)
+            tx.moved_all([place], standing.state)
     _note_waiting(tx, standings)
 
 

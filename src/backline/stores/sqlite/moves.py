@@ -5,10 +5,10 @@ from typing import Final
 
 import msgspec
 
-from backline.job import DAY, JobId, Lease, Micros, Progress
+from backline.job import DAY, JobId, Lease, Micros, Progress, Step
 from backline.states import TERMINAL, State
 from backline.store import Cancelling
-from backline.stores.sqlite import endings, gates, idle, keys, paces, rows
+from backline.stores.sqlite import endings, gates, idle, keys, paces, rows, steps
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import LIMITED
 from backline.stores.sqlite.transaction import (
@@ -65,6 +65,13 @@ def progress(tx: Transaction, reports: Sequence[Progress]) -> list[bool]:
         if seq
     }
     tx.db.run(_PROGRESS, {"reports": dumps(list(latest.items()))})
+    return [seq > 0 for seq in seqs]
+
+
+def record(tx: Transaction, done: Sequence[Step]) -> list[bool]:
+    """Record steps of running attempts; True for those that do run."""
+    seqs = _running(tx, done)
+    steps.keep(tx, [step for step, seq in zip(done, seqs, strict=True) if seq])
     return [seq > 0 for seq in seqs]
 
 
@@ -148,6 +155,7 @@ def _purge(tx: Transaction, places: Sequence[JobPlace]) -> None:
     if not places:
         return
     keys.orphan(tx, places)
+    steps.purge(tx, places)
     seqs = seqs_of(places)
     tx.db.run(_REMEMBER, {"seqs": seqs, "forget_at": tx.now + DAY})
     limited = [place.seq for place in places if place.ties & LIMITED]
@@ -174,7 +182,9 @@ def _first_time(places: Sequence[JobPlace], moved: Sequence[JobPlace]) -> list[b
     return answers
 
 
-def _running(tx: Transaction, tokens: Sequence[Lease] | Sequence[Progress]) -> list[int]:
+def _running(
+    tx: Transaction, tokens: Sequence[Lease] | Sequence[Progress] | Sequence[Step]
+) -> list[int]:
     """The rows of those attempts that run now, 0 for the others."""
     attempts = dumps([(token.id, token.attempt) for token in tokens])
     return _seqs.decode(tx.db.value(_RUNNING, {"attempts": attempts}))

@@ -1,12 +1,22 @@
 """What only reads: on a connection of its own, never in the writer's queue."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
 import msgspec
 
-from backline.job import HeldLease, JobId, JobRecord, Lane, Micros, Pacing, WorkerName
+from backline.job import (
+    HeldLease,
+    JobId,
+    JobRecord,
+    Lane,
+    Micros,
+    Pacing,
+    StepRecord,
+    WorkerName,
+)
 from backline.states import State
 from backline.store import ARRIVALS_SPAN, QueueStats, WorkerReport
 from backline.stores.sqlite import rows
@@ -23,6 +33,7 @@ _HELD: Final = statement("held")
 _OVERDUE: Final = statement("overdue")
 _WORKERS: Final = statement("workers")
 _PEEK: Final = statement("peek")
+_STEPS: Final = statement("steps")
 
 _STILL: Final = (0.0, 0.0)
 
@@ -74,6 +85,14 @@ def get(db: Connection, ids: Sequence[JobId]) -> list[JobRecord | None]:
     return [found.get(job_id) for job_id in ids]
 
 
+def steps(db: Connection, ids: Sequence[JobId], now: Micros) -> list[list[StepRecord]]:
+    """The recorded steps of each job, in their order."""
+    found: defaultdict[JobId, list[StepRecord]] = defaultdict(list)
+    for job_id, *cells in db.rows(_STEPS, {"ids": dumps(rows.ids(list(dict.fromkeys(ids))))}):
+        found[rows.text(job_id)].append(rows.step_record(cells, now))
+    return [list(found[job_id]) if job_id in found else [] for job_id in ids]
+
+
 def held(db: Connection, worker: WorkerName) -> list[HeldLease]:
     """The leases a worker holds."""
     return [rows.held_lease(row) for row in db.rows(_HELD, {"worker": worker})]
@@ -110,6 +129,7 @@ def stats(db: Connection, tick: Micros) -> list[QueueStats]:
             arrival_rate=rates.get(tally.id, _STILL)[1],
             concurrency=tally.concurrency,
             pacing=tally.pacing,
+            asleep=tally.total("asleep"),
         )
         for tally in counted
     ]

@@ -17,6 +17,7 @@ from backline.job import (
     Limits,
     Micros,
     Progress,
+    StepRecord,
     Terms,
 )
 from backline.states import State
@@ -41,7 +42,7 @@ def leased_job(cells: Sequence[Any]) -> LeasedJob:
     """Raises ValueError, saying which part cannot be read."""
     (
         job_id, attempt, task, queue, lane, failures, losses, releases, terms,
-        priority, enqueued_at, due, headers, tags, payload,
+        priority, enqueued_at, due, headers, tags, payload, steps,
     ) = cells  # fmt: skip
     _strictly(_skip, payload, "payload")
     lease = LeasedJob(
@@ -60,6 +61,7 @@ def leased_job(cells: Sequence[Any]) -> LeasedJob:
         _strictly(_headers, headers, "headers"),
         _strictly(_tags, tags, "tags"),
         Raw(payload),
+        steps,
     )
     try:
         return _lease.decode(msgspec.json.encode(lease))
@@ -94,7 +96,8 @@ def record(cells: Sequence[Any]) -> JobRecord:
     (
         job_id, state, queue, lane, priority, due, attempt, failures, losses, releases,
         cancel, enqueued_at, started_at, finished_at, expires_at, purge_at, worker, task,
-        unique_key, terms, headers, tags, payload, progress, errors, result, limits, *_,
+        unique_key, terms, headers, tags, payload, progress, errors, result, limits,
+        steps, asleep, *_,
     ) = cells  # fmt: skip
     return JobRecord(
         id=text(job_id),
@@ -124,6 +127,21 @@ def record(cells: Sequence[Any]) -> JobRecord:
         errors=_leniently(_errors, errors, ()),
         progress=None if progress is None else _leniently(_progress, progress, None),
         limits=None if limits is None else _leniently(_limits, limits, None),
+        steps=_number(steps),
+        asleep=bool(asleep),
+    )
+
+
+def step_record(cells: Sequence[Any], now: Micros) -> StepRecord:
+    """A step; its value as it stands, for who reads it knows what it is to be."""
+    name, attempt, value, recorded_at, wake_at = cells
+    return StepRecord(
+        name=text(name),
+        attempt=attempt,
+        value=None if value is None else Raw(value),
+        recorded_at=recorded_at,
+        wake_at=wake_at,
+        wake_in=None if wake_at is None else max(0, wake_at - now),
     )
 
 

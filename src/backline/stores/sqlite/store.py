@@ -25,6 +25,8 @@ from backline.job import (
     Pacing,
     Progress,
     Refused,
+    Step,
+    StepRecord,
     WorkerName,
 )
 from backline.schedule import ScheduleChange, Tick
@@ -206,6 +208,12 @@ class SqliteStore:
 
     async def progress(self, reports: Sequence[Progress]) -> list[bool]:
         return await self._write(partial(moves.progress, reports=reports)) if reports else []
+
+    async def record(self, steps: Sequence[Step]) -> list[bool]:
+        return await self._write(partial(moves.record, done=steps)) if steps else []
+
+    async def steps(self, ids: Sequence[JobId]) -> list[list[StepRecord]]:
+        return await self._read(partial(reads.steps, ids=ids, now=self._clock.now()))
 
     async def get(self, ids: Sequence[JobId]) -> list[JobRecord | None]:
         return await self._read(partial(reads.get, ids=ids))

@@ -1,4 +1,4 @@
-"""Which tables know of a job, so that its moves may concern them: flags of the column `ties`.
+"""Which tables and counts a job's moves may concern: flags of the column `ties`.
 
 A job without any costs nothing but the look at its zero.
 """
@@ -9,3 +9,7 @@ KEYED: Final = 1
 """It has a unique key."""
 LIMITED: Final = 2
 """It has `Limits`: becoming ready, and leaving that, concern gates and paces."""
+STEPPED: Final = 4
+"""It has recorded steps."""
+ASLEEP: Final = 8
+"""It is scheduled, and counts as asleep: its queue's depth is without it."""

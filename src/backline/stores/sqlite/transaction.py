@@ -12,6 +12,7 @@ from backline.states import Effect, State
 from backline.store import Hint
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.statements import statement
+from backline.stores.sqlite.ties import ASLEEP
 
 _TALLY: Final = statement("tally")
 _TRAFFIC: Final = statement("traffic")
@@ -114,7 +115,7 @@ class Transaction:
         return found
 
     def count(self, queue: int, kind: str, lane: str, n: int) -> None:
-        """Move one count without a move: jobs that were added or purged."""
+        """Move one count without a move: jobs are added or purged, fall asleep or wake."""
         self._moves[queue, kind, lane] += n
         if kind == State.READY and lane == Lane.MAIN:
             self._traffic.arrived[queue] += n
@@ -143,9 +144,13 @@ class Transaction:
 
     def moved_all(self, places: Iterable[JobPlace], target: State) -> None:
         """These jobs moved."""
-        counts = Counter((place.queue, place.lane, place.state) for place in places)
-        for (queue, lane, source), n in counts.items():
+        counts = Counter(
+            (place.queue, place.lane, place.state, place.ties & ASLEEP) for place in places
+        )
+        for (queue, lane, source, asleep), n in counts.items():
             self.moved(queue, lane, source, target, n)
+            if asleep:
+                self.count(queue, "asleep", lane, -n)
 
     def edited(self, source: int, target: int, lane: str, state: State, n: int) -> None:
         """`n` jobs that have not started were changed, and are in the queue `target` now."""

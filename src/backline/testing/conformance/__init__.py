@@ -27,6 +27,7 @@ from backline.testing.conformance.replacing import Replacing
 from backline.testing.conformance.scheduling import Scheduling
 from backline.testing.conformance.settling import Settling
 from backline.testing.conformance.sharing import Sharing
+from backline.testing.conformance.stepping import Stepping
 from backline.testing.conformance.uniqueness import Uniqueness
 
 
@@ -50,6 +51,7 @@ class StoreConformance(
     Scheduling,
     Limiting,
     Rates,
+    Stepping,
 ):
     """Every example of the suite, but those with rows that cannot be read: `Malformed`."""
 

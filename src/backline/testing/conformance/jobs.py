@@ -173,4 +173,6 @@ async def assert_adds_up(store: Store) -> None:
         assert stats.cells == sum(record.lane is Lane.CELL for record in ready)
         assert stats.oldest_ready == min((record.due for record in ready), default=None)
         mine_queued = counted[State.WAITING] + counted[State.SCHEDULED] + counted[State.READY]
-        assert stats.depth == mine_queued
+        asleep = [record for record in mine if record.asleep]
+        assert all(record.state is State.SCHEDULED for record in asleep)
+        assert (stats.asleep, stats.depth) == (len(asleep), mine_queued - len(asleep))

@@ -112,18 +112,29 @@ class Settling(Harness):
     async def test_each_charge_moves_its_counter_only(
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:
-        await add(store, *make_jobs(clock, 4))
-        leases = await worker.lease(4)
+        await add(store, *make_jobs(clock, len(Charge)))
+        leases = await worker.lease(len(Charge))
         for charge, lease in zip(Charge, leases, strict=True):
             await worker.settle(put_back(lease, charge=charge))
-        again = await worker.lease(4)
+        again = await worker.lease(len(Charge))
         counters = {lease.id: (lease.failures, lease.losses, lease.releases) for lease in again}
         assert [counters[lease.id] for lease in leases] == [
             (0, 0, 0),
             (1, 0, 0),
             (0, 1, 0),
             (0, 0, 1),
+            (0, 0, 0),
         ]
+
+    async def test_a_clean_end_forgets_the_losses_only(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await add(store, make_job(clock))
+        for charge in (Charge.LOSS, Charge.FAILURE, Charge.RELEASE, Charge.LOSS, Charge.CLEAN):
+            [lease] = await worker.lease()
+            await worker.settle(put_back(lease, charge=charge))
+        [lease] = await worker.lease()
+        assert (lease.failures, lease.losses, lease.releases) == (1, 0, 1)
 
     async def test_an_ack_may_move_the_job_to_another_lane(
         self, store: Store, clock: VirtualClock, worker: BareWorker

@@ -33,9 +33,10 @@ def assert_idempotent(
     """Fail unless a job of `task`, with these arguments, may be run again at any time.
 
     Runs it clean, then in one history for each moment in which its process may die: after each
-    line of the task's function, while it waits, before and after it enqueues, reports progress
-    or completes within a transaction, and when it has returned and that is not recorded yet:
-    the second delivery, and a third. Of a line in a loop, the first two passes and the last.
+    line of the task's function, while it waits, before and after it records a step, enqueues,
+    reports progress or completes within a transaction, and when it has returned and that is not
+    recorded yet: the second delivery, and a third. Of a line in a loop, the first two passes and
+    the last. A job that sleeps or snoozes has several runs, and each may die in each moment.
     The dead run does nothing more; the job is run anew, to its success, and so are the jobs it
     enqueued. Then `state()` and the enqueued jobs have to be as after one clean run.
 
@@ -81,10 +82,8 @@ class _Check:
 
     def run(self, name: str) -> None:
         """Compare all histories with a clean one. Raises AssertionError, BacklineError."""
-        clean, moments = self.clean(name)
-        last = len(moments) - 1
-        plans = [*([index] for index in _chosen(moments)), [last, last]]
-        outcomes = [self.play(plan) for plan in plans]
+        clean, runs = self.clean(name)
+        outcomes = [self.play(plan) for plan in _plans(runs)]
         broken = [outcome for outcome in outcomes if not outcome.agrees_with(clean)]
         if broken:
             raise AssertionError(failure(name, clean, broken, len(outcomes)))
@@ -103,8 +102,9 @@ class _Check:
             ) from error
         return Outcome(history, self._look())
 
-    def clean(self, name: str) -> tuple[Outcome, list[Moment]]:
-        """What a clean run leaves, and the moments it passes.
+    def clean(self, name: str) -> tuple[Outcome, list[list[Moment]]]:
+        """What the clean job leaves, and the moments that each of its runs passes: several, if
+        it sleeps or snoozes.
 
         Raises BacklineError if that cannot be what others are compared with.
         """
@@ -136,7 +136,7 @@ class _Check:
                 "anything: let reset= put back all that state() sees, and leave out of it what is "
                 "new each time (times, random ids)\n" + "\n".join(difference(first, second))
             )
-        return first, second.history.runs[-1].moments
+        return first, [run.moments for run in second.history.runs]
 
     def _look(self) -> Any:
         found = self._state()
@@ -147,6 +147,18 @@ class _Check:
                 f"what state() returned cannot be kept ({error}): return plain data, such as a "
                 f"list of rows, not {shown(found)}"
             ) from error
+
+
+def _plans(runs: Sequence[Sequence[Moment]]) -> list[list[int | None]]:
+    """A history for each moment to die in, the runs before that one as they are, and one for
+    two deaths in a row, when all is done."""
+    plans: list[list[int | None]] = [
+        [*([None] * before), index]
+        for before, moments in enumerate(runs)
+        for index in _chosen(moments)
+    ]
+    last = len(runs[-1]) - 1
+    return [*plans, [*([None] * (len(runs) - 1)), last, last]]
 
 
 def _chosen(moments: Sequence[Moment]) -> list[int]:

@@ -37,6 +37,8 @@ _CALLS: Final = {
     "enqueue.after_send": "right after a job was enqueued",
     "progress.before_report": "right before progress was reported",
     "progress.after_report": "right after progress was reported",
+    "step.before_record": "when a step was done, right before it was recorded",
+    "step.after_record": "right after a step was recorded",
     "complete.before_insert": "right before the job was completed within a transaction",
     "complete.after_insert": "before the transaction was committed that completes the job",
 }

@@ -21,6 +21,10 @@ from backline.testing.simulation.answers import (
 from backline.testing.simulation.history import Event, What
 from backline.testing.simulation.limited import limits_hold
 from backline.testing.simulation.plan import MANY, How
+from backline.testing.simulation.stepping import (
+    once_recorded_never_again,
+    steps_return_what_was_recorded,
+)
 from backline.testing.simulation.timing import (
     SLACK,
     c13_not_early,
@@ -98,7 +102,8 @@ def _true_to_the_run(life: Life, attempt: Attempt, ack: Event) -> Iterator[str]:
         How.ERROR: (Charge.FAILURE, (State.SCHEDULED, State.DEAD)),
         How.LATER: (Charge.FAILURE, (State.SCHEDULED, State.DEAD)),
         How.FATAL: (Charge.FAILURE, (State.DEAD,)),
-        How.SNOOZE: (Charge.NONE, (State.SCHEDULED,)),
+        How.SNOOZE: (Charge.CLEAN, (State.SCHEDULED,)),
+        How.SLEEP: (Charge.CLEAN, (State.SCHEDULED,)),
         How.CANCEL: (Charge.NONE, (State.CANCELLED,)),
     }.get(How(str(how)))
     if expected is None:
@@ -182,8 +187,10 @@ def _counters(trace: Trace, life: Life) -> Iterator[str]:
     since = max((event.seq for event in life.redrives), default=-1)
     charged = Counter(str(ack.note["charge"]) for ack in life.applied)
     failures = sum(a.note["charge"] == Charge.FAILURE and a.seq > since for a in life.applied)
+    clean = max((a.seq for a in life.applied if a.note["charge"] == Charge.CLEAN), default=-1)
+    losses = sum(a.note["charge"] == Charge.LOSS and a.seq > clean for a in life.applied)
     stored = (record.attempt, record.failures, record.losses, record.releases)
-    expected = (len(life.attempts), failures, charged[Charge.LOSS], charged[Charge.RELEASE])
+    expected = (len(life.attempts), failures, losses, charged[Charge.RELEASE])
     if stored != expected:
         yield (f"{life.id} holds (attempts, failures, losses, releases) {stored}, not {expected}")
 
@@ -250,7 +257,7 @@ def c15_explained(trace: Trace) -> Iterator[str]:
 
 
 def _runs_again(ack: Event, attempt: Attempt) -> bool:
-    snoozed = any(end.note["how"] == How.SNOOZE for end in attempt.ends)
+    snoozed = any(end.note["how"] in (How.SNOOZE, How.SLEEP) for end in attempt.ends)
     again = ack.note["state"] in (State.READY, State.SCHEDULED)
     return again and bool(attempt.runs) and not snoozed
 
@@ -328,8 +335,10 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     every_call_ends,
     as_the_model,
     nothing_unforeseen,
+    once_recorded_never_again,
     pauses_hold,
     limits_hold,
+    steps_return_what_was_recorded,
     clean_stop,
     time_limit,
     time_to_live,

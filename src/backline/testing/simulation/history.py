@@ -45,6 +45,8 @@ class What(StrEnum):
     """Note: until, lane."""
     EXTENDED = "extended"
     """Note: ok, until."""
+    RECORDED = "recorded"
+    """Note: step, ok."""
     ACKED = "acked"
     """Note: answer, state, delay, charge, kind, if_overdue."""
     CANCEL = "cancel"
@@ -71,6 +73,10 @@ class What(StrEnum):
     RUN = "run"
     ENDED = "ended"
     """Note: how (see `plan`), delay."""
+    EFFECT = "effect"
+    """What a step does outside; note: step."""
+    GOT = "got"
+    """A step returned; note: step, by (the attempt that did it)."""
 
     # What was done to the system.
     STARTED = "started"

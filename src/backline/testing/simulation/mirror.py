@@ -16,6 +16,8 @@ from backline.job import (
     Lease,
     Micros,
     Refused,
+    Step,
+    StepRecord,
     WorkerName,
 )
 from backline.states import QUEUED, State
@@ -48,7 +50,10 @@ COMPARED: Final = (
     "finished_at",
     "expires_at",
     "purge_at",
+    "steps",
+    "asleep",
 )
+_COUNTS: Final = ("purged", "cells", "asleep")
 
 
 class Mirror:
@@ -99,6 +104,12 @@ class Mirror:
     def extend(self, leases: Sequence[Lease], ttl: Micros, answers: Sequence[bool]) -> None:
         self._compare("extend", list(answers), self._at_this_moment().extend(leases, ttl))
 
+    def record(self, steps: Sequence[Step], answers: Sequence[bool]) -> None:
+        self._compare("record", list(answers), self._at_this_moment().record(steps))
+
+    def steps(self, ids: Sequence[JobId], answers: Sequence[list[StepRecord]]) -> None:
+        self._compare(f"steps of {ids}", list(answers), self._at_this_moment().steps(ids))
+
     def held(self, worker: WorkerName, answer: Sequence[HeldLease]) -> None:
         running = self._in(State.RUNNING)
         theirs = {_held(job) for job in running if job.worker == worker}
@@ -142,11 +153,13 @@ class Mirror:
             counts[queue, "purged" if job.purged else job.state] += 1
             cell = job.state is State.READY and job.lane is Lane.CELL
             counts[queue, "cells"] += cell and not job.purged
+            counts[queue, "asleep"] += job.asleep and not job.purged
         for ours in answer:
             queue = ours.queue
             states = {state: counts[queue, state] for state in State}
-            theirs = (states, counts[queue, "purged"], counts[queue, "cells"])
-            self._compare(f"stats of {queue}", (ours.counts, ours.purged, ours.cells), theirs)
+            theirs = (states, *(counts[queue, name] for name in _COUNTS))
+            found = (ours.counts, *(getattr(ours, name) for name in _COUNTS))
+            self._compare(f"stats of {queue}", found, theirs)
             limits = (ours.max_depth, self._model.limits.get(queue))
             self._compare(f"limit of {queue}", *limits)
 

@@ -16,6 +16,8 @@ from backline.job import (
     Micros,
     OnConflict,
     Refused,
+    Step,
+    StepRecord,
     WorkerName,
 )
 from backline.states import TERMINAL, State
@@ -126,6 +128,20 @@ class ObservedStore(StoreWrapper):
                 What.EXTENDED, "store", lease.id, lease.attempt, ok=ok, until=until if ok else None
             )
         self.mirror.extend(leases, ttl, answers)
+        return answers
+
+    async def record(self, steps: Sequence[Step]) -> list[bool]:
+        answers = await self._store.record(steps)
+        for step, ok in zip(steps, answers, strict=True):
+            self._history.record(
+                What.RECORDED, "store", step.id, step.attempt, step=step.name, ok=ok
+            )
+        self.mirror.record(steps, answers)
+        return answers
+
+    async def steps(self, ids: Sequence[JobId]) -> list[list[StepRecord]]:
+        answers = await self._store.steps(ids)
+        self.mirror.steps(ids, answers)
         return answers
 
     async def promote(self, limit: int) -> int:

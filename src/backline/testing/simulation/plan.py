@@ -34,6 +34,10 @@ WORKER_POINTS: Final = (
     "exchange.before_commit",
     "exchange.after_commit",
     "progress.before_commit",
+    "record.before_commit",
+    "record.after_commit",
+    "step.before_record",
+    "step.after_record",
 )
 """Where a worker may be killed."""
 SUPERVISOR_POINTS: Final = (
@@ -59,6 +63,8 @@ class How(StrEnum):
     SNOOZE = "snooze"
     CANCEL = "cancel"
     """The task cancelled its own job."""
+    SLEEP = "sleep"
+    """Between two steps."""
     STOPPED = "stopped"
     """The worker cancelled the run."""
 
@@ -83,6 +89,10 @@ class Behaviour:
     """It kills its process while it was lost less often than this."""
     blocks: Micros = 0
     """It keeps its process from doing anything else for so long."""
+    steps: int = 0
+    """It does its work in so many steps."""
+    sleeps: bool = False
+    """For `wait`, after the first of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,5 +1,6 @@
 """Draws the plan of a seed."""
 
+import dataclasses
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -174,9 +175,15 @@ class _Planner:
         rng = self.rng
         job_id = self.new_id()
         task = rng.choices((MAIN, SYNC, UNKNOWN), (20, 3, 1))[0]
-        behaviour = self.behaviours[job_id] = self._behaviour(task)
+        behaviour = self._behaviour(task)
+        if task != SYNC:
+            own = random.Random(f"steps {job_id}")
+            steps, sleeps = own.choice((0, 0, 1, 2, 3)), own.random() < 0.3
+            behaviour = dataclasses.replace(behaviour, steps=steps, sleeps=sleeps and steps > 0)
         if task == MAIN and self.batches.random() < (0.9 if queue == BATCHES else 0.1):
             task = MANY
+            behaviour = dataclasses.replace(behaviour, steps=0, sleeps=False)
+        self.behaviours[job_id] = behaviour
         key = rng.choice(keys) if keys and rng.random() < 0.3 else None
         timeout = 120 * SECOND
         if behaviour.takes and rng.random() < 0.08:

@@ -18,7 +18,7 @@ _OF_EVENTS: Final = (
     *(f"acked applied {state}" for state in ("succeeded", "dead", "cancelled", "ready")),
     "acked applied scheduled",
     *(f"acked {answer} succeeded" for answer in ("already", "lost")),
-    *(f"charged {charge}" for charge in ("none", "failure", "loss", "release")),
+    *(f"charged {charge}" for charge in ("none", "failure", "loss", "release", "clean")),
     *(f"leased {lane}" for lane in ("main", "cell")),
     *(f"ended {how.value}" for how in How),
     *(f"cancel {answer}" for answer in ("cancelled", "requested", "ended", "unknown")),
@@ -202,6 +202,21 @@ def _waited_again(trace: Trace, life: Life) -> bool:
     return any(sooner <= 0 < later for later, sooner in pairwise(dues))
 
 
+def _step_found_by_another(trace: Trace, life: Life) -> bool:
+    """A later attempt got what an earlier one had recorded."""
+    return any(e.what is What.GOT and e.attempt != e.note["by"] for e in life.steps)
+
+
+def _step_done_twice(trace: Trace, life: Life) -> bool:
+    """A crash, or a lost lease, came between a step and its record."""
+    done = [e.note["step"] for e in life.steps if e.what is What.EFFECT]
+    return len(done) > len(set(done))
+
+
+def _step_refused(trace: Trace, life: Life) -> bool:
+    return any(e.what is What.RECORDED and not e.note["ok"] for e in life.steps)
+
+
 _OF_LIVES: Final[Mapping[str, Callable[[Trace, Life], bool]]] = {
     "settled by a reaper": _settled_by_reaper,
     "settled by a supervisor": _settled_by_supervisor,
@@ -223,6 +238,9 @@ _OF_LIVES: Final[Mapping[str, Callable[[Trace, Life], bool]]] = {
     "redriven, and ran": _redriven_and_ran,
     "moved to another queue, and ran": _moved_and_ran,
     "put off and brought forward": _waited_again,
+    "a step found by another attempt": _step_found_by_another,
+    "a step done twice": _step_done_twice,
+    "a record of a step refused": _step_refused,
 }
 
 RARE: Final = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
 from backline.batch import Batch, BatchItem
-from backline.context import JobContext
+from backline.context import JobContext, SuspendRun
 from backline.errors import Cancel, RetryLater, Snooze
 from backline.job import SECOND, JobId, JobRequest, Micros
 from backline.task import Registry, Retry, make_task
@@ -60,9 +60,12 @@ class Tasks:
                 await self._harm(job, behaviour)
                 if behaviour.reports:
                     job.progress(0, 1)
-                await asyncio.sleep(behaviour.takes / SECOND)
+                await self._work(job, behaviour)
             except asyncio.CancelledError:
                 self._end(job, How.STOPPED)
+                raise
+            except SuspendRun as sleeps:
+                self._end(job, How.SLEEP, sleeps.delay)
                 raise
             return self._finish(job, behaviour)
 
@@ -110,6 +113,23 @@ class Tasks:
     def _begin(self, job: JobContext, own: str) -> Behaviour:
         self._history.record(What.RUN, _who(), job.id, job.attempt, own=own in {job.id, *SHARED})
         return self._behaviours[job.id]
+
+    async def _work(self, job: JobContext, behaviour: Behaviour) -> None:
+        """Take the time it takes, in steps if there are any."""
+        part = behaviour.takes / SECOND / (behaviour.steps + 1)
+
+        async def effect(step: str) -> int:
+            await asyncio.sleep(part)
+            self._history.record(What.EFFECT, _who(), job.id, job.attempt, step=step)
+            return job.attempt
+
+        for number in range(behaviour.steps):
+            name = f"step {number}"
+            by = await job.step(name, effect, name)
+            self._history.record(What.GOT, _who(), job.id, job.attempt, step=name, by=by)
+            if number == 0 and behaviour.sleeps:
+                await job.sleep(behaviour.wait / SECOND)
+        await asyncio.sleep(part)
 
     async def _harm(self, job: JobContext, behaviour: Behaviour) -> None:
         """Be what no task should be."""

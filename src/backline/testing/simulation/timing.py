@@ -63,7 +63,7 @@ def _wait_after(life: Life, ack: Event) -> tuple[Micros, Micros]:
         count = sum(a.note["charge"] == Charge.RELEASE for a in before)
         wait = PUT_BACK[min(count, len(PUT_BACK) - 1)] * SECOND
         return wait, wait
-    if end is not None and end.note["how"] in (How.LATER, How.SNOOZE):
+    if end is not None and end.note["how"] in (How.LATER, How.SNOOZE, How.SLEEP):
         return number(end, "wait"), number(end, "wait")
     failures = sum(a.note["charge"] == Charge.FAILURE and a.seq > redriven for a in before)
     return _backoff(life.request.terms.backoff, failures + 1)

@@ -23,6 +23,9 @@ _LISTS: Final = {
     What.TAKEN: "taken",
     What.CANCEL: "cancels",
     What.ACKED: "acks",
+    What.EFFECT: "steps",
+    What.RECORDED: "steps",
+    What.GOT: "steps",
 }
 """Where in a `Life` each kind of event goes."""
 _BEGINS: Final = {What.PAUSED: What.RESUMED, What.CUT: What.HEALED, What.DOWN: What.UP}
@@ -83,6 +86,8 @@ class Life:
     """Each time its producer sent it."""
     strays: list[Event] = field(default_factory=list)
     """Runs and extensions of attempts that were never leased."""
+    steps: list[Event] = field(default_factory=list)
+    """Their effects, their records, and what they returned."""
 
     @property
     def id(self) -> JobId:

@@ -62,12 +62,14 @@ create table job (
     pace integer,                     -- it may not start before this row of pace lets it
     permit integer,                   -- 0: it waits there, 1: it may start now
     weight integer,                   -- as how many starts its own counts
+    steps integer not null default 0, -- how many are recorded
+    asleep integer not null default 0, -- 1: scheduled, and not in the depth: it sleeps
     payload text not null,            -- large ones last: who reads what is before passes none
     result text,
-    -- Which tables know of the job, so that its moves may concern them: 1 unique_key,
-    -- 2 gate and pace.
+    -- What its moves may concern: 1 unique_key, 2 gate and pace, 4 step, 8 the count of those
+    -- asleep.
     ties integer generated always as (
-        (unique_key is not null) + 2 * (limits is not null)
+        (unique_key is not null) + 2 * (limits is not null) + iif(steps, 4, 0) + iif(asleep, 8, 0)
     ) virtual
 ) strict;
 
@@ -84,8 +86,22 @@ create index job_pace on job (pace, permit, rank, due, weight) where pace is not
 create index job_dead on job (id) where state = 'dead';
 create index job_over on job (queue, state, purge_at) where purge_at is not null;
 
+-- What a job has done and must not do again. By the job's id, not its seq, which is given anew
+-- after a purge: a row that damage has left behind must not be taken for another job's.
+create table step (
+    nth integer primary key,          -- order of recording
+    job text not null,
+    name text not null,
+    attempt integer not null,
+    value text,                       -- what it returned, as JSON; null: None
+    recorded_at integer not null,
+    wake_at integer                   -- of a sleep
+) strict;
+create unique index step_name on step (job, name);
+
 -- How many jobs each queue has by state and lane; in place of a state also 'purged', all
--- that ever were. Moved once a call, in the commit of the moves: nothing is ever counted.
+-- that ever were, and 'asleep', those of the scheduled ones that do not count in the depth.
+-- Moved once a call, in the commit of the moves: nothing is ever counted.
 create table tally (
     queue integer not null,
     kind text not null,
@@ -203,5 +219,6 @@ select
     cast(job.tags as blob) as tags, cast(job.payload as blob) as payload,
     cast(job.progress as blob) as progress, cast(job.errors as blob) as errors,
     cast(job.result as blob) as result, cast(job.limits as blob) as limits,
+    job.steps, job.asleep,
     job.seq, job.queue as queue_id
 from job left join queue on queue.id = job.queue;

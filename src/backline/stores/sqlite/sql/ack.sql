@@ -1,8 +1,8 @@
 -- ack: record how runs ended, in full.
 --   in     :acks JSON, a list: [seq, state, due or null, purge_at or null, + failures,
 --          + losses, + releases, lane or null, start and length of the result in the blob
---          :results (0 and 0: none), error or null]; :worker; :now; :errors, how many of
---          a job's are kept
+--          :results (0 and 0: none), error or null, 1 if asleep]; losses -1: none any more;
+--          :worker; :now; :errors, how many of a job's are kept
 --   out    nothing
 --   locks  the writer's turn
 --   index  the primary key of job
@@ -13,7 +13,9 @@ set state = ack.value ->> 1,
     purge_at = ack.value ->> 3,
     finished_at = iif(ack.value ->> 3 is null, null, :now),
     failures = min(failures, 0x7ffffffffffffffe) + (ack.value ->> 4),
-    losses = min(losses, 0x7ffffffffffffffe) + (ack.value ->> 5),
+    losses = iif(
+        ack.value ->> 5 < 0, 0, min(losses, 0x7ffffffffffffffe) + (ack.value ->> 5)
+    ),
     releases = min(releases, 0x7ffffffffffffffe) + (ack.value ->> 6),
     lane = coalesce(ack.value ->> 7, iif(lane in ('main', 'cell'), lane, 'main')),
     result = iif(
@@ -28,6 +30,7 @@ set state = ack.value ->> 1,
             then json_insert(errors, '$[#]', json(ack.value -> 10))
         else json_insert(json_remove(errors, '$[0]'), '$[#]', json(ack.value -> 10))
     end,
+    asleep = ack.value ->> 11,
     worker = :worker, call = null, until = null
 from json_each(:acks) as ack
 where job.seq = ack.value ->> 0

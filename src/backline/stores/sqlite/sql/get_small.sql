@@ -9,5 +9,6 @@ select
     record.enqueued_at, record.started_at, record.finished_at, record.expires_at,
     record.purge_at, record.worker, record.task, record.unique_key, record.terms,
     record.headers, record.tags, cast('[[],{}]' as blob), record.progress,
-    iif(:errors, record.errors, cast('[]' as blob)), null, record.limits
+    iif(:errors, record.errors, cast('[]' as blob)), null, record.limits,
+    record.steps, record.asleep
 from json_each(:seqs) as wanted cross join record on record.seq = wanted.value

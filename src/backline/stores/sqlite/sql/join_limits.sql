@@ -5,7 +5,7 @@
 --   locks  the writer's turn
 --   index  the primary key of job
 update job
-set state = joined.value ->> 1,
+set state = joined.value ->> 1, asleep = 0,
     gate = coalesce(joined.value ->> 2, gate),
     slot = iif(joined.value ->> 2 is null, slot, joined.value ->> 3),
     pace = joined.value ->> 4, permit = joined.value ->> 5, weight = joined.value ->> 6

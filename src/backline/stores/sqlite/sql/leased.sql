@@ -9,7 +9,8 @@ select count(*), cast('[' || group_concat(
     || ',' || (select json_quote(queue.name) from queue where queue.id = job.queue)
     || ',"' || job.lane || '",' || job.failures || ',' || job.losses || ',' || job.releases
     || ',' || job.terms || ',' || -job.rank || ',' || job.enqueued_at || ',' || job.due
-    || ',' || job.headers || ',' || job.tags || ',' || job.payload || ']'
+    || ',' || job.headers || ',' || job.tags || ',' || job.payload
+    || ',' || job.steps || ']'
 ) || ']' as blob)
 from job indexed by job_held
 where state = 'running' and worker = :worker and call = :call

@@ -3,4 +3,4 @@
 --   out    nothing
 --   locks  the writer's turn
 --   index  the primary key of job
-update job set state = 'ready' where seq in (select value from json_each(:seqs))
+update job set state = 'ready', asleep = 0 where seq in (select value from json_each(:seqs))

@@ -7,8 +7,8 @@
 select cast(json_group_array(json_array(
     queue.name, queue.id, json(iif(queue.paused, 'true', 'false')), queue.max_depth, iif(
     queue.max_depth is null, 0, (
-        select cast(total(n) as integer) from tally
-        where tally.queue = queue.id and kind in ('waiting', 'scheduled', 'ready')
+        select cast(total(iif(kind = 'asleep', -n, n)) as integer) from tally
+        where tally.queue = queue.id and kind in ('waiting', 'scheduled', 'ready', 'asleep')
     )), queue.concurrency, iif(
     queue.concurrency is null, 0, (
         select cast(total(n) as integer) from tally

@@ -1,12 +1,4 @@
-"""The values that pass between producers, stores and workers.
-
-Times are `Micros`: microseconds, as an integer. Wall times count from 1970 (UTC); ticks
-count on a clock that never steps and mean nothing outside their store. Durations are
-`Micros` too. Text that is JSON is `Raw`: bytes that pass through unread.
-
-No value here can be part of a cycle, so none is tracked by the garbage collector
-(`gc=False`): a worker makes and drops many thousands a second.
-"""
+"""Jobs, their leases and their ends."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,25 +9,20 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Raw
 
+from backline.job.step import Step
+from backline.job.units import (
+    DAY,
+    EPOCH,
+    FARTHEST,
+    HOUR,
+    MINUTE,
+    SECOND,
+    JobId,
+    Micros,
+    Rank,
+    WorkerName,
+)
 from backline.states import State
-
-FARTHEST: Final = 2**62
-"""Times and lengths further from zero are damage: the sum of two still fits in 64 bits."""
-MAX_ID: Final = 40
-Micros: TypeAlias = Annotated[int, Meta(ge=-FARTHEST, le=FARTHEST)]
-Rank: TypeAlias = Annotated[int, Meta(ge=-FARTHEST, le=FARTHEST)]
-JobId: TypeAlias = Annotated[str, Meta(max_length=MAX_ID)]
-"""A UUIDv7 (RFC 9562) in canonical form. Ids of one process sort by the time they were made.
-
-Others are taken too, of up to `MAX_ID` ASCII characters."""
-WorkerName: TypeAlias = str
-"""Random per start of a process; never a host's name alone, which a restart would reuse."""
-
-SECOND: Final[Micros] = 1_000_000
-MINUTE: Final[Micros] = 60 * SECOND
-HOUR: Final[Micros] = 60 * MINUTE
-DAY: Final[Micros] = 24 * HOUR
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 IDEMPOTENCY: Final[Micros] = DAY
 """How long an idempotency key answers, from the enqueue that it first came with."""
@@ -45,7 +32,7 @@ nothing behind, and a debounced key makes one with every call."""
 
 DEFAULT_QUEUE: Final = "default"
 MAX_PAYLOAD: Final = 256 * 1024
-"""Bytes of arguments a job may carry, and bytes of result it may leave."""
+"""Bytes of arguments a job may carry, and bytes of result that it or a step may leave."""
 MIN_PRIORITY: Final = -100
 MAX_PRIORITY: Final = 100
 MOST_AT_ONCE: Final = 10_000
@@ -250,6 +237,8 @@ class LeasedJob(Lease, frozen=True, array_like=True, gc=False):
     headers: Mapping[str, str]
     tags: tuple[str, ...]
     payload: Raw
+    steps: int = 0
+    """How many steps are recorded; 0: there is nothing to ask `Store.steps` for."""
 
 
 class HeldLease(Lease, frozen=True, array_like=True, gc=False):
@@ -289,6 +278,8 @@ class Charge(StrEnum):
     """losses + 1."""
     RELEASE = "release"
     """releases + 1."""
+    CLEAN = "clean"
+    """losses back to 0: the run ended of its own will, and the job goes on later."""
 
 
 AckState: TypeAlias = Literal[
@@ -317,6 +308,10 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, gc=False):
     error: AttemptError | None = None
     if_overdue: bool = False
     """Applies only if the lease is over by the store's clock at that moment."""
+    asleep: bool = False
+    """For `scheduled`: until it is due the job sleeps, and does not count in its queue's depth."""
+    steps: tuple[Step, ...] = ()
+    """Recorded in the same commit, if the ack applies."""
 
 
 class Acked(StrEnum):
@@ -374,6 +369,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Oldest first; only the newest are kept."""
     progress: Progress | None = None
     limits: Limits | None = None
+    steps: int = 0
+    """How many are recorded; `Store.steps` has them."""
+    asleep: bool = False
+    """Scheduled, for a sleep of its own: not counted in its queue's depth."""
 
 
 MAX_ERRORS: Final = 10
