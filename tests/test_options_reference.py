@@ -148,6 +148,7 @@ def in_code() -> dict[Any, str]:
         **of_call("Retry", Retry, {"base", "cap"}),
         **of_queue(),
         **of_call("app.schedule", App.schedule, set()),
+        **of_call("app.publish", App.publish, {"event_ttl"}),
         **of_call("app.worker", App.worker, {"lease", "grace"}),
         **of_worker_settings(),
         **of_command(),

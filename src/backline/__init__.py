@@ -1,7 +1,7 @@
 """Background jobs that are not lost."""
 
 from backline._version import __version__
-from backline.app import App, Schedule
+from backline.app import App, PublishedEvent, Schedule
 from backline.batch import Batch, BatchItem
 from backline.context import JobContext, StepContext, current_job, current_step
 from backline.errors import (
@@ -33,6 +33,7 @@ from backline.errors import (
     UniqueConflict,
     UnknownOption,
 )
+from backline.fanout import Event
 from backline.job import AttemptError, JobRecord, JobRequest, Progress
 from backline.states import State
 from backline.store import Cancelling
@@ -51,6 +52,7 @@ __all__ = [
     "Cancelling",
     "ConfigError",
     "EnqueueError",
+    "Event",
     "IdempotencyConflict",
     "InvalidArguments",
     "InvalidResult",
@@ -65,6 +67,7 @@ __all__ = [
     "JobSignal",
     "PayloadTooLarge",
     "Progress",
+    "PublishedEvent",
     "QueueFull",
     "ResultError",
     "ResultTimeout",

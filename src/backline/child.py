@@ -209,6 +209,10 @@ async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:
             schedules=tuple(
                 (name, in_words(spec.rule)) for name, spec in app.registry.schedules.items()
             ),
+            subscriptions=tuple(
+                (name, ", ".join(spec.patterns))
+                for name, spec in app.registry.subscriptions.items()
+            ),
         )
     )
     if watching is not None:

@@ -18,6 +18,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, ParamSpec, Protocol, TypeAlias, TypeVar
+from uuid import UUID
 from weakref import WeakSet
 
 from backline.job import JobId, Micros
@@ -257,6 +258,16 @@ class IdMaker:
         text = f"{millis:012x}"
         self._millis, self._counter = millis, counter
         self._prefix = f"{text[:8]}-{text[8:]}-7"
+
+
+def drawn_id(millis: int, drawn: bytes) -> JobId:
+    """A UUIDv7 of this time, milliseconds since 1970, whose other bits are those of `drawn`.
+
+    For ids that are the same whoever makes them; `drawn` has at least ten bytes.
+    """
+    bits = int.from_bytes(drawn[:10])
+    high, low = bits >> 62 & 0xFFF, bits & ((1 << 62) - 1)
+    return str(UUID(int=(millis & ((1 << 48) - 1)) << 80 | 7 << 76 | high << 64 | 2 << 62 | low))
 
 
 _MAKERS: Final[WeakSet[IdMaker]] = WeakSet()

@@ -17,7 +17,8 @@ Points are named `where.when`. In use:
 - `relay.before_read`, `relay.before_enqueue`, `relay.after_enqueue`, `relay.before_delete`,
   `relay.after_delete`: between the steps of a relay.
 - `complete.before_insert`, `complete.after_insert`: around what `job.complete` writes.
-- `enqueue.before_send`, `enqueue.after_send`, in the code that enqueues (with `within=` too);
+- `enqueue.before_send`, `enqueue.after_send`, `publish.before_send`, `publish.after_send`, in
+  the code that enqueues or publishes (with `within=` too);
   `progress.before_report`, `progress.after_report`, in the code that reports;
   `step.before_record`, `step.after_record`, in the task: its step is done and not on record
   yet; it is.

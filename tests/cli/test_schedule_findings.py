@@ -47,6 +47,7 @@ def look(*schedules, workers=()):
         dead={},
         lost=[],
         schedules=list(schedules),
+        subscriptions=[],
     )
     return list(the_schedules(patient))
 

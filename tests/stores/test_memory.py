@@ -35,6 +35,7 @@ class MemoryRaw:
         assert isinstance(store, MemoryStore)
         self._table: Table = store._table
         self._schedules = store._schedules
+        self._fanout = store._fanout
 
     def read(self, job_id: JobId) -> Mapping[str, Any] | None:
         row = self._table.rows.get(job_id)
@@ -77,6 +78,12 @@ class MemoryRaw:
         """Objects cannot hold it: the schedule has no spec any more."""
         del value
         rows = self._schedules._rows
+        rows[name] = msgspec.structs.replace(rows[name], spec=None)
+
+    def corrupt_subscription(self, name: str, value: bytes) -> None:
+        """Objects cannot hold it: the subscription has no spec any more."""
+        del value
+        rows = self._fanout._rows
         rows[name] = msgspec.structs.replace(rows[name], spec=None)
 
 

@@ -74,6 +74,10 @@ class SqliteRaw:
     def corrupt_schedule(self, name: str, value: bytes) -> None:
         self._db.execute("update schedule set spec = cast(? as text) where name = ?", (value, name))
 
+    def corrupt_subscription(self, name: str, value: bytes) -> None:
+        sql = "update subscription set spec = cast(? as text) where name = ?"
+        self._db.execute(sql, (value, name))
+
     def close(self) -> None:
         self._db.close()
 

@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from backline import policy
+from backline.fanout import Publication, SubscriptionChange, SubscriptionSpec
 from backline.faults import hooked
 from backline.job import (
     MINUTE,
@@ -163,6 +164,28 @@ async def sweep(desk: Desk) -> None:
     await desk.store.sweep(100)
 
 
+async def subscribe(desk: Desk) -> None:
+    """Those that are there are changed, if need be made."""
+    found = {one.name: one for one in (await desk.store.subscriptions(limit=9)).subscriptions}
+    pattern = "user.#" if found else "user.*"
+    spec = SubscriptionSpec(patterns=(pattern, "a"), job=JobRequest(id="", task="t"))
+    versions = {name: found[name].version if found else 0 for name in ("one", "two", "three")}
+    changes = [SubscriptionChange(name, version, spec) for name, version in versions.items()]
+    assert await desk.store.subscribe(changes) == [True] * 3
+
+
+async def publish(desk: Desk) -> None:
+    """Three jobs each, in the place of an event whose time is over."""
+    desk.clock.advance("1s")
+    events = [Publication(id=f"{n}", name="user.new", key="k", event_ttl=SECOND) for n in (1, 2)]
+    await desk.store.publish(events)
+
+
+async def _publish_before(desk: Desk) -> None:
+    await subscribe(desk)
+    await publish(desk)
+
+
 async def nothing(desk: Desk) -> None:
     """All is there already."""
 
@@ -180,6 +203,9 @@ CALLS: Final = (
     (nothing, progress),
     (nothing, configure),
     (nothing, report),
+    (nothing, subscribe),
+    (subscribe, subscribe),
+    (_publish_before, publish),
     (_end_all, redrive),
     (_end_all, purge),
     (_end_all, sweep),

@@ -33,6 +33,10 @@ INDEXES = {
     "idempotency_key_until",
     "schedule_next",
     "step_name",
+    "topic_subscription",
+    "topic_wild",
+    "event_key",
+    "event_until",
 }
 
 

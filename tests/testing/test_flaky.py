@@ -268,12 +268,16 @@ async def test_every_method_of_the_contract_passes_through(bench: Bench) -> None
         "due_schedules": lambda: store.due_schedules(limit=1),
         "arrange": lambda: store.arrange([]),
         "tick": lambda: store.tick([]),
+        "subscriptions": lambda: store.subscriptions(limit=1),
+        "subscribe": lambda: store.subscribe([]),
+        "publish": lambda: store.publish([]),
+        "events": lambda: store.events([]),
         "report": lambda: store.report([], TTL),
         "workers": store.workers,
         "purge": lambda: store.purge([job.id]),
         "edit": lambda: store.edit([job.id], Edit()),
     }
-    methods = {name for name in vars(Store) if not name.startswith("_")}
+    methods = {name for name in dir(Store) if not name.startswith("_")}
     assert methods - set(calls) == {"url", "capabilities", "close", "watch"}
     for name, call in calls.items():
         with pytest.raises(StoreUnavailable, match=f"{name}: cannot reach"):

@@ -4,9 +4,9 @@ Each line that must be an error carries an ignore with its code, and unused igno
 too: so both directions are checked.
 """
 
-from typing import assert_type
+from typing import Any, assert_type
 
-from backline import App, Batch, Job, JobContext, Retry, Task
+from backline import App, Batch, Event, Job, JobContext, PublishedEvent, Retry, Task
 from backline.job import JobRequest
 from backline.task import AsyncTask, SyncTask
 
@@ -74,7 +74,21 @@ async def check_batches() -> None:
 async def no_batch(number: int) -> None: ...
 
 
+@app.on("user.*", queue="mail")
+async def heard(event: Event[int]) -> str:
+    return event.name * event.payload
+
+
+@app.on("user.gone")
+@app.task(priority=3)
+def heard_too(job: JobContext, payload: dict[str, int]) -> None: ...
+
+
 async def check() -> None:
+    assert_type(heard.handle("an id"), Job[str])
+    assert_type(heard_too.enqueue({"a": 1}), Job[None])
+    assert_type(await app.apublish("user.gone", {"a": 1}, id="x"), PublishedEvent)
+    assert_type(app.publish("user.gone").jobs["t"], Job[Any])
     assert_type(await bare.aenqueue(1), Job[str])
     assert_type(bare.enqueue(1, greeting="yo"), Job[str])
     assert_type(bare.handle("an id"), Job[str])

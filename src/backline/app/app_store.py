@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from backline.app.home import Home
+from backline.fanout import KeptEvent, Publication, Published, SubscriptionChange
 from backline.job import (
     Ack,
     Enqueued,
@@ -34,6 +35,7 @@ from backline.store import (
     QueueSettings,
     QueueStats,
     Store,
+    Subscriptions,
     Timetable,
     WorkerReport,
 )
@@ -162,6 +164,22 @@ class AppStore:
 
     async def tick(self, ticks: Sequence[Tick]) -> list[bool]:
         return await self._home().run(lambda queue: queue.store.tick(ticks))
+
+    async def subscriptions(
+        self, *, limit: int, after: str | None = None, names: Collection[str] | None = None
+    ) -> Subscriptions:
+        return await self._home().run(
+            lambda queue: queue.store.subscriptions(limit=limit, after=after, names=names)
+        )
+
+    async def subscribe(self, changes: Sequence[SubscriptionChange]) -> list[bool]:
+        return await self._home().run(lambda queue: queue.store.subscribe(changes))
+
+    async def publish(self, events: Sequence[Publication]) -> list[Published]:
+        return await self._home().run(lambda queue: queue.store.publish(events))
+
+    async def events(self, keys: Sequence[tuple[str, str]]) -> list[KeptEvent | None]:
+        return await self._home().run(lambda queue: queue.store.events(keys))
 
     async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
         await self._home().run(lambda queue: queue.store.report(workers, ttl))

@@ -1,10 +1,5 @@
-"""Telling the store which schedules stand in code, whatever versions of the code there are.
-
-Nobody can tell which of two versions is the newer one. So of the workers that live and know a
-task, the one that started last has the say about its schedule, and looks every minute whether
-what it declared still stands. During a rolling deploy that is one of the new ones; once these
-are gone, after a rollback say, it is one of the others. A process without workers declares
-only what no living worker knows: a command or a web service that starts late undoes nothing.
+"""Telling the store which schedules and subscriptions stand in code, whatever versions of the
+code there are: see `backline.app.say`.
 """
 
 import asyncio
@@ -15,11 +10,13 @@ from math import inf
 from typing import Final, NamedTuple
 
 from backline.app.arranging import BITE
+from backline.app.say import Say
+from backline.app.subscribing import declare_subscriptions
 from backline.clock import Clock
 from backline.display import iso, safe
 from backline.duty import Duty
 from backline.errors import ConfigError
-from backline.job import MINUTE, SECOND, Lane, Micros, WorkerName
+from backline.job import MINUTE, SECOND, Micros, WorkerName
 from backline.schedule import (
     Firing,
     ScheduleChange,
@@ -29,7 +26,7 @@ from backline.schedule import (
     firing,
 )
 from backline.scheduler import use
-from backline.store import Store, Timetable, WorkerReport
+from backline.store import Store, Timetable
 from backline.task import Registry
 
 log = logging.getLogger(__name__)
@@ -60,8 +57,8 @@ class Declaring:
             return AGAIN + self._clock.rng.randrange(SECOND)
 
         self._workers[worker] = self._clock.tick()
-        duty = Duty("declaring schedules", again, self._clock)
-        doing = asyncio.create_task(duty.run(), name="declaring schedules")
+        duty = Duty("declaring what stands in code", again, self._clock)
+        doing = asyncio.create_task(duty.run(), name=duty.name)
         try:
             yield
         finally:
@@ -72,9 +69,10 @@ class Declaring:
     async def declare(self, store: Store) -> None:
         """Let the store have what stands in code, as far as this process has the say.
 
-        What operators edited or paused stays. One read if nothing is new. Raises StoreError,
-        and ConfigError for a schedule that cannot be stored.
+        What operators edited or paused stays. Two reads if nothing is new. Raises StoreError,
+        and ConfigError for what cannot be stored.
         """
+        await declare_subscriptions(store, self._registry, lambda: self._say(store))
         specs: dict[str, ScheduleSpec | None] = dict.fromkeys(self._registry.names())
         specs.update(self._registry.schedules)
         names = list(specs)
@@ -82,14 +80,14 @@ class Declaring:
             await self._declare(store, {name: specs[name] for name in names[at : at + BITE]})
 
     async def _declare(self, store: Store, specs: Mapping[str, ScheduleSpec | None]) -> None:
-        say: _Say | None = None
+        say: Say | None = None
         stuck: set[str] = set()
         left = dict(specs)
         while left:
             page = await store.schedules(limit=len(left), names=list(left))
             news = [each for each in self._news(left, page) if each.new is not each.found]
             if news and say is None:
-                say = _Say(await store.workers(), self._ours())
+                say = await self._say(store)
             news = [each for each in news if say is not None and say.is_ours(each.task)]
             owing = [each for each in news if each.owes(page.now) and each.name not in stuck]
             stuck |= await _settle(store, owing, page.now)
@@ -146,29 +144,13 @@ class Declaring:
             self._told[found.name] = found.version
             log.warning("schedule %s: %s", safe(found.name), text)
 
+    async def _say(self, store: Store) -> Say:
+        return Say(await store.workers(), self._ours())
+
     def _ours(self) -> dict[WorkerName, float]:
         """Our workers; when each started, should nothing be reported of it."""
         now = self._clock.tick()
         return {name: inf if now - at < _NEW else -inf for name, at in self._workers.items()}
-
-
-class _Say:
-    """Who has the say about the schedule of a task, by what is reported of workers."""
-
-    def __init__(self, reports: Sequence[WorkerReport], ours: Mapping[WorkerName, float]) -> None:
-        started = {report.worker: report.started_at for report in reports}
-        self._ours = max(((started.get(name, at), name) for name, at in ours.items()), default=None)
-        self._others: dict[str, tuple[float, WorkerName]] = {}
-        for report in reports:
-            if report.worker not in ours and report.lane is Lane.MAIN:
-                other = (report.started_at, report.worker)
-                for task in report.tasks:
-                    self._others[task] = max(other, self._others.get(task, other))
-
-    def is_ours(self, task: str) -> bool:
-        """Whether no worker of another process that knows the task started later than ours."""
-        other = self._others.get(task)
-        return other is None or (self._ours is not None and self._ours > other)
 
 
 class _Declared(NamedTuple):

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 
 from backline.app.home import always
 from backline.app.immediate import Immediate
-from backline.app.producing import Producing
+from backline.app.publishing import Publishing
 from backline.app.working import drain
 from backline.clock import Clock
 from backline.store import Store
 from backline.stores.memory import MemoryStore
 
 
-class Draining(Producing):
+class Draining(Publishing):
     """The part of an app that works without a worker process."""
 
     async def adrain(self, *, scheduled: bool = False) -> int:

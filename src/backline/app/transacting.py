@@ -8,6 +8,7 @@ from msgspec import Raw
 
 from backline.clock import Clock
 from backline.errors import ConfigError
+from backline.fanout import Publication
 from backline.job import Enqueued, JobId, JobRequest
 from backline.outbox import (
     IsolatedOutboxes,
@@ -24,7 +25,7 @@ from backline.task import Completion, Job, JobClient
 
 
 class Transacting:
-    """Writes jobs and completions where the caller's transaction is. Implements
+    """Writes jobs, events and completions where the caller's transaction is. Implements
     `task.Transactions`.
     """
 
@@ -87,6 +88,14 @@ class Transacting:
         alone = distinct(requests)
         await self._writer.awrite(alone.requests, within)
         return self._handles(alone.answers(_written(alone.requests), requests), requests)
+
+    def publish(self, event: Publication, within: object) -> None:
+        """Write an event in the caller's transaction; it is published when it commits."""
+        self._writer.publish(event, within)
+
+    async def apublish(self, event: Publication, within: object) -> None:
+        """The same; `within` may be async too."""
+        await self._writer.apublish(event, within)
 
     def complete(self, job_id: JobId, attempt: int, result: Raw | None, within: object) -> None:
         """Write that the job has completed. Raises AlreadyCompleted."""

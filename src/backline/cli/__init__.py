@@ -12,6 +12,7 @@ from backline.cli.edit import edit
 from backline.cli.enqueue import enqueue, run
 from backline.cli.jobs import dead, job, jobs
 from backline.cli.migrate import migrate
+from backline.cli.publish import publish, subscriptions
 from backline.cli.purge import purge
 from backline.cli.queues import pause, queues, resume
 from backline.cli.redrive import redrive, retry
@@ -55,6 +56,8 @@ for command in (
     drain,
     enqueue,
     run,
+    publish,
+    subscriptions,
     queues,
     pause,
     resume,

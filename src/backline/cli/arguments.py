@@ -19,11 +19,11 @@ _SHOWN = 60
 
 def payload(args: Sequence[str], kwargs: Sequence[str], texts: Sequence[str]) -> Raw:
     """What the words mean, as a job carries it. Raises click.UsageError."""
-    positional = [_checked(word, f"argument {n}") for n, word in enumerate(args, 1)]
+    positional = [checked_json(word, f"argument {n}") for n, word in enumerate(args, 1)]
     named: dict[str, str] = {}
     for given in kwargs:
         name, value = _split(given, "--kw name=JSON")
-        named[_new(name, named)] = _checked(value, name)
+        named[_new(name, named)] = checked_json(value, name)
     for given in texts:
         name, value = _split(given, "--text name=TEXT")
         named[_new(name, named)] = json.dumps(value)
@@ -49,7 +49,8 @@ def _new(name: str, known: dict[str, str]) -> str:
     return name
 
 
-def _checked(text: str, what: str) -> str:
+def checked_json(text: str, what: str) -> str:
+    """A word that is JSON, as it is; `what` names it. Raises click.UsageError."""
     if text.startswith("--"):
         raise click.UsageError(f"no such option: {_cut(text)}")
     try:

@@ -9,6 +9,7 @@ from backline.cli.options import json_option
 from backline.cli.outboxes import examine_outboxes
 from backline.cli.schedule_findings import the_schedules
 from backline.cli.session import Session, run_on, store_of, store_options
+from backline.cli.subscription_findings import the_subscriptions
 from backline.cli.text import say, say_json
 from backline.errors import StoreError
 
@@ -23,8 +24,9 @@ def doctor(store_url: str | None, app_target: str | None, as_json_lines: bool) -
 
     Checks the store, its disk and clock, the workers that report to it, jobs that were lost
     with their worker, tasks that no worker knows, queues that none serves, paused, full and
-    slow queues, dead jobs, and schedules that nobody fires, that cannot work or whose task no
-    worker knows. With --app, also the outboxes that the app declares.
+    slow queues, dead jobs, schedules that nobody fires, that cannot work or whose task no
+    worker knows, and subscriptions of such tasks. With --app, also the outboxes that the app
+    declares.
 
     "wrong": now, and until somebody acts, jobs are not taken in, not done, or not safe.
     "note": worth knowing, such as dead jobs, a paused queue, or no worker and no job.
@@ -53,7 +55,7 @@ def doctor(store_url: str | None, app_target: str | None, as_json_lines: bool) -
 
 async def _findings(session: Session) -> list[Finding]:
     patient = await examine(session)
-    checks = (*CHECKS, the_schedules)
+    checks = (*CHECKS, the_schedules, the_subscriptions)
     return [finding for check in checks for finding in check(patient)]
 
 

@@ -193,27 +193,31 @@ class Producer:
             note("no worker is alive yet; start one: backline worker app:app")
 
 
+def producing_app(url: str | None, target: str | None) -> tuple[App, bool]:
+    """The app to produce with, and whether it is the user's own: else it knows no tasks."""
+    if url and target:
+        raise click.UsageError("give --store or --app, not both")
+    around = surroundings()
+    target = target or (None if url else around.environ.get("BACKLINE_APP"))
+    if not target:
+        return App(clock=around.clock, store=store_of(url, None, create=True)), False
+    app = load_app(target)
+    refuse_memory(app.url)
+    return app, True
+
+
 def _produce(
     options: dict[str, Any], work: Callable[[Producer], Coroutine[Any, Any, None]]
 ) -> None:
     url, target = options.pop("store_url"), options.pop("app_target")
     name = options.pop("task")
     carried = payload(options.pop("args"), options.pop("kwargs"), options.pop("texts"))
-    if url and target:
-        raise click.UsageError("give --store or --app, not both")
-    around = surroundings()
-    target = target or (None if url else around.environ.get("BACKLINE_APP"))
-    if target:
-        app = load_app(target)
-        refuse_memory(app.url)
-        task = _known(app, name)
-    else:
-        app = App(clock=around.clock, store=store_of(url, None, create=True))
-        task = remote_task(name, app)
+    app, loaded = producing_app(url, target)
+    task = _known(app, name) if loaded else remote_task(name, app)
     task = task.using(**_job_options(options))
-    if not target:
+    if not loaded:
         note("the task's own policy is not known without --app: defaults stand in for it")
-    producer = Producer(app, task, carried, typed=bool(target))
+    producer = Producer(app, task, carried, typed=loaded)
 
     async def session() -> None:
         async with _closing(app):

@@ -11,9 +11,11 @@ from typing import Final, TypeAlias
 
 from backline._version import __version__
 from backline.app.arranging import every_schedule
+from backline.app.subscribing import every_subscription
 from backline.cli.session import Session, sqlite_file
 from backline.cli.text import plural
 from backline.display import ago, safe, span, without_secrets
+from backline.fanout import SubscriptionRecord
 from backline.job import MINUTE, SECOND, HeldLease, JobRecord, Lane
 from backline.schedule import ScheduleRecord
 from backline.states import QUEUED, State
@@ -70,6 +72,7 @@ class Patient:
     lost: list[HeldLease]
     """Leases that have been over for so long that nobody seems to settle them."""
     schedules: list[ScheduleRecord]
+    subscriptions: list[SubscriptionRecord]
 
     @property
     def working(self) -> list[WorkerReport]:
@@ -109,6 +112,7 @@ async def examine(session: Session) -> Patient:
         dead=dead,
         lost=[lease for lease in await store.overdue(SAMPLE) if lease.until <= overdue],
         schedules=await every_schedule(store),
+        subscriptions=await every_subscription(store),
     )
 
 

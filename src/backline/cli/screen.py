@@ -13,7 +13,7 @@ _MOST = 12
 
 
 def first_screen(hello: Hello, store: Store, settings: SupervisorSettings) -> str:
-    """Store, workers, queues, tasks and what runs by itself, on a few lines."""
+    """Store, workers, queues, tasks, what runs by itself or for events, on a few lines."""
     dim = "bright_black"
     rules = settings.rules
     processes = str(settings.processes) if rules is None else f"{rules.low}-{rules.high}"
@@ -32,6 +32,9 @@ def first_screen(hello: Hello, store: Store, settings: SupervisorSettings) -> st
     if hello.schedules:
         timed = tuple(f"{name} ({when})" for name, when in hello.schedules)
         lines.append(f"{click.style('runs  ', fg=dim)}  {_list(timed, most=4)}")
+    if hello.subscriptions:
+        heard = tuple(f"{name} ({patterns})" for name, patterns in hello.subscriptions)
+        lines.append(f"{click.style('events', fg=dim)}  {_list(heard, most=4)}")
     lines.append(click.style("Ctrl-C: finish what runs, then end; again: end now", fg=dim))
     return "\n".join(lines)
 
@@ -50,6 +53,7 @@ def say_started(hello: Hello, store: Store, settings: SupervisorSettings) -> Non
             "queues": list(hello.queues),
             "tasks": list(hello.tasks),
             "schedules": [name for name, _ in hello.schedules],
+            "subscriptions": [name for name, _ in hello.subscriptions],
         }
     )
 

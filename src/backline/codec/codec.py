@@ -23,6 +23,7 @@ from backline.codec.wire import ENCODER, decoder, plain, same
 from backline.errors import ConfigError, InvalidArguments, PayloadTooLarge
 from backline.job import MAX_PAYLOAD
 
+_SKIP: Final = json.Decoder(Raw)
 _SPLIT: Final = json.Decoder(tuple[list[Raw], dict[str, Raw]])
 _Kind = inspect.Parameter
 _BY_POSITION: Final = (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)
@@ -52,6 +53,8 @@ class TaskCodec:
         if self.takes_context:
             del parameters[0]
         self._signature = inspect.Signature(parameters)
+        self.first_type: Any = hints.get(parameters[0].name, Any) if parameters else Any
+        """The annotation of the first argument; Any without one."""
         self._decoders = {p.name: self._compile(p.name, hints) for p in parameters}
         self._positions = [p.name for p in parameters if p.kind in _BY_POSITION]
         self._rest = _name_of(parameters, _Kind.VAR_POSITIONAL)
@@ -142,6 +145,14 @@ class TaskCodec:
         except Exception as error:
             raise ConfigError(f"{_of_task(argument, self.name)}: {complaint(error)}") from error
 
+    def takes(self, count: int) -> bool:
+        """Whether the task can be called with so many arguments by position, and no others."""
+        try:
+            self._signature.bind(*[None] * count)
+        except TypeError:
+            return False
+        return True
+
     def strangers(self, keywords: Iterable[str]) -> list[str]:
         """Those of the keywords that the signature has no parameter for."""
         if self._others is not None:
@@ -226,6 +237,21 @@ class TaskCodec:
             return own
         assert self._others is not None, "bind refuses names that there is no parameter for"
         return self._decoders[self._others]
+
+
+def encode_alone(value: object, where: str) -> Raw:
+    """A value of any type as JSON; `where` names it, for errors.
+
+    Raises InvalidArguments for what JSON cannot carry, PayloadTooLarge.
+    """
+    try:
+        encoded = ENCODER.encode(value)
+        _SKIP.decode(encoded)  # a Raw in it, or a model's own text, might be no JSON
+    except Exception as error:
+        raise InvalidArguments(f"the payload of {where}: {complaint(error)}") from error
+    if len(encoded) > MAX_PAYLOAD:
+        raise PayloadTooLarge(where, size=len(encoded), limit=MAX_PAYLOAD)
+    return Raw(encoded)
 
 
 def hints_of(fn: Callable[..., object], name: str) -> dict[str, Any]:

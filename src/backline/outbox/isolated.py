@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final, cast
 from msgspec import Raw
 
 from backline.clock import Clock
-from backline.job import JobId, JobRequest, Micros
+from backline.job import JobId, Micros
 from backline.outbox import tables
 from backline.outbox.caller import Caller, file_of
 from backline.outbox.outbox import Bell, Relayed
 from backline.outbox.turn import Turn
-from backline.outbox.writer import Outboxes, Writer, encode
+from backline.outbox.writer import Outboxes, Row, Writer
 from backline.task.transactions import Completion
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ class IsolatedOutboxes(Writer):
         """Remove the files that nobody uses any more."""
         self._outbox.remove()
 
-    def _write(self, caller: Caller, requests: Sequence[JobRequest], now: Micros) -> None:
+    def _write(self, caller: Caller, rows: Sequence[Row], now: Micros) -> None:
         del now
         scratch = self._joined(caller)
-        rows = [(scratch.isolation, next(_turns), one.queue, encode(one)) for one in requests]
-        caller.change_many(tables.SCRATCH_WRITE, rows)
+        numbered = [(scratch.isolation, next(_turns), row.queue, row.body) for row in rows]
+        caller.change_many(tables.SCRATCH_WRITE, numbered)
         self._outbox.ring()
 
     def _complete(

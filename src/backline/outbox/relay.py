@@ -1,9 +1,9 @@
-"""The relay: moves jobs from an outbox to the store, once they are committed there.
+"""The relay: moves jobs and events from an outbox to the store, once they are committed there.
 
-A row is deleted after the store has committed its job, and the job carries the id it got when
-it was written: a relay that dies anywhere in between does it again, and that adds nothing. It
-remembers no position. Whatever is committed and not set aside is to be moved, whenever it was
-committed; what was rolled back was never there.
+A row is deleted after the store has committed its job, and the job, or the event, carries the id
+it got when it was written: a relay that dies anywhere in between does it again, and that adds
+nothing. It remembers no position. Whatever is committed and not set aside is to be moved, whenever
+it was committed; what was rolled back was never there.
 """
 
 import asyncio
@@ -18,8 +18,10 @@ import msgspec
 from backline.clock import Clock, call_in
 from backline.duty import Duty
 from backline.errors import StoreError, StoreUnavailable
+from backline.fanout import Publication
 from backline.faults import fault
 from backline.job import DAY, MINUTE, SECOND, Enqueued, JobId, JobRequest, Micros, Refused
+from backline.outbox import tables
 from backline.outbox.outbox import Relayed, Rows
 from backline.queue.admission import dispute
 from backline.states import State
@@ -49,11 +51,12 @@ _GONE: Final = frozenset({State.SUCCEEDED})
 
 _NO_KEYS: Final = frozenset({("unique", None), ("idempotency", None)})
 
-Readable: TypeAlias = "tuple[Waiting, JobRequest]"
+Readable: TypeAlias = "tuple[Waiting, JobRequest | Publication]"
 Fate: TypeAlias = str | Refused | None
 """What became of a row: why it is set aside, that its queue is full, or None: it was moved."""
 
-_decode: Final = msgspec.json.Decoder(JobRequest).decode
+_job: Final = msgspec.json.Decoder(JobRequest).decode
+_event: Final = msgspec.json.Decoder(Publication).decode
 
 
 class Relay:
@@ -190,10 +193,15 @@ class Relay:
     async def _offer(self, batch: Sequence[Readable]) -> list[Fate]:
         """Enqueue the jobs of these rows in one commit, in their order, each by itself.
 
-        An error that is no outage is some job's fault: it is found by halving.
+        Their events are published in another. An error that is no outage is some row's fault: it
+        is found by halving.
         """
+        jobs = [one for _, one in batch if isinstance(one, JobRequest)]
+        events = [one for _, one in batch if isinstance(one, Publication)]
         try:
-            answers = await self._store.enqueue([(request,) for _, request in batch])
+            answers = iter(await self._store.enqueue([(job,) for job in jobs]) if jobs else [])
+            if events:
+                await self._store.publish(events)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - it is one row's, and must stop no other
@@ -201,7 +209,8 @@ class Relay:
                 return [f"{type(error).__name__}: {error}"]
             half = len(batch) // 2
             return [*await self._offer(batch[:half]), *await self._offer(batch[half:])]
-        return [_fate(request, answer) for (_, request), answer in zip(batch, answers, strict=True)]
+        return [_fate(one, next(answers)) if isinstance(one, JobRequest) else None
+                for _, one in batch]  # fmt: skip
 
     async def _settle(self, failed: list[tuple[int, str]]) -> None:
         """Delete what was moved, also before if that failed, and set aside what cannot be."""
@@ -237,12 +246,13 @@ class Relay:
 
 
 def _read(rows: Sequence["Waiting"]) -> tuple[list[Readable], list[tuple[int, str]]]:
-    """The jobs of these rows, and what is wrong with those that cannot be read."""
+    """The jobs and events of these rows, and what is wrong with those that cannot be read."""
     readable: list[Readable] = []
     failed: list[tuple[int, str]] = []
     for row in rows:
         try:
-            readable.append((row, _decode(row.job)))
+            event = row.queue == tables.EVENT
+            readable.append((row, _event(row.job) if event else _job(row.job)))
         except (ValueError, msgspec.MsgspecError) as error:
             failed.append((row.seq, f"malformed: {error}"))
     return readable, failed
@@ -253,11 +263,10 @@ def _apart(readable: Sequence[Readable]) -> Iterator[list[Readable]]:
     batch: list[Readable] = []
     taken: set[tuple[str, str | None]] = set()
     for row, request in readable:
-        keys = {
-            ("id", request.id),
-            ("unique", request.unique_key),
-            ("idempotency", request.idempotency_key),
-        } - _NO_KEYS
+        keys: set[tuple[str, str | None]] = set()
+        if isinstance(request, JobRequest):
+            unique, idempotency = request.unique_key, request.idempotency_key
+            keys = {("id", request.id), ("unique", unique), ("idempotency", idempotency)} - _NO_KEYS
         if not taken.isdisjoint(keys):
             yield batch
             batch, taken = [], set()

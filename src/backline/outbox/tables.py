@@ -1,14 +1,17 @@
 """The tables Backline keeps in a caller's own database, and every statement about them.
 
-`backline_outbox` holds jobs that were enqueued in the caller's transactions until a relay has
-moved them to the store. `backline_inbox` holds one row for each job that completed in such a
-transaction. Nothing here starts, commits or rolls back a transaction.
+`backline_outbox` holds jobs that were enqueued in the caller's transactions, and events that
+were published there, until a relay has moved them to the store. `backline_inbox` holds one row
+for each job that completed in such a transaction. Nothing here starts, commits or rolls back a
+transaction.
 """
 
 from pathlib import Path
 from typing import Final
 
 VERSION: Final = 1
+EVENT: Final = ""
+"""In the place of a queue, which has a name: the row is an event, to be published."""
 
 STEPS: Final = (
     (

@@ -1,15 +1,16 @@
-"""Writing jobs and completions into a caller's transaction."""
+"""Writing jobs, events and completions into a caller's transaction."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from backline.clock import Clock
 from backline.errors import AlreadyCompleted, BacklineError, ConfigError, StoreRefused
+from backline.fanout import Publication
 from backline.faults import fault
 from backline.job import JobId, JobRequest, Micros
 from backline.outbox import tables
@@ -27,6 +28,16 @@ LOOK_S: Final = 1.0
 """How long a look at a committed completion may wait for the caller's database."""
 
 _encode: Final = msgspec.json.Encoder().encode
+
+
+class Row(NamedTuple):
+    """What an outbox holds of a job or of an event."""
+
+    id: str
+    queue: str
+    """`tables.EVENT`: it is an event."""
+    body: str
+    """JSON."""
 
 
 class Writer(ABC):
@@ -48,7 +59,7 @@ class Writer(ABC):
         """The committed completion of a job, by connections of our own. Raises StoreError."""
 
     @abstractmethod
-    def _write(self, caller: Caller, requests: Sequence[JobRequest], now: Micros) -> None: ...
+    def _write(self, caller: Caller, rows: Sequence[Row], now: Micros) -> None: ...
 
     @abstractmethod
     def _complete(
@@ -63,11 +74,26 @@ class Writer(ABC):
         """
         caller = _in_transaction(within)
         now = self._clock.now()
-        self._write(caller, [settled(request, now) for request in requests], now)
+        rows = [Row(one.id, one.queue, encode(settled(one, now))) for one in requests]
+        self._write(caller, rows, now)
 
     async def awrite(self, requests: Sequence[JobRequest], within: Any) -> None:
         """As `write`; `within` may be one of SQLAlchemy's async connections or sessions."""
         await _run(within, lambda sync: self.write(requests, sync))
+
+    def publish(self, event: Publication, within: object) -> None:
+        """Write an event, which is published now, if the caller commits.
+
+        Raises ConfigError, StoreRefused, and whatever the caller's driver raises.
+        """
+        caller = _in_transaction(within)
+        now = self._clock.now()
+        dated = msgspec.structs.replace(event, at=now)
+        self._write(caller, [Row(event.id, tables.EVENT, encode(dated))], now)
+
+    async def apublish(self, event: Publication, within: Any) -> None:
+        """As `publish`; `within` may be one of SQLAlchemy's async connections or sessions."""
+        await _run(within, lambda sync: self.publish(event, sync))
 
     def complete(self, job_id: JobId, attempt: int, result: Raw | None, within: object) -> None:
         """Write that a run of the job completes it.
@@ -145,14 +171,13 @@ class Outboxes(Writer):
                 return outbox
         raise self.undeclared(file)
 
-    def _write(self, caller: Caller, requests: Sequence[JobRequest], now: Micros) -> None:
+    def _write(self, caller: Caller, rows: Sequence[Row], now: Micros) -> None:
         outbox = self._outbox_of(caller)
-        rows = [(one.id, one.queue, encode(one), now) for one in requests]
         with _explained(outbox):
             if len(rows) == 1:
-                caller.change(tables.WRITE, *rows[0])
+                caller.change(tables.WRITE, *rows[0], now)
             else:
-                caller.change_many(tables.WRITE, rows)
+                caller.change_many(tables.WRITE, [(*row, now) for row in rows])
         outbox.ring()
 
     def _complete(
@@ -165,9 +190,9 @@ class Outboxes(Writer):
             return int(earlier)
 
 
-def encode(request: JobRequest) -> str:
-    """A job as a row has it."""
-    return _encode(request).decode()
+def encode(content: JobRequest | Publication) -> str:
+    """A job or an event as a row has it."""
+    return _encode(content).decode()
 
 
 def settled(request: JobRequest, now: Micros) -> JobRequest:

@@ -1,18 +1,14 @@
 """What a scheduler writes about slots that have come: pure, and the same on every machine."""
 
 import hashlib
-from typing import Final
-from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from backline.clock import drawn_id
 from backline.job import JobId, JobRequest, Micros
 from backline.schedule.due import SLOTS_AT_ONCE, due_slots
 from backline.schedule.stored import ScheduleRecord, ScheduleSpec, Tick
-
-_48_BITS: Final = (1 << 48) - 1
-_62_BITS: Final = (1 << 62) - 1
 
 
 class Firing(Struct, frozen=True, kw_only=True):
@@ -59,7 +55,4 @@ def slot_id(schedule: str, slot: Micros) -> JobId:
     Who uses a slot again, after a backup was restored say, adds nothing as long as the store
     remembers the job.
     """
-    drawn = int.from_bytes(hashlib.sha256(f"{slot} {schedule}".encode()).digest()[:10])
-    millis = slot // 1_000 & _48_BITS
-    high, low = drawn >> 62 & 0xFFF, drawn & _62_BITS
-    return str(UUID(int=millis << 80 | 7 << 76 | high << 64 | 2 << 62 | low))
+    return drawn_id(slot // 1_000, hashlib.sha256(f"{slot} {schedule}".encode()).digest())

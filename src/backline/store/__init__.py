@@ -16,6 +16,7 @@ from backline.store.values import (
     QueueSettings,
     QueueStats,
     Scaling,
+    Subscriptions,
     Timetable,
     WorkerReport,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "QueueStats",
     "Scaling",
     "Store",
+    "Subscriptions",
     "Timetable",
     "WorkerReport",
 ]

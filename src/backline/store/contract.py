@@ -47,6 +47,7 @@ Invariants, each the name of a test in `backline.testing.conformance`:
     I11 the counts of a queue add up in every snapshot
     I12 a slot of a schedule makes one job, however many schedulers look at it; by who read the
         schedule before it was changed, paused or deleted, it makes none
+    I13 an event makes one job a subscription, all in one commit, however often it is published
     I15 a recorded step stays as it was recorded until its job is purged, whatever ends, redrives,
         edits or repeats the job: a later attempt finds it. An edit of the due time of a job that
         is asleep moves the end of its sleep
@@ -71,6 +72,7 @@ from backline.job import (
     WorkerName,
 )
 from backline.schedule import ScheduleChange, Tick
+from backline.store.fanout import FanoutStore
 from backline.store.values import (
     Call,
     Cancelling,
@@ -89,7 +91,7 @@ from backline.store.values import (
 )
 
 
-class Store(Protocol):
+class Store(FanoutStore, Protocol):
     """Where jobs live. See the module's docstring for what holds of every method."""
 
     @property

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from backline.fanout import SubscriptionRecord
 from backline.job import (
     Acked,
     JobId,
@@ -227,3 +228,11 @@ class Timetable(msgspec.Struct, frozen=True):
     """Pass on for the next page; None: that was the last."""
     next_in: Micros | None = None
     """Of those due: how long until the earliest slot that has not come; None: there is none."""
+
+
+class Subscriptions(msgspec.Struct, frozen=True):
+    """Some subscriptions."""
+
+    subscriptions: list[SubscriptionRecord]
+    after: str | None = None
+    """Pass on for the next page; None: that was the last."""

@@ -11,9 +11,17 @@ from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Raw, json
+from msgspec.structs import replace
 
 from backline.display import safe, shown
 from backline.errors import ConfigError, EnqueueError
+from backline.fanout import (
+    Publication,
+    SubscriptionChange,
+    SubscriptionRecord,
+    SubscriptionSpec,
+    jobs_of,
+)
 from backline.job import JobId, JobRequest, Lane, Limits, Micros, OnConflict, Rank, Terms
 from backline.schedule import LAST_SLOT, ScheduleChange, ScheduleRecord, job_of
 from backline.store import Call, Edit
@@ -30,6 +38,8 @@ _many: Final = json.Decoder(list[_Facts]).decode
 _one: Final = json.Decoder(JobRequest).decode
 _schedule: Final = json.Decoder(ScheduleRecord).decode
 _edit: Final = json.Decoder(Edit).decode
+_event: Final = json.Decoder(Publication).decode
+_subscription: Final = json.Decoder(SubscriptionSpec).decode
 _terms: Final = json.Decoder(list[Terms]).decode
 _limits: Final = json.Decoder(list[Limits]).decode
 _WRONG: Final = (msgspec.MsgspecError, TypeError, ValueError, RecursionError, AttributeError)
@@ -82,6 +92,52 @@ def check_edit(change: Edit) -> None:
         complaint = _words(error)
     if complaint:
         raise EnqueueError(f"jobs cannot be stored as {shown(change)} says: {complaint}")
+
+
+def check_subscriptions(changes: Sequence[SubscriptionChange]) -> None:
+    """Raises ConfigError for the first subscription that cannot be stored.
+
+    Nor is one whose jobs could not be, or that has a key: an event would make no job.
+    """
+    for change in changes:
+        if change.spec is None:
+            continue
+        try:
+            change.name.encode()
+            complaint = _unfit(change.name, change.spec)
+        except _WRONG as error:
+            complaint = _words(error)
+        if complaint:
+            raise ConfigError(f"subscription {shown(change.name)} cannot be stored: {complaint}")
+
+
+def check_events(events: Sequence[Publication]) -> None:
+    """Raises EnqueueError for the first event that cannot be stored."""
+    for event in events:
+        try:
+            _skip(event.payload)
+            bytes(event.payload).decode()
+            back = _event(_encode(event))
+            fine = replace(back, payload=event.payload) == event and type(event.payload) is Raw
+            complaint = "" if fine else "it could not be read back as what it is"
+            if event.event_ttl <= 0:
+                complaint = f"its event_ttl is {event.event_ttl}"
+        except _WRONG as error:
+            complaint = _words(error)
+        if complaint:
+            raise EnqueueError(f"an event {shown(event.name)} cannot be stored: {complaint}")
+
+
+def _unfit(name: str, spec: SubscriptionSpec) -> str:
+    """What is wrong with a subscription; empty: nothing."""
+    if _subscription(_encode(spec)) != spec:
+        return "it could not be read back as what it is"
+    if spec.job.unique_key is not None or spec.job.idempotency_key is not None:
+        return "its jobs have a unique or an idempotency key, and each event is to make one"
+    sample = Publication(id="", name="any", at=LAST_SLOT)
+    anything = SubscriptionRecord(name=name, spec=replace(spec, patterns=("#",)))
+    complaint = _complaint(jobs_of(sample, [anything], LAST_SLOT)[name])
+    return f"its jobs could not be: {complaint}" if complaint else ""
 
 
 def _unusable(schedule: ScheduleRecord) -> str:

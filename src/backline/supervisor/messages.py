@@ -46,6 +46,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     concurrency: int
     schedules: tuple[tuple[str, str], ...] = ()
     """Those that stand in code: name, and when in words."""
+    subscriptions: tuple[tuple[str, str], ...] = ()
+    """Those that stand in code: the task's name, and its patterns."""
 
 
 class CannotStart(msgspec.Struct, frozen=True, kw_only=True, tag="cannot-start"):

@@ -18,6 +18,7 @@ from backline.task.options import (
 from backline.task.registry import Registry
 from backline.task.retry import Retry
 from backline.task.scheduling import SCHEDULE_OPTIONS, job_for, missed_of, rule_of, schedule_of
+from backline.task.subscribing import subscription_of
 from backline.task.task import AnyTask, AsyncTask, Producer, SyncTask, Task
 from backline.task.transactions import Completion, Transactions
 
@@ -54,5 +55,6 @@ __all__ = [
     "remote_task",
     "rule_of",
     "schedule_of",
+    "subscription_of",
     "unknown_option",
 ]

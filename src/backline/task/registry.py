@@ -1,10 +1,12 @@
-"""What this process knows by name: its tasks, and the schedules that stand in its code."""
+"""What this process knows by name: its tasks, their subscriptions, and schedules."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from backline.errors import ConfigError
+from backline.fanout import SubscriptionSpec
 from backline.schedule import ScheduleSpec
+from backline.task.subscribing import subscription_of
 from backline.task.task import AnyTask
 
 
@@ -14,13 +16,15 @@ class Registry:
     def __init__(self) -> None:
         self._tasks: dict[str, AnyTask] = {}
         self._schedules: dict[str, ScheduleSpec] = {}
+        self._subscriptions: dict[str, SubscriptionSpec] = {}
 
-    def add(self, task: AnyTask) -> None:
-        """Register a task, and its schedule if it has one.
+    def add(self, task: AnyTask, patterns: Sequence[object] | None = None) -> None:
+        """Register a task, its schedule if it has one, and what it subscribes to.
 
         Raises ConfigError if another one has its name, or its queue if one of the two has
-        batch=.
+        batch=; and as `subscription_of`.
         """
+        spec = None if patterns is None else subscription_of(task, patterns)
         known = self._tasks.get(task.name)
         if known is not None:
             raise ConfigError(
@@ -31,6 +35,26 @@ class Registry:
         if task.declared_schedule is not None:
             self.add_schedule(task.name, task.declared_schedule)
         self._tasks[task.name] = task
+        if spec is not None:
+            self._subscriptions[task.name] = spec
+
+    def subscribe(self, task: AnyTask, patterns: Sequence[object]) -> None:
+        """Let a task that is registered subscribe, with the options it has here.
+
+        Raises ConfigError if it does already, and as `subscription_of`.
+        """
+        if task.name not in self._tasks:
+            raise ConfigError(f"{task.name} is a task of another app")
+        if task.name in self._subscriptions:
+            raise ConfigError(
+                f"{task.name} subscribes already: give one @app.on all of its patterns"
+            )
+        self._subscriptions[task.name] = subscription_of(task, patterns)
+
+    @property
+    def subscriptions(self) -> Mapping[str, SubscriptionSpec]:
+        """What tasks subscribe to, by the name of the task."""
+        return MappingProxyType(self._subscriptions)
 
     def add_schedule(self, name: str, spec: ScheduleSpec) -> None:
         """Register a schedule. Raises ConfigError if another one has its name."""

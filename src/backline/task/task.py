@@ -123,6 +123,11 @@ class Task(Generic[P, R]):
             raise ConfigError(f"the app of {self.name} takes part in no transactions")
         return self._transactions
 
+    @property
+    def template(self) -> JobRequest:
+        """What all its jobs have in common, without id and arguments."""
+        return self._template
+
     def using(self, **options: Unpack[Options]) -> Self:
         """The same task with other options; this one stays as it is.
 

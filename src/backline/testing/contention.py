@@ -27,11 +27,13 @@ import pytest
 from msgspec import Raw
 
 from backline.clock import SYSTEM_CLOCK
+from backline.fanout import SubscriptionChange, SubscriptionSpec
 from backline.job import HOUR, Acked, Enqueued, OnConflict
 from backline.schedule import Every, Missed, ScheduleChange, ScheduleSpec, firing
 from backline.schedule.change import created
 from backline.states import State
 from backline.store import Hint, QueueSettings, Store
+from backline.testing.conformance.fanning import publish_same
 from backline.testing.conformance.jobs import (
     MAIN,
     QUEUE,
@@ -162,6 +164,7 @@ ROLES: Final[Mapping[str, Role]] = {
         enqueue_many,
         reap,
         tick_slots,
+        publish_same,
         look,
     )
 }
@@ -293,6 +296,19 @@ class Contention:
         assert len(used) >= 200
         jobs = self.with_store(address, partial(find_all, page=500))
         assert sorted(job.due for job in jobs) == used
+
+    def test_i13_each_event_makes_one_job_a_subscription(self, address: str) -> None:
+        job = make_job(SYSTEM_CLOCK, id="")
+        specs = [SubscriptionSpec(patterns=(each,), job=job) for each in ("user.registered", "#")]
+        changes = [SubscriptionChange(f"s{n}", 0, spec) for n, spec in enumerate(specs)]
+        self.with_store(address, lambda store: store.subscribe(changes))
+        seen = self.race(address, publish_same, 40)
+        for answers in zip(*seen, strict=True):
+            assert sum(added for added, _ in answers) == 1
+            assert all(jobs == answers[0][1] for _, jobs in answers)
+        jobs = self.with_store(address, partial(find_all, page=500))
+        assert {job.id for job in jobs} == {i for _, made in seen[0] for i in made.values()}
+        assert len(jobs) == 2 * 40
 
     def test_a_crowd_may_open_a_new_store_at_once(self, address: str) -> None:
         self.race(address, look, 3, crowd=8)

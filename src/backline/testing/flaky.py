@@ -18,7 +18,9 @@ from backline.testing.wrapper import StoreWrapper
 
 T = TypeVar("T")
 
-_GROWS: Final = frozenset({"enqueue", "record", "configure", "arrange", "tick", "report"})
+_GROWS: Final = frozenset(
+    {"enqueue", "record", "configure", "arrange", "tick", "subscribe", "publish", "report"}
+)
 """The calls that a full store refuses; those that drain it go on."""
 
 

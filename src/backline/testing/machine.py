@@ -40,6 +40,7 @@ from backline.states import State
 from backline.store import Demand, Edit, QueueSettings, Store
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.jobs import find_all
+from backline.testing.fanning import FanoutRules
 from backline.testing.kept import Kept
 from backline.testing.lives import (
     BATCHES,
@@ -80,7 +81,7 @@ COMPARED: Final = (
 )
 
 
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(FanoutRules, RuleBasedStateMachine):
     """Does the same to a store and to the model, and compares all that both know."""
 
     open_store: Callable[[Clock], Store]

@@ -56,7 +56,7 @@ class Model:
         self.within = LimitsModel(self.present)
 
     def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
-        return [self._refusal(call) or [self._settle(job) for job in call] for call in calls]
+        return [self._refusal(call) or [self.add(job) for job in call] for call in calls]
 
     def exchange(
         self,
@@ -189,7 +189,8 @@ class Model:
         job, asked, until = self.given.get(request.idempotency_key or "", ("", b"", 0))
         return Enqueued(job, False, mismatch=asked != _asked(request)) if until > self.now else None
 
-    def _settle(self, request: JobRequest) -> Enqueued:
+    def add(self, request: JobRequest) -> Enqueued:
+        """Add a job whatever the depth of its queue."""
         answer = self._repeat(request)
         if answer is None:
             answer = self._add(request)

@@ -56,3 +56,7 @@ class RawAccess(Protocol):
     def corrupt_schedule(self, name: str, value: bytes) -> None:
         """Damage what a schedule runs and when: it is now `value`, which cannot be read back."""
         ...
+
+    def corrupt_subscription(self, name: str, value: bytes) -> None:
+        """Damage what a subscription gets: it is now `value`, which cannot be read back."""
+        ...

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
+from backline.fanout import KeptEvent, Publication, Published, SubscriptionChange
 from backline.job import (
     Ack,
     Enqueued,
@@ -33,6 +34,7 @@ from backline.store import (
     QueueSettings,
     QueueStats,
     Store,
+    Subscriptions,
     Timetable,
     WorkerReport,
 )
@@ -166,6 +168,23 @@ class StoreWrapper:
 
     async def tick(self, ticks: Sequence[Tick]) -> list[bool]:
         return await self._pass("tick", lambda: self._store.tick(ticks))
+
+    async def subscriptions(
+        self, *, limit: int, after: str | None = None, names: Collection[str] | None = None
+    ) -> Subscriptions:
+        return await self._pass(
+            "subscriptions",
+            lambda: self._store.subscriptions(limit=limit, after=after, names=names),
+        )
+
+    async def subscribe(self, changes: Sequence[SubscriptionChange]) -> list[bool]:
+        return await self._pass("subscribe", lambda: self._store.subscribe(changes))
+
+    async def publish(self, events: Sequence[Publication]) -> list[Published]:
+        return await self._pass("publish", lambda: self._store.publish(events))
+
+    async def events(self, keys: Sequence[tuple[str, str]]) -> list[KeptEvent | None]:
+        return await self._pass("events", lambda: self._store.events(keys))
 
     async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
         await self._pass("report", lambda: self._store.report(workers, ttl))

@@ -8,6 +8,7 @@ from typing import Final
 
 from backline._version import __version__
 from backline.clock import SYSTEM_CLOCK, Clock
+from backline.fanout import KeptEvent, Publication, Published, SubscriptionChange
 from backline.job import (
     Ack,
     Acked,
@@ -39,10 +40,12 @@ from backline.store import (
     Page,
     QueueSettings,
     QueueStats,
+    Subscriptions,
     Timetable,
     WorkerReport,
 )
 from backline.stores.memory import finding, operating
+from backline.stores.memory.fanout import Fanout
 from backline.stores.memory.leases import Leases
 from backline.stores.memory.lending import Lending, next_in
 from backline.stores.memory.reports import Reports
@@ -50,7 +53,13 @@ from backline.stores.memory.row import Row
 from backline.stores.memory.schedules import Schedules
 from backline.stores.memory.table import Table
 from backline.stores.memory.watchers import Watchers
-from backline.stores.requests import check, check_changes, check_edit
+from backline.stores.requests import (
+    check,
+    check_changes,
+    check_edit,
+    check_events,
+    check_subscriptions,
+)
 
 _CAPABILITIES: Final = Capabilities(
     product=f"memory {__version__}", between_processes=False, survives="nothing"
@@ -71,6 +80,7 @@ class MemoryStore:
         self._table = Table()
         self._leases = Leases()
         self._schedules = Schedules()
+        self._fanout = Fanout()
         self._watchers = Watchers()
         self._reports = Reports()
 
@@ -160,7 +170,9 @@ class MemoryStore:
             tick = self._clock.tick()
             self._leases.forget(tick)
             self._reports.forget(tick)
-            return self._table.sweep(limit, self._clock.now(), tick)
+            now = self._clock.now()
+            count = self._table.sweep(limit, now, tick)
+            return count + self._fanout.forget(limit - count, now)
 
     async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         with self._lock:
@@ -275,6 +287,30 @@ class MemoryStore:
                     self._table.add(job, now, clock_tick)
         self._tell()
         return answers
+
+    async def subscriptions(
+        self, *, limit: int, after: str | None = None, names: Collection[str] | None = None
+    ) -> Subscriptions:
+        with self._lock:
+            return self._fanout.page(limit, after, names)
+
+    async def subscribe(self, changes: Sequence[SubscriptionChange]) -> list[bool]:
+        check_subscriptions(changes)
+        with self._lock:
+            return [self._fanout.change(change) for change in changes]
+
+    async def publish(self, events: Sequence[Publication]) -> list[Published]:
+        check_events(events)
+        with self._lock:
+            now, tick = self._clock.now(), self._clock.tick()
+            answers = [self._fanout.publish(event, self._table, now, tick) for event in events]
+        self._tell()
+        return answers
+
+    async def events(self, keys: Sequence[tuple[str, str]]) -> list[KeptEvent | None]:
+        with self._lock:
+            now = self._clock.now()
+            return [self._fanout.kept(name, key, now) for name, key in keys]
 
     async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
         with self._lock:

@@ -29,6 +29,7 @@ _REMEMBER: Final = statement("remember")
 _PURGE: Final = statement("purge")
 _FORGET: Final = statement("forget")
 _FORGET_IDEMPOTENCY: Final = statement("forget_idempotency")
+_FORGET_EVENTS: Final = statement("forget_events")
 _FORGET_KEYS: Final = statement("forget_keys")
 _FORGET_WORKERS: Final = statement("forget_workers")
 _FORGET_REPORTS: Final = statement("forget_reports")
@@ -101,6 +102,8 @@ def sweep(tx: Transaction, limit: int) -> int:
         gone += tx.db.run(_FORGET, {"now": tx.now, "limit": limit - gone})
     if gone < limit:
         gone += tx.db.run(_FORGET_IDEMPOTENCY, {"now": tx.now, "limit": limit - gone})
+    if gone < limit:
+        gone += tx.db.run(_FORGET_EVENTS, {"now": tx.now, "limit": limit - gone})
     idle.forget(tx, limit)
     tx.db.run(_FORGET_KEYS, {"now": tx.now, "limit": limit})
     tx.db.run(_FORGET_WORKERS, {"before": tx.tick - DAY})

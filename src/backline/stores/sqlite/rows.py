@@ -106,7 +106,7 @@ def record(cells: Sequence[Any]) -> JobRecord:
         lane=_lane(lane),
         state=_state(state),
         priority=_number(priority),
-        payload=_raw(payload),
+        payload=raw(payload),
         due=_number(due),
         attempt=_number(attempt),
         failures=_number(failures),
@@ -123,7 +123,7 @@ def record(cells: Sequence[Any]) -> JobRecord:
         purge_at=_time(purge_at),
         worker=None if worker is None else text(worker),
         cancel=bool(cancel),
-        result=None if result is None else _raw(result),
+        result=None if result is None else raw(result),
         errors=_leniently(_errors, errors, ()),
         progress=None if progress is None else _leniently(_progress, progress, None),
         limits=None if limits is None else _leniently(_limits, limits, None),
@@ -198,7 +198,7 @@ def _leniently(decoder: msgspec.json.Decoder[T], cell: bytes, default: T) -> T:
         return default
 
 
-def _raw(cell: bytes) -> Raw:
+def raw(cell: bytes) -> Raw:
     """JSON as it is; what is none, as a JSON string of it."""
     try:
         cell.decode()

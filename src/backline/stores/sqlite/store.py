@@ -10,10 +10,10 @@ from threading import Lock
 from typing import Final, Literal, TypeVar
 
 import msgspec
-from msgspec import UNSET
 
 from backline.clock import SYSTEM_CLOCK, Clock
 from backline.errors import StoreUnavailable
+from backline.fanout import KeptEvent, Publication, Published, SubscriptionChange
 from backline.job import (
     Ack,
     Enqueued,
@@ -22,7 +22,6 @@ from backline.job import (
     JobRecord,
     Lease,
     Micros,
-    Pacing,
     Progress,
     Refused,
     Step,
@@ -43,16 +42,24 @@ from backline.store import (
     Page,
     QueueSettings,
     QueueStats,
+    Subscriptions,
     Timetable,
     WorkerReport,
 )
-from backline.stores.declaring import declare
-from backline.stores.requests import check, check_changes, check_edit
+from backline.stores.requests import (
+    check,
+    check_changes,
+    check_edit,
+    check_events,
+    check_subscriptions,
+)
 from backline.stores.sqlite import (
+    configuring,
     driver,
     edits,
     enqueue,
     exchange,
+    fanout,
     finding,
     moves,
     reads,
@@ -73,11 +80,8 @@ MOST_IN_VAIN: Final = 1_000
 _QUOTED: Final = str.maketrans({char: f"%{ord(char):02X}" for char in "%?#"})
 """What would mean something else in a URL."""
 
-_CONFIGURE: Final = statement("configure")
-_DECLARED: Final = statement("declared")
 _REPORT: Final = statement("report")
 
-_read_declared: Final = msgspec.json.Decoder(QueueSettings).decode
 
 _stores: Final["weakref.WeakSet[SqliteStore]"] = weakref.WeakSet()
 
@@ -235,7 +239,7 @@ class SqliteStore:
 
     async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
         if settings:
-            await self._write(partial(_configure, settings=settings, declared=declared))
+            await self._write(partial(configuring.configure, settings=settings, declared=declared))
 
     async def schedules(
         self, *, limit: int, after: str | None = None, names: Collection[str] | None = None
@@ -256,6 +260,22 @@ class SqliteStore:
     async def tick(self, ticks: Sequence[Tick]) -> list[bool]:
         check([tick.jobs for tick in ticks])
         return await self._write(partial(schedules.tick, ticks=ticks)) if ticks else []
+
+    async def subscriptions(
+        self, *, limit: int, after: str | None = None, names: Collection[str] | None = None
+    ) -> Subscriptions:
+        return await self._read(partial(fanout.page, limit=limit, after=after, names=names))
+
+    async def subscribe(self, changes: Sequence[SubscriptionChange]) -> list[bool]:
+        check_subscriptions(changes)
+        return await self._write(partial(fanout.subscribe, changes=changes)) if changes else []
+
+    async def publish(self, events: Sequence[Publication]) -> list[Published]:
+        check_events(events)
+        return await self._write(partial(fanout.publish, events=events)) if events else []
+
+    async def events(self, keys: Sequence[tuple[str, str]]) -> list[KeptEvent | None]:
+        return await self._read(partial(fanout.kept, keys=keys, now=self._clock.now()))
 
     async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
         if workers:
@@ -333,42 +353,6 @@ class SqliteStore:
         self._lock = Lock()
         if self._session is not None:
             self._session.abandon()
-
-
-def _configure(tx: Transaction, settings: Sequence[QueueSettings], *, declared: bool) -> None:
-    tx.queues({wanted.queue for wanted in settings}, make=True)
-    for wanted in settings:
-        news, known = declare(wanted, _declared(tx, wanted.queue)) if declared else (wanted, None)
-        tx.db.run(_CONFIGURE, _settings(news, known))
-    tx.hints.add(Hint.WORK)  # a queue may have been resumed
-
-
-def _settings(news: QueueSettings, known: QueueSettings | None) -> dict[str, object]:
-    """Settings as parameters: those that are UNSET stay as they are."""
-    pacing = news.pacing
-    cells = {
-        "max_depth": news.max_depth,
-        "paused": news.paused,
-        "concurrency": news.concurrency,
-        "interval": pacing.interval if isinstance(pacing, Pacing) else pacing,
-        "burst": pacing.burst if isinstance(pacing, Pacing) else pacing,
-    }
-    given: dict[str, object] = {
-        name: None if cell is UNSET else cell for name, cell in cells.items()
-    }
-    return {
-        **given,
-        **{f"set_{name}": cell is not UNSET for name, cell in cells.items()},
-        "queue": news.queue,
-        "declared": None if known is None else msgspec.json.encode(known).decode(),
-    }
-
-
-def _declared(tx: Transaction, queue: str) -> QueueSettings | None:
-    try:
-        return _read_declared(tx.db.text(_DECLARED, {"queue": queue}))
-    except msgspec.MsgspecError:  # nothing yet, or damaged: what is declared now counts
-        return None
 
 
 def _report(tx: Transaction, workers: Sequence[WorkerReport], ttl: Micros) -> None:

@@ -14,6 +14,7 @@ from backline.testing.conformance.base import Harness, MakeStore
 from backline.testing.conformance.debouncing import Debouncing
 from backline.testing.conformance.editing import Editing
 from backline.testing.conformance.enqueueing import Enqueueing
+from backline.testing.conformance.fanning import Fanning
 from backline.testing.conformance.holding import Holding
 from backline.testing.conformance.idempotency import Idempotency
 from backline.testing.conformance.leasing import Leasing
@@ -52,6 +53,7 @@ class StoreConformance(
     Limiting,
     Rates,
     Stepping,
+    Fanning,
 ):
     """Every example of the suite, but those with rows that cannot be read: `Malformed`."""
 

@@ -205,6 +205,38 @@ create table schedule (
 ) strict;
 create index schedule_next on schedule (next) where next is not null;
 
+-- Whose jobs events add. `version` as in schedule, from a count of its own.
+create table subscription (
+    id integer primary key,
+    name text not null unique,
+    version integer not null,
+    spec text not null                -- patterns, and what an event adds, as JSON
+) strict;
+
+-- What the subscriptions listen to: names of events are looked up, patterns read one and all.
+create table topic (
+    pattern text not null,
+    subscription integer not null,
+    exact integer not null,           -- it is a name, and matches it alone
+    primary key (pattern, subscription)
+) strict, without rowid;
+create index topic_subscription on topic (subscription);
+create index topic_wild on topic (pattern) where exact = 0;
+
+-- Events that were published, so that a repeat adds nothing. The first one of a (name, key) has
+-- its key and its payload here, for those that will wait for it; the others have none.
+create table event (
+    id text primary key,
+    name text not null,
+    key text,
+    payload text,
+    at integer not null,
+    until integer not null,           -- forgotten from then on
+    jobs text not null                -- the ids of its jobs by subscription, as JSON
+) strict;
+create unique index event_key on event (name, key) where key is not null;
+create index event_until on event (until);
+
 -- For people with a SQLite shell, and for `get` and `find`: text is bytes, so that it can be
 -- read whatever somebody wrote there. Which job is meant is said by `seq`.
 create view record as

@@ -1,0 +1,55 @@
+"""What is said of queues, by operators and by the code."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import UNSET
+
+from backline.job import Pacing
+from backline.store import Hint, QueueSettings
+from backline.stores.declaring import declare
+from backline.stores.sqlite.statements import statement
+from backline.stores.sqlite.transaction import Transaction
+
+_CONFIGURE: Final = statement("configure")
+_DECLARED: Final = statement("declared")
+
+_read_declared: Final = msgspec.json.Decoder(QueueSettings).decode
+
+
+def configure(tx: Transaction, settings: Sequence[QueueSettings], *, declared: bool) -> None:
+    """See `backline.store.Store.configure`."""
+    tx.queues({wanted.queue for wanted in settings}, make=True)
+    for wanted in settings:
+        news, known = declare(wanted, _declared(tx, wanted.queue)) if declared else (wanted, None)
+        tx.db.run(_CONFIGURE, _settings(news, known))
+    tx.hints.add(Hint.WORK)  # a queue may have been resumed
+
+
+def _settings(news: QueueSettings, known: QueueSettings | None) -> dict[str, object]:
+    """Settings as parameters: those that are UNSET stay as they are."""
+    pacing = news.pacing
+    cells = {
+        "max_depth": news.max_depth,
+        "paused": news.paused,
+        "concurrency": news.concurrency,
+        "interval": pacing.interval if isinstance(pacing, Pacing) else pacing,
+        "burst": pacing.burst if isinstance(pacing, Pacing) else pacing,
+    }
+    given: dict[str, object] = {
+        name: None if cell is UNSET else cell for name, cell in cells.items()
+    }
+    return {
+        **given,
+        **{f"set_{name}": cell is not UNSET for name, cell in cells.items()},
+        "queue": news.queue,
+        "declared": None if known is None else msgspec.json.encode(known).decode(),
+    }
+
+
+def _declared(tx: Transaction, queue: str) -> QueueSettings | None:
+    try:
+        return _read_declared(tx.db.text(_DECLARED, {"queue": queue}))
+    except msgspec.MsgspecError:  # nothing yet, or damaged: what is declared now counts
+        return None
