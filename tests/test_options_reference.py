@@ -17,10 +17,10 @@ from backline.app.declare import QueueOptions
 from backline.cli.worker import worker
 from backline.job import MAX_ERRORS, MAX_PAYLOAD
 from backline.task.batch import DEFAULT_WAIT
+from backline.task.names import MAX_NAME
 from backline.task.options import (
     DECLARED_ONLY,
     MAX_HEADERS,
-    MAX_NAME,
     MAX_TAGS,
     BatchSettings,
     TaskOptions,
@@ -147,6 +147,7 @@ def in_code() -> dict[Any, str]:
         ("@app.task", "wait"): shown(DEFAULT_WAIT, is_duration=True),
         **of_call("Retry", Retry, {"base", "cap"}),
         **of_queue(),
+        **of_call("app.webhooks", App.webhooks, {"timeout"}),
         **of_call("app.schedule", App.schedule, set()),
         **of_call("app.publish", App.publish, {"event_ttl"}),
         **of_call("app.worker", App.worker, {"lease", "grace"}),

@@ -76,7 +76,7 @@ def test_no_attribute_of_ours_is_called_foreign(app: App) -> None:
         (lambda app: app.task(name="t", timezone="UTC"), "use tz="),
         (lambda app: app.task(name="t", rate_limit="10/m"), 'use rate="100/m"'),
         (lambda app: app.task(name="t", depends_on=[]), "there are no chains yet"),
-        (lambda app: app.task(name="t", on_failure=print), "there are no callbacks yet"),
+        (lambda app: app.task(name="t", on_failure=print), "is its on_success= and its on_dead="),
     ],
 )
 def test_options_of_others_are_type_errors_that_name_ours(

@@ -41,6 +41,9 @@ class JobClient:
         self.made += 1
         return f"id-{self.made}"
 
+    def webhook(self, url: str) -> JobRequest:
+        raise NotImplementedError
+
     def headers_now(self) -> Mapping[str, str]:
         return self.headers
 

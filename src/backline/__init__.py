@@ -34,6 +34,7 @@ from backline.errors import (
     UnknownOption,
 )
 from backline.fanout import Event
+from backline.follow_up import Outcome
 from backline.job import AttemptError, JobRecord, JobRequest, Progress
 from backline.states import State
 from backline.store import Cancelling
@@ -65,6 +66,7 @@ __all__ = [
     "JobRecord",
     "JobRequest",
     "JobSignal",
+    "Outcome",
     "PayloadTooLarge",
     "Progress",
     "PublishedEvent",

@@ -35,6 +35,15 @@ def safe(text: str, *, most: int | None = None) -> str:
     return text
 
 
+def clean(said: str) -> str:
+    """The text, any surrogate in it replaced."""
+    try:
+        said.encode()
+    except UnicodeEncodeError:
+        return said.encode("utf-8", "replace").decode()
+    return said
+
+
 def clipped(text: str, limit: int) -> str:
     """`text`, without its middle if it is longer than `limit`: the ends say what is wrong."""
     if len(text) <= limit:

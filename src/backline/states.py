@@ -38,7 +38,8 @@ class Effect(Flag):
     """The depth of the queue shrinks by one."""
     ENDS = auto()
     """The job is over: it starts to age towards its purge, its unique key is free (once
-    `unique_for` has passed too), and the job that waited for it becomes ready."""
+    `unique_for` has passed too), the job that waited for it becomes ready, and its follow-ups
+    are enqueued."""
 
 
 QUEUED: Final = frozenset({State.WAITING, State.SCHEDULED, State.READY})

@@ -9,6 +9,7 @@ from backline.cli import findings
 from backline.job import AttemptError, Lane
 from backline.states import State
 from backline.store import QueueSettings, Scaling, WorkerReport
+from backline.webhooks.settings import NO_SECRET
 
 
 def report(shell, **fields):
@@ -60,6 +61,16 @@ def test_a_task_that_no_live_worker_knows(shell):
     finding = wrong(shell)["tasks"]
     assert "app.gone: at least 3 jobs" in finding["message"]
     assert "backline cancel --task app.gone" in finding["fix"]
+
+
+def test_webhooks_that_nobody_can_sign(shell):
+    job = shell.enqueue(task="backline.webhook")[0]
+    report(shell, tasks=("backline.webhook",))
+    assert wrong(shell) == {}
+    errors = f'[{{"attempt":1,"kind":"RetryLater","message":"{NO_SECRET} HOOKS: none"}}]'
+    shell.plant("update job set errors = ? where id = ?", errors, job)
+    finding = wrong(shell)["webhooks"]
+    assert finding["message"] == f"1 webhook could not be signed: {NO_SECRET} HOOKS: none"
 
 
 def test_a_queue_that_no_live_worker_serves(shell):

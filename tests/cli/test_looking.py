@@ -5,7 +5,7 @@ import json
 import pytest
 from msgspec import Raw
 
-from backline.job import AttemptError, Charge, Limits, Pacing, Step
+from backline.job import AttemptError, Charge, FollowUp, JobRequest, Limits, Pacing, Step
 from backline.states import State
 from backline.store import QueueSettings
 
@@ -313,8 +313,16 @@ def test_the_keys_of_a_job_are_a_promise(shell):
         *("concurrency_key", "concurrency", "rate_key"),
         *("headers", "tags", "enqueued_at", "due_at", "started_at", "finished_at"),
         *("expires_at", "purge_at", "worker", "cancel_requested", "result", "progress"),
-        *("errors", "steps", "asleep", "recorded"),
+        *("errors", "steps", "asleep", "recorded", "callbacks", "redrives"),
     ]
+
+
+def test_a_job_names_its_callbacks(shell):
+    follow_up = FollowUp((State.DEAD, State.EXPIRED), JobRequest(id="", task="app.ala\x1brm"))
+    job = shell.enqueue(follow_ups=(follow_up,))[0]
+    assert "app.ala\\x1brm on dead/expired" in shell.ok("job", job)
+    [found] = shell.json("job", job)
+    assert found["callbacks"] == [{"task": "app.ala\x1brm", "on": ["dead", "expired"]}]
 
 
 def test_jobs_of_a_queue_that_is_not_there_are_none_and_the_name_is_questioned(shell):

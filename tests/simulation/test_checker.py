@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from backline.job import (
     SECOND,
+    FollowUp,
     JobRecord,
     JobRequest,
     Lane,
@@ -371,6 +372,18 @@ def succeeded_without_a_step(story: Story) -> None:
     story.run("a")
 
 
+def calls_nobody_back(story: Story) -> None:
+    after = FollowUp((State.SUCCEEDED,), JobRequest(id="", task="sim.after"))
+    story.well("a", follow_ups=(after,))
+
+
+def calls_back_unasked(story: Story) -> None:
+    story.well("a")
+    story.requests["b"] = JobRequest(id="b", task="sim.after")
+    story.tell(What.ADDED, "store", "b", after="a", told="succeeded")
+    story.end("b")
+
+
 BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (lost, "c1_no_loss"),
     (invented, "c2_no_invention"),
@@ -396,6 +409,8 @@ BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (two_at_once, "limits_hold"),
     (too_soon_after, "limits_hold"),
     (counted_wrong, "c11_sums"),
+    (calls_nobody_back, "follow_ups"),
+    (calls_back_unasked, "follow_ups"),
     (began_early, "c13_not_early"),
     (settled_late, "c14_recovery"),
     (lost_for_no_reason, "c15_explained"),

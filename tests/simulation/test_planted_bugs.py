@@ -15,9 +15,10 @@ import pytest
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
-from backline import limits, policy
+from backline import follow_up, limits, policy
 from backline.batching import Batcher
 from backline.clock import Clock
+from backline.follow_up import id_of
 from backline.job import (
     HOUR,
     SECOND,
@@ -27,6 +28,7 @@ from backline.job import (
     Enqueued,
     HeldLease,
     JobId,
+    JobRecord,
     JobRequest,
     Lease,
     Micros,
@@ -51,8 +53,9 @@ from backline.store import (
     QueueStats,
     Store,
 )
-from backline.stores.memory import MemoryStore
+from backline.stores.memory import MemoryStore, follow
 from backline.stores.memory.gates import Gates
+from backline.stores.memory.table import Table
 from backline.stores.sqlite.transaction import Transaction
 from backline.supervisor import rundir, settlement
 from backline.testing.simulation import simulate, world
@@ -661,6 +664,45 @@ def time_limits_do_nothing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Run, "begin", for_ever)
 
 
+def only_acks_have_follow_ups(patch: pytest.MonkeyPatch) -> None:
+    """What follows a job hangs on its ack, so a job that never ran has no callback (Celery)."""
+    end = Table._end
+
+    def silent(self: Table, row: Any, *rest: Any) -> None:
+        end(self, row, *rest)
+        if row.attempt == 0 and row in self.ended:
+            self.ended.remove(row)
+
+    patch.setattr(Table, "_end", silent)
+
+
+def every_ack_has_follow_ups(patch: pytest.MonkeyPatch) -> None:
+    """A job that fails and is tried again calls back each time."""
+    jobs_after = follow.jobs_after
+
+    def hasty(record: JobRecord) -> list[JobRequest]:
+        at = record.finished_at or record.due
+        return jobs_after(
+            replace(record, state=State.DEAD, finished_at=at, redrives=record.attempt)
+        )
+
+    settle = Table.move
+
+    def move(self: Table, row: Any, target: State, now: Micros, tick: Micros, *rest: Any) -> None:
+        ran = row.state is State.RUNNING
+        settle(self, row, target, now, tick, *rest)
+        if ran and target is State.SCHEDULED and row.request.follow_ups:
+            self.ended.append(row)
+
+    patch.setattr(follow, "jobs_after", hasty)
+    patch.setattr(Table, "move", move)
+
+
+def ends_after_a_redrive_are_silent(patch: pytest.MonkeyPatch) -> None:
+    """The id of a callback comes from its job alone, so the second end adds nothing."""
+    patch.setattr(follow_up, "id_of", lambda job, redrives, place, at: id_of(job, 0, place, 0))
+
+
 def freezes_and_slow_reapers(plan: Plan) -> Plan:
     """A host freezes for a lease and wakes while who settles its leases stands still."""
     starts = [at * SECOND for at in range(3, 40, 8)]
@@ -750,6 +792,9 @@ BUGS: Final = (
     Bug("steps of one attempt", ("once_recorded_never_again",), behind(StepsOfOneAttempt)),
     Bug("no fence in steps", ("as_the_model",), behind(StepsWithoutFence)),
     Bug("sleepers in the depth", ("as_the_model",), behind(SleepersFillTheQueue)),
+    Bug("follow-ups of acks alone", ("follow_ups",), patch=only_acks_have_follow_ups),
+    Bug("follow-ups of retries", ("follow_ups",), patch=every_ack_has_follow_ups),
+    Bug("one follow-up for all ends", ("follow_ups",), patch=ends_after_a_redrive_are_silent),
     Bug("locks ignored", ("no_theft",), patch=a_folder_is_taken_without_its_lock),
 )
 

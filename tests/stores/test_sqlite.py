@@ -9,10 +9,13 @@ import apsw
 import msgspec
 import pytest
 
-from backline.job import JobId, JobRecord
-from backline.store import Store
+from backline.job import FollowUp, JobId, JobRecord
+from backline.states import State
+from backline.store import Filter, Store
 from backline.stores.sqlite import SqliteStore, finding
+from backline.testing.clock import VirtualClock
 from backline.testing.conformance import MakeStore, Malformed, Reading, StoreConformance
+from backline.testing.conformance.jobs import BareWorker, add, failed, make_job, stats_of
 from backline.testing.machine import check_against_model
 from backline.testing.raw import RAW_FIELDS, RawAccess
 
@@ -116,6 +119,32 @@ class TestSqliteStoreByIds(_Sqlite, Reading):
 
 class TestMalformedRows(_Sqlite, Malformed):
     """Rows that cannot be read."""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [b"\xff{", b"7", b"[[7,{}]]", b'[[["dead"],{"id":"","task":"t","delay":1e99}]]', b"[" * 9999],
+)
+async def test_follow_ups_that_cannot_be_read_stop_no_end(tmp_path: Path, damage: bytes) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock, durability="normal")
+    await store.open()
+    after = FollowUp((State.DEAD,), make_job(clock, task="app.after", queue="after"))
+    jobs = [make_job(clock, follow_ups=(after,)) for _ in range(3)]
+    await add(store, *jobs)
+    raw = SqliteRaw(tmp_path / "jobs.db")
+    raw._db.execute("update job set follow_ups = cast(? as text) where seq = 1", (damage,))
+    raw._db.execute("update job set redrives = ?, payload = 'x' where seq = 2", (2**63 - 1,))
+    raw.close()
+    worker = BareWorker(store)
+    await worker.lease(1)
+    await worker.settle(*[failed(lease) for lease in await store.held(worker.name)])
+    await store.cancel([job.id for job in jobs])
+    await store.redrive([job.id for job in jobs])
+    assert len((await store.find(Filter(queue="mail"), limit=9)).jobs) == 3
+    await worker.settle(*[failed(lease) for lease in await worker.lease(9)])
+    assert (await stats_of(store, "mail")).counts[State.DEAD] == 3
+    await store.close()
 
 
 def test_the_model_agrees(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ too: so both directions are checked.
 
 from typing import Any, assert_type
 
-from backline import App, Batch, Event, Job, JobContext, PublishedEvent, Retry, Task
+from backline import App, Batch, Event, Job, JobContext, Outcome, PublishedEvent, Retry, Task
 from backline.job import JobRequest
 from backline.task import AsyncTask, SyncTask
 
@@ -84,11 +84,24 @@ async def heard(event: Event[int]) -> str:
 def heard_too(job: JobContext, payload: dict[str, int]) -> None: ...
 
 
+@app.task
+def receipt(outcome: Outcome[int]) -> None:
+    assert_type(outcome.result, int | None)
+
+
+@app.task(on_success=receipt, on_dead=["app.alarm", receipt, receipt.job], callback_url="https://a")  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+def followed() -> int:
+    return 1
+
+
 async def check() -> None:
     assert_type(heard.handle("an id"), Job[str])
     assert_type(heard_too.enqueue({"a": 1}), Job[None])
     assert_type(await app.apublish("user.gone", {"a": 1}, id="x"), PublishedEvent)
     assert_type(app.publish("user.gone").jobs["t"], Job[Any])
+    followed.using(on_success=[receipt, sync.job("a")], on_dead="app.alarm")
+    followed.using(on_dead=sync)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    followed.using(on_dead=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert_type(await bare.aenqueue(1), Job[str])
     assert_type(bare.enqueue(1, greeting="yo"), Job[str])
     assert_type(bare.handle("an id"), Job[str])

@@ -25,6 +25,9 @@ class Bench:
     def new_id(self) -> str:
         return self.clock.new_id()
 
+    def webhook(self, url: str) -> JobRequest:
+        raise NotImplementedError
+
     def headers_now(self) -> Mapping[str, str]:
         return {}
 

@@ -11,8 +11,9 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any, Final, TypeAlias, TypeVar, Unpack
+from typing import Any, Final, Never, TypeAlias, TypeVar, Unpack
 
+from backline.app.declare import queue_settings
 from backline.app.declaring import Declaring
 from backline.app.home import Home
 from backline.app.immediate import Immediate
@@ -20,18 +21,50 @@ from backline.app.schedules import Schedules
 from backline.app.transacting import Transacting
 from backline.app.working import Parts, opened
 from backline.clock import Clock
+from backline.context import JobContext
 from backline.display import shown
-from backline.errors import BacklineError
+from backline.duration import Duration
+from backline.errors import BacklineError, ConfigError
 from backline.faults import fault
+from backline.follow_up import Outcome
 from backline.job import Enqueued, JobId, JobRecord, JobRequest, WorkerName
 from backline.queue import PATIENCE, OnFull, Queue
 from backline.store import Cancelling, QueueSettings, Store
-from backline.task import AnyTask, Job, Options, Registry, SyncTask, check_headers, remote_task
+from backline.task import (
+    AnyTask,
+    Job,
+    Options,
+    Registry,
+    Retry,
+    SyncTask,
+    check_headers,
+    make_task,
+    remote_task,
+    unknown_option,
+)
+from backline.webhooks import TASK, Webhooks, WebhookSettings
+from backline.webhooks.reply import WebhookRefused
+from backline.webhooks.settings import (
+    PORTS,
+    QUEUE,
+    SECRET_ENV,
+    networks,
+    patience,
+    port_numbers,
+)
 
 T = TypeVar("T")
 
 HeadersHook: TypeAlias = Callable[[], Mapping[str, str]]
 
+_WEBHOOK_OPTIONS: Final = (
+    "secret_env",
+    "queue",
+    "timeout",
+    "ports",
+    "allow_http",
+    "allow_networks",
+)
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -53,6 +86,7 @@ class Producing:
         self._home = self._make_home(make_store)
         self._immediate: Immediate | None = None
         self._transacting = Transacting(clock, self)
+        self._webhooks: Webhooks | None = None
         self.schedules = Schedules(self, lambda: self._home)
         """The schedules in the store, to look at and to change at run time."""
 
@@ -67,6 +101,45 @@ class Producing:
         Its arguments are checked by the worker that has the code. Raises ConfigError.
         """
         return remote_task(name, self, self._transacting).using(**options)
+
+    def webhooks(
+        self,
+        *,
+        secret_env: str = SECRET_ENV,
+        queue: str = QUEUE,
+        timeout: Duration = "20s",
+        ports: Sequence[int] = PORTS,
+        allow_http: bool = False,
+        allow_networks: Sequence[str] = (),
+        **unknown: Never,
+    ) -> None:
+        """Declare that outcomes may be posted to the `callback_url=` of a job.
+
+        The environment variable named by `secret_env` holds what they are signed with: one
+        secret, `whsec_...`, or several with spaces between them while they are rotated; it is
+        read where a worker delivers, and stored nowhere. Posted is to public addresses and to
+        `ports` alone, over https; `allow_networks` and `allow_http` open more. `timeout` is
+        that of one attempt. Workers need the extra `backline[webhooks]`. Raises ConfigError.
+        """
+        for option in unknown:
+            raise unknown_option(option, _WEBHOOK_OPTIONS, "app.webhooks", {})
+        if self._webhooks is not None:
+            raise ConfigError("the app has webhooks already")
+        settings = WebhookSettings(
+            secret_env=secret_env,
+            queue=queue_settings(queue, {}).queue,
+            timeout=patience(timeout),
+            ports=port_numbers(ports),
+            allow_http=allow_http,
+            allow_networks=networks(allow_networks),
+        )
+        self._webhooks = webhooks = Webhooks(settings, self.clock)
+
+        async def deliver(job: JobContext, outcome: Outcome[Any], *, url: str) -> int:
+            return await webhooks.deliver(job, outcome, url)
+
+        options = {"name": TASK, "queue": queue, "retry": Retry(not_on=WebhookRefused)}
+        self._add(make_task(deliver, options, self, self._transacting))
 
     def enqueue(self, task: str, *args: Any, **kwargs: Any) -> Job[Any]:
         """Enqueue a job of the task of this name, declared here or not.
@@ -163,6 +236,15 @@ class Producing:
         for hook in self._headers:
             found |= check_headers(hook(), f"the hook {getattr(hook, '__name__', hook)}")
         return found
+
+    def webhook(self, url: str) -> JobRequest:
+        """What posts the outcome of a job to this URL. Raises ConfigError if nothing may."""
+        if self._webhooks is None:
+            raise ConfigError(
+                "callback_url= needs app.webhooks() before it, which says how outcomes are signed "
+                "and where they may be posted"
+            )
+        return self._webhooks.job(url)
 
     async def asend(self, request: JobRequest) -> Job[Any]:
         """Enqueue one job; returns after the commit."""

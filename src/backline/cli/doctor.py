@@ -11,6 +11,7 @@ from backline.cli.schedule_findings import the_schedules
 from backline.cli.session import Session, run_on, store_of, store_options
 from backline.cli.subscription_findings import the_subscriptions
 from backline.cli.text import say, say_json
+from backline.cli.webhook_findings import the_webhooks
 from backline.errors import StoreError
 
 _MARKS = {Level.OK: ("ok", "green"), Level.NOTE: ("note", "yellow"), Level.WRONG: ("wrong", "red")}
@@ -55,7 +56,7 @@ def doctor(store_url: str | None, app_target: str | None, as_json_lines: bool) -
 
 async def _findings(session: Session) -> list[Finding]:
     patient = await examine(session)
-    checks = (*CHECKS, the_schedules, the_subscriptions)
+    checks = (*CHECKS, the_schedules, the_subscriptions, the_webhooks)
     return [finding for check in checks for finding in check(patient)]
 
 

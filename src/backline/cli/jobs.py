@@ -15,7 +15,7 @@ from backline.cli.session import Session, with_store
 from backline.cli.text import coloured, note, plural, say, say_facts, say_json, say_table
 from backline.display import ago, moment, pace, safe, safe_json, safe_lines, span
 from backline.duration import text as length
-from backline.job import JobId, JobRecord, Limits, Micros, StepRecord
+from backline.job import FollowUp, JobId, JobRecord, Limits, Micros, StepRecord
 from backline.states import TERMINAL, State
 from backline.store import Filter, Page
 
@@ -258,6 +258,8 @@ def _details(record: JobRecord, now: Micros) -> list[tuple[str, str]]:
     ended, began = record.finished_at, record.started_at
     took = f", after {span(ended - began)}" if ended is not None and began is not None else ""
     counts = f"{record.attempt}; failed {record.failures} of {record.terms.max_attempts}"
+    if record.redrives:
+        counts += f"; begun anew {record.redrives} times"
     if record.losses:
         counts += f"; its worker was lost {record.losses} times"
     if record.releases:
@@ -278,6 +280,7 @@ def _details(record: JobRecord, now: Micros) -> list[tuple[str, str]]:
         ("unique key", "" if record.unique_key is None else safe(record.unique_key)),
         ("limits", "; ".join(_limits(record.limits))),
         ("tags", ", ".join(map(safe, record.tags))),
+        ("callbacks", ", ".join(map(_callback, record.follow_ups))),
         ("headers", ", ".join(f"{safe(k)}: {safe(v)}" for k, v in record.headers.items())),
     ]
 
@@ -291,6 +294,10 @@ def _limits(limits: Limits | None) -> list[str]:
     if limits.rate_key is not None:
         words.append(f"{safe(limits.rate_key)} starts {pace(limits.pacing)}")
     return words
+
+
+def _callback(follow_up: FollowUp) -> str:
+    return f"{safe(follow_up.job.task)} on {'/'.join(follow_up.on)}"
 
 
 def _progress(record: JobRecord) -> str:

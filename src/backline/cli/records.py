@@ -47,6 +47,8 @@ def as_json(job: JobRecord, steps: Iterable[StepRecord] | None = None) -> dict[s
         "steps": job.steps,
         "asleep": job.asleep,
         "recorded": None if steps is None else [_step(step) for step in steps],
+        "callbacks": [{"task": each.job.task, "on": each.on} for each in job.follow_ups],
+        "redrives": job.redrives,
     }
 
 

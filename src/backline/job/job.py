@@ -166,6 +166,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     idempotency_key: str | None = None
     """Scoped by the producer, as `unique_key` is."""
     limits: Limits | None = None
+    follow_ups: tuple["FollowUp", ...] = ()
+    """What is enqueued when it ends; those of a follow-up itself are none."""
 
     @property
     def fingerprint(self) -> str:
@@ -179,6 +181,21 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """
         due = now + self.delay if self.run_at is None else self.run_at
         return due if self.max_wait is None else min(due, max(now, since + self.max_wait))
+
+
+class FollowUp(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A job that the end of another enqueues, in the commit that records it.
+
+    Each end counts: a job that is redriven and ends again enqueues another one.
+    """
+
+    on: tuple[State, ...]
+    """The terminal states that it follows."""
+    job: JobRequest
+    """As it is to be; its id comes from that end (see `follow_up.id_of`), and its `delay` and
+    its `expires_in` count from there."""
+    outcome: bool = True
+    """Its first positional argument is the `follow_up.Outcome` of the job that ended."""
 
 
 class Enqueued(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -373,6 +390,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How many are recorded; `Store.steps` has them."""
     asleep: bool = False
     """Scheduled, for a sleep of its own: not counted in its queue's depth."""
+    follow_ups: tuple[FollowUp, ...] = ()
+    redrives: int = 0
+    """How often it was begun anew after an end."""
 
 
 MAX_ERRORS: Final = 10

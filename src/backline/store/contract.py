@@ -28,7 +28,9 @@ limits of a queue as a whole hold for leases alone: its jobs stay ready.
 
 **Moves.** Whichever method moves a job checks `states.MOVES` and applies the effects of the
 move in the same commit: the counts of the queue, the end of the job's hold on its unique
-key, the release of the job that waited for it.
+key, the release of the job that waited for it, its follow-ups. These are enqueued after all
+else that the call moves (an exchange does it before it leases, too), in the order in which
+their jobs were, whatever the depth of their queues; a unique key that is taken holds one back.
 
 Invariants, each the name of a test in `backline.testing.conformance`:
 
@@ -48,6 +50,8 @@ Invariants, each the name of a test in `backline.testing.conformance`:
     I12 a slot of a schedule makes one job, however many schedulers look at it; by who read the
         schedule before it was changed, paused or deleted, it makes none
     I13 an event makes one job a subscription, all in one commit, however often it is published
+    I14 a follow-up is enqueued once for each end of its job in a state that it is on, by the
+        commit that records this end; for no other, and never without it
     I15 a recorded step stays as it was recorded until its job is purged, whatever ends, redrives,
         edits or repeats the job: a later attempt finds it. An edit of the due time of a job that
         is asleep moves the end of its sleep
@@ -236,8 +240,9 @@ class Store(FanoutStore, Protocol):
         """Make dead, cancelled and expired jobs ready now, their failures forgotten.
 
         So are result, expiry and a requested cancel; a suspect stays in the cells. True: this
-        call did it. Refuses no job for a full queue. Takes the unique key back
-        only if nobody else holds it now. Recorded steps stay: the job goes on where it was.
+        call did it. Refuses no job for a full queue. Takes the unique key back only if nobody
+        else holds it now. Recorded steps stay: the job goes on where it was. Its next end has
+        follow-ups again.
         """
         ...
 
@@ -293,7 +298,7 @@ class Store(FanoutStore, Protocol):
         Ids are compared byte by byte: in the order of their times if they are UUIDv7.
         A page may hold fewer than `limit`, even none, and yet not be the last: only
         `Page.after` says so. Without `payloads` the jobs come as if they had no arguments, no
-        result and no errors, which are not read then: that is what may be large.
+        result, no errors and no follow-ups, which are not read then: that is what may be large.
         """
         ...
 

@@ -24,6 +24,7 @@ from backline.fanout import (
 )
 from backline.job import JobId, JobRequest, Lane, Limits, Micros, OnConflict, Rank, Terms
 from backline.schedule import LAST_SLOT, ScheduleChange, ScheduleRecord, job_of
+from backline.states import TERMINAL
 from backline.store import Call, Edit
 
 _Facts: TypeAlias = tuple[
@@ -42,6 +43,8 @@ _event: Final = json.Decoder(Publication).decode
 _subscription: Final = json.Decoder(SubscriptionSpec).decode
 _terms: Final = json.Decoder(list[Terms]).decode
 _limits: Final = json.Decoder(list[Limits]).decode
+_APART: Final = frozenset({"payload", "follow_ups"})
+"""Fields that are looked at on their own."""
 _WRONG: Final = (msgspec.MsgspecError, TypeError, ValueError, RecursionError, AttributeError)
 
 
@@ -55,10 +58,8 @@ def check(calls: Sequence[Call]) -> None:
         fine = _are_fine(jobs)
     except _WRONG:
         fine = False
-    if fine:
-        return
-    for job in jobs:
-        if complaint := _complaint(job):
+    for job in jobs if not fine else [job for job in jobs if job.follow_ups != ()]:
+        if complaint := _complaint(job) or _follow_ups_complaint(job):
             name = shown(getattr(job, "task", None))
             raise EnqueueError(f"a job of {name} cannot be stored: {complaint}")
     # What is left differs and means the same: a list of tags, say.
@@ -136,7 +137,8 @@ def _unfit(name: str, spec: SubscriptionSpec) -> str:
         return "its jobs have a unique or an idempotency key, and each event is to make one"
     sample = Publication(id="", name="any", at=LAST_SLOT)
     anything = SubscriptionRecord(name=name, spec=replace(spec, patterns=("#",)))
-    complaint = _complaint(jobs_of(sample, [anything], LAST_SLOT)[name])
+    job = jobs_of(sample, [anything], LAST_SLOT)[name]
+    complaint = _complaint(job) or _follow_ups_complaint(job)
     return f"its jobs could not be: {complaint}" if complaint else ""
 
 
@@ -144,7 +146,8 @@ def _unusable(schedule: ScheduleRecord) -> str:
     """What would be wrong with the jobs of a schedule; empty: nothing."""
     if schedule.spec is None or schedule.paused:
         return ""
-    complaint = _complaint(job_of(schedule.name, schedule.spec, LAST_SLOT))
+    job = job_of(schedule.name, schedule.spec, LAST_SLOT)
+    complaint = _complaint(job) or _follow_ups_complaint(job)
     return f"its jobs could not be: {complaint}" if complaint else ""
 
 
@@ -183,11 +186,23 @@ def _complaint(job: JobRequest) -> str:
         return _words(error)
     for field in JobRequest.__struct_fields__:
         given = getattr(job, field)
-        if field != "payload" and getattr(back, field) != (
+        if field not in _APART and getattr(back, field) != (
             tuple(given) if field == "tags" else given
         ):
             return f"its {field} is {shown(given)}"
     return "" if job.id.isascii() else f"its id is {shown(job.id)}, which is not ASCII"
+
+
+def _follow_ups_complaint(job: JobRequest) -> str:
+    """What is wrong with what is to follow a job that has nothing wrong itself."""
+    for each in job.follow_ups:
+        if not each.on or not TERMINAL.issuperset(each.on):
+            return f"a follow-up of it is on {shown(each.on)}; at least one terminal state is due"
+        if each.job.follow_ups:
+            return "a follow-up of it has follow-ups of its own"
+        if complaint := _complaint(each.job):
+            return f"a follow-up of it: {complaint}"
+    return ""
 
 
 def _words(error: BaseException) -> str:

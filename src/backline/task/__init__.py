@@ -5,6 +5,7 @@ from backline.task.dialects import unknown_option
 from backline.task.handle import Job, JobClient
 from backline.task.limiting import interval_of, pacing_of
 from backline.task.make import make_task, remote_task
+from backline.task.names import name_text
 from backline.task.options import (
     BatchRule,
     BatchSettings,
@@ -13,7 +14,6 @@ from backline.task.options import (
     TaskOptions,
     TaskSettings,
     check_headers,
-    name_text,
 )
 from backline.task.registry import Registry
 from backline.task.retry import Retry

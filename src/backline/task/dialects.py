@@ -10,8 +10,8 @@ _RETRY: Final = "use retry=Retry(...), its base=, cap=, jitter=, delays=, on= an
 _CONTEXT: Final = "annotate the task's first parameter JobContext"
 _NO_CHAINS: Final = "there are no chains yet: enqueue the next job at the end of the task"
 _NO_CALLBACKS: Final = (
-    "there are no callbacks yet: do it at the end of the task, or around every run in "
-    "@app.middleware"
+    "what is to follow a job is its on_success= and its on_dead=; what is to surround each run "
+    "is @app.middleware"
 )
 _RATE: Final = 'use rate="100/m" (and burst=, rate_key=)'
 _CONCURRENCY: Final = "use concurrency= (and concurrency_key=)"
@@ -100,7 +100,7 @@ FOREIGN: Final[Mapping[str, str]] = {
         ["depends_on", "dependencies", "after", "chain", "link", "pipe_target"], _NO_CHAINS
     ),
     **dict.fromkeys(
-        ["on_success", "on_failure", "on_error", "on_retry", "on_stopped", "on_complete",
+        ["on_failure", "on_error", "on_retry", "on_stopped", "on_complete",
          "link_error", "callback", "callbacks", "errback"],
         _NO_CALLBACKS,
     ),

@@ -6,8 +6,8 @@ from typing import Any
 
 from backline.errors import ConfigError
 from backline.task.batch import AsyncBatchTask, SyncBatchTask, batch_rule
-from backline.task.names import task_name
-from backline.task.options import BatchSettings, Executor, name_text, with_options
+from backline.task.names import name_text, task_name
+from backline.task.options import BatchSettings, Executor, with_options
 from backline.task.scheduling import SCHEDULE_OPTIONS, declared_schedule
 from backline.task.task import AnyTask, AsyncTask, Producer, SyncTask, Task
 from backline.task.transactions import Transactions

@@ -1,4 +1,4 @@
-"""The name of a task: the same in the script that enqueues and in the worker that runs."""
+"""Names: what people may give, and that of a task, the same in every process."""
 
 import sys
 from collections.abc import Callable
@@ -6,8 +6,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from backline.display import shown
 from backline.errors import ConfigError
 
+MAX_NAME: Final = 200
+"""Characters of a queue's, a task's or a tag's name, and of a key."""
 _MAIN: Final = ("__main__", "__mp_main__")
 
 
@@ -29,6 +32,19 @@ def task_name(fn: Callable[..., object]) -> str:
     if module in _MAIN:
         module = imported_as(sys.modules[module])
     return f"{module}.{qualname}"
+
+
+def name_text(value: object) -> str:
+    """A name people give, as a plain str: printable, neither empty nor long.
+
+    Raises TypeError, ValueError.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"a str is wanted, not {shown(value)}")
+    value = str.__str__(value)  # of a subclass, whatever it does to look otherwise
+    if not value or len(value) > MAX_NAME or not value.isprintable() or value != value.strip():
+        raise ValueError(f"1 to {MAX_NAME} printable characters are wanted, not {shown(value)}")
+    return value
 
 
 def imported_as(main: ModuleType) -> str:

@@ -1,6 +1,6 @@
 """The options of a task, checked and turned into what a job carries."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, Literal, NamedTuple, Required, TypeAlias, TypedDict, cast
@@ -17,18 +17,20 @@ from backline.job import (
     MAX_PRIORITY,
     MIN_PRIORITY,
     MOST_AT_ONCE,
+    FollowUp,
     Lane,
     Micros,
     OnConflict,
     OnPoison,
     Terms,
 )
+from backline.states import State
+from backline.task.callbacks import Callback, follow_ups
 from backline.task.dialects import unknown_option
 from backline.task.limiting import LIMIT_OPTIONS, check_limits, interval_of
+from backline.task.names import name_text
 from backline.task.retry import Retry
 
-MAX_NAME: Final = 200
-"""Characters of a queue's, a task's or a tag's name, and of a key."""
 MAX_TAGS: Final = 20
 MAX_HEADERS: Final = 8 * 1024
 """Characters of all headers of a job."""
@@ -97,6 +99,13 @@ class CommonOptions(TypedDict, total=False):
     """How long the job stays readable once it has ended. Default 7 d."""
     keep_dead: Duration
     """How long it stays in the dead-letter queue. Default 30 d."""
+    on_success: Callback | Sequence[Callback] | None
+    """Enqueued in the commit that records its success: a task that takes an `Outcome`, the name
+    of one, or `task.job(...)`; several are a list."""
+    on_dead: Callback | Sequence[Callback] | None
+    """The same, when it dies."""
+    callback_url: str | None
+    """Where its outcome is posted when it has ended, however it did; see `app.webhooks`."""
 
 
 class Options(CommonOptions, total=False):
@@ -176,12 +185,20 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     keep: Micros = Terms().keep
     keep_dead: Micros = Terms().keep_dead
+    on_success: tuple[FollowUp, ...] = ()
+    on_dead: tuple[FollowUp, ...] = ()
+    callback_url: str | None = None
     within: Any = None
 
     @property
     def terms(self) -> Terms:
         """All that is needed to settle a run of the job without the user's code."""
         return Terms(self.max_attempts, self.timeout, self.retry.rule(), self.keep, self.keep_dead)
+
+    @property
+    def follow_ups(self) -> tuple[FollowUp, ...]:
+        """The callbacks, but for that of `callback_url`."""
+        return self.on_success + self.on_dead
 
 
 def with_options(
@@ -227,19 +244,6 @@ def instant(value: object) -> Micros:
     if value.tzinfo is None or value.utcoffset() is None:
         raise ValueError(f"{value.isoformat()} has no time zone; give an aware datetime")
     return (value - EPOCH) // timedelta(microseconds=1)
-
-
-def name_text(value: object) -> str:
-    """A name people give, as a plain str: printable, neither empty nor long.
-
-    Raises TypeError, ValueError.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"a str is wanted, not {shown(value)}")
-    value = str.__str__(value)  # of a subclass, whatever it does to look otherwise
-    if not value or len(value) > MAX_NAME or not value.isprintable() or value != value.strip():
-        raise ValueError(f"1 to {MAX_NAME} printable characters are wanted, not {shown(value)}")
-    return value
 
 
 def length(value: object) -> Micros:
@@ -330,6 +334,12 @@ def check_headers(value: object, source: str) -> dict[str, str]:
         raise ConfigError(f"headers of {source}: {error}") from None
 
 
+def _url(value: object) -> str | None:
+    if not (value is None or isinstance(value, str)):
+        raise TypeError(f"a URL is wanted, not {shown(value)}")
+    return value
+
+
 def _tag_names(value: object) -> tuple[str, ...]:
     if not isinstance(value, tuple | list):
         raise TypeError(f"a list of str is wanted, not {shown(value)}")
@@ -363,6 +373,9 @@ _CHECKS: Final[Mapping[str, Callable[[object], dict[str, Any]]]] = {
     "tags": lambda v: {"tags": _tag_names(v)},
     "keep": lambda v: {"keep": length(v)},
     "keep_dead": lambda v: {"keep_dead": length(v)},
+    "on_success": lambda v: {"on_success": follow_ups(v, State.SUCCEEDED)},
+    "on_dead": lambda v: {"on_dead": follow_ups(v, State.DEAD)},
+    "callback_url": lambda v: {"callback_url": _url(v)},
     "within": lambda v: {"within": v},
 }
 

@@ -10,7 +10,7 @@ from backline.errors import ConfigError, EnqueueError
 from backline.job import JobRequest, as_datetime
 from backline.schedule import Cron, Every, Missed, Rule, ScheduleSpec, cron, every
 from backline.task.headers import MadeHeaders
-from backline.task.options import name_text
+from backline.task.names import name_text
 
 RULE_OPTIONS: Final = frozenset({"cron", "tz", "every"})
 SCHEDULE_OPTIONS: Final = RULE_OPTIONS | {"missed"}

@@ -20,12 +20,14 @@ from backline.codec import TaskCodec
 from backline.context import JobContext, current_job
 from backline.errors import ConfigError, InvalidArguments
 from backline.faults import fault
-from backline.job import JobId, JobRequest
+from backline.job import FollowUp, JobId, JobRequest
 from backline.schedule import ScheduleSpec
+from backline.task.callbacks import EVERY_END
 from backline.task.dialects import OF_TASK, misplaced_option, stranger
 from backline.task.handle import Job
 from backline.task.headers import MadeHeaders
 from backline.task.limiting import limits_of
+from backline.task.names import name_text
 from backline.task.options import (
     OPTIONS,
     BatchRule,
@@ -34,7 +36,6 @@ from backline.task.options import (
     TaskOptions,
     UniqueKey,
     lane_of,
-    name_text,
     with_options,
 )
 from backline.task.retry import Retry
@@ -54,6 +55,10 @@ class Producer(Protocol):
 
     def headers_now(self) -> Mapping[str, str]:
         """What the app's header hooks say in the context of the caller."""
+        ...
+
+    def webhook(self, url: str) -> JobRequest:
+        """What posts the outcome of a job to this URL. Raises ConfigError if nothing may."""
         ...
 
     def job(self, job_id: JobId) -> Job[Any]:
@@ -126,7 +131,7 @@ class Task(Generic[P, R]):
     @property
     def template(self) -> JobRequest:
         """What all its jobs have in common, without id and arguments."""
-        return self._template
+        return msgspec.structs.replace(self._template, follow_ups=self._follow_ups())
 
     def using(self, **options: Unpack[Options]) -> Self:
         """The same task with other options; this one stays as it is.
@@ -178,7 +183,12 @@ class Task(Generic[P, R]):
             unique_key=unique_key,
             idempotency_key=idempotency_key,
             limits=limits,
+            follow_ups=self._follow_ups(),
         )
+
+    def _follow_ups(self) -> tuple[FollowUp, ...]:
+        url, after = self.options.callback_url, self.options.follow_ups
+        return after if url is None else (*after, FollowUp(EVERY_END, self._producer.webhook(url)))
 
     def _called(
         self, option: str, key: UniqueKey, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -271,6 +281,7 @@ class Task(Generic[P, R]):
             max_wait=options.max_wait,
             idempotency_key=_scoped(self.name, once) if isinstance(once, str) else None,
             limits=None if called else limits_of(options, self.name, (), {}),
+            follow_ups=options.follow_ups,
         )
 
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

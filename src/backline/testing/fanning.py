@@ -22,7 +22,7 @@ from backline.fanout import (
 )
 from backline.job import DAY, SECOND, Enqueued, JobId, JobRequest, Micros
 from backline.store import Store
-from backline.testing.lives import LIMITS, QUEUES, TERMS
+from backline.testing.lives import FOLLOW_UPS, LIMITS, QUEUES, TERMS
 
 NAMES: Final = ("s1", "s2", "s3")
 EVENTS: Final = ("a", "a.b", "a.b.c", "d.b")
@@ -38,6 +38,7 @@ _specs: Final = st.builds(
         delay=st.sampled_from([0, 0, SECOND]),
         terms=st.just(TERMS),
         limits=st.sampled_from([None, None, *LIMITS]),
+        follow_ups=st.just(()) | FOLLOW_UPS,
     ),
 )
 _events: Final = st.fixed_dictionaries(
@@ -161,5 +162,11 @@ def _expression(pattern: str) -> re.Pattern[str]:
 def _request(spec: SubscriptionSpec, new_id: JobId, due: Micros) -> JobRequest:
     job = spec.job
     return JobRequest(
-        id=new_id, task=job.task, queue=job.queue, terms=job.terms, run_at=due, limits=job.limits
+        id=new_id,
+        task=job.task,
+        queue=job.queue,
+        terms=job.terms,
+        run_at=due,
+        limits=job.limits,
+        follow_ups=job.follow_ups,
     )

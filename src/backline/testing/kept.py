@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from backline.job import Charge, JobRequest, Lane, Micros, Step, StepRecord
+from backline.follow_up import id_of
+from backline.job import Ack, Charge, JobRequest, Lane, Micros, Step, StepRecord
 from backline.states import QUEUED, State
-from backline.store import Edited
+from backline.store import Edit, Edited
 
 Key: TypeAlias = tuple[str, str]
 """A queue, and a key of it."""
@@ -38,6 +40,7 @@ class Kept:
     failures: int = 0
     losses: int = 0
     releases: int = 0
+    redrives: int = 0
     worker: str | None = None
     cancel: bool = False
     started_at: Micros | None = None
@@ -62,13 +65,39 @@ class Kept:
             return Edited.EDITED
         return Edited.RUNNING if self.state is State.RUNNING else Edited.ENDED
 
-    def take(self, charge: Charge) -> None:
-        """Count how a run of it ended."""
+    def take(self, worker: str, ack: Ack) -> None:
+        """Take what is said of how a run of it ended, but for its move."""
+        self.worker, self.lane, charge = worker, ack.lane or self.lane, ack.charge
         if charge is Charge.CLEAN:
             self.losses = 0
         elif charge is not Charge.NONE:
             counter = {"failure": "failures", "loss": "losses", "release": "releases"}[charge]
             setattr(self, counter, getattr(self, counter) + 1)
+
+    def change(self, change: Edit, now: Micros) -> None:
+        """Be as an edit says, but for its state."""
+        said = {"queue": change.queue, "priority": change.priority}
+        said = {name: value for name, value in said.items() if value is not UNSET}
+        self.request = replace(self.request, **said)
+        due = change.due(now)
+        if due is not None:
+            self.due = due
+            if self.asleep:
+                self.sleep_until(due, now)
+
+    def begin_anew(self, now: Micros) -> None:
+        """Forget how it ended."""
+        self.due, self.failures, self.cancel = now, 0, False
+        self.redrives += 1
+        self.expires_at = self.finished_at = self.purge_at = None
+
+    def followers(self) -> list[JobRequest]:
+        """What this end of it enqueues."""
+        return [
+            replace(each.job, id=id_of(self.request.id, self.redrives, n, self.finished_at or 0))
+            for n, each in enumerate(self.request.follow_ups)
+            if self.state in each.on
+        ]
 
     def keep_step(self, step: Step, now: Micros) -> None:
         """The first of a name stays."""
@@ -124,3 +153,8 @@ class Holding:
 def _as_of(now: Micros, step: StepRecord) -> StepRecord:
     left = None if step.wake_at is None else max(0, step.wake_at - now)
     return replace(step, wake_in=left)
+
+
+def asked(request: JobRequest) -> bytes:
+    """What a repeat under the same idempotency key has to ask for."""
+    return request.task.encode() + b" " + bytes(request.payload)

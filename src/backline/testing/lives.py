@@ -10,6 +10,8 @@ from backline.job import (
     EMPTY_ARGS,
     SECOND,
     Charge,
+    FollowUp,
+    JobRequest,
     Lane,
     Limits,
     OnConflict,
@@ -17,7 +19,7 @@ from backline.job import (
     Pacing,
     Terms,
 )
-from backline.states import State
+from backline.states import TERMINAL, State
 from backline.store import Edit
 from backline.testing.clock import START
 
@@ -52,7 +54,20 @@ _requests = st.fixed_dictionaries(
         "limits": st.sampled_from([None, None, None, *LIMITS]),
     }
 )
-BATCHES: Final = st.lists(st.lists(_requests, min_size=1, max_size=4), min_size=1, max_size=3)
+FOLLOW_UPS: Final = st.lists(
+    st.builds(
+        FollowUp,
+        st.sets(st.sampled_from(sorted(TERMINAL)), min_size=1).map(lambda on: tuple(sorted(on))),
+        st.builds(lambda fields: JobRequest(id="", task="after", **fields), _requests),
+        st.booleans(),
+    ),
+    max_size=2,
+).map(tuple)
+_jobs = st.builds(
+    lambda job, after: {**job, "follow_ups": after}, _requests, st.just(()) | FOLLOW_UPS
+)
+BATCHES: Final = st.lists(st.lists(_jobs, min_size=1, max_size=4), min_size=1, max_size=3)
+"""Calls of jobs, each the fields of its request but for the id."""
 LINES: Final = tuple((queue, lane) for queue in QUEUES for lane in Lane)
 DEMANDS: Final = st.one_of(
     st.just(dict.fromkeys(LINES, 1)),

@@ -69,6 +69,7 @@ COMPARED: Final = (
     "failures",
     "losses",
     "releases",
+    "redrives",
     "worker",
     "cancel",
     "enqueued_at",

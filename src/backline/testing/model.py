@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import UNSET
-from msgspec.structs import replace
 
 from backline import limits
 from backline.job import (
@@ -30,7 +29,7 @@ from backline.job import (
 )
 from backline.states import QUEUED, TERMINAL, State
 from backline.store import Call, Cancelling, Demand, Edit, Edited, QueueSettings
-from backline.testing.kept import Holding, Kept, Stand
+from backline.testing.kept import Holding, Kept, Stand, asked
 from backline.testing.limits_model import LimitsModel
 
 
@@ -51,12 +50,16 @@ class Model:
     queues: dict[str, QueueSettings] = field(default_factory=dict)
     """What was said last of the concurrency and the rate of each."""
     arrivals: dict[str, Micros] = field(default_factory=dict)
+    ended: list[Kept] = field(default_factory=list)
+    """The jobs that ended in this call."""
 
     def __post_init__(self) -> None:
         self.within = LimitsModel(self.present)
 
     def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
-        return [self._refusal(call) or [self.add(job) for job in call] for call in calls]
+        answers = [self._refusal(call) or [self.add(job) for job in call] for call in calls]
+        self._follow()
+        return answers
 
     def exchange(
         self,
@@ -69,8 +72,9 @@ class Model:
     ) -> tuple[list[Acked], list[tuple[JobId, int]], Micros | None]:
         """`expired`: the jobs past their `expires_at` that this store moved on meeting them."""
         acked = [self._ack(worker, ack) for ack in acks]
-        if expired:
-            self.expire(expired)
+        self._follow()
+        late = [job for job in self._in(*QUEUED) if self.is_late(job)]
+        self._move_all(State.EXPIRED, [job for job in late if job.request.id in expired])
         last, granted = self.calls.get(worker, (-1, []))
         if worker in self.retired or call < last:
             granted = []
@@ -79,6 +83,7 @@ class Model:
         else:
             granted = [(j.id, self.jobs[j.id].attempt) for j in self._lease(worker, demand, ttl)]
             self.calls[worker] = (call, granted)
+        self._follow()
         return acked, granted, self._next_in(demand)
 
     def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
@@ -108,11 +113,10 @@ class Model:
             self.within.come(job, self.tick)
         return len(due) + self.within.permit(self.tick)
 
-    def expire(self, only: Collection[JobId] | None = None) -> int:
-        late = [job for job in self._in(*QUEUED) if self.is_late(job)]
-        if only is not None:
-            late = [job for job in late if job.request.id in only]
-        return self._move_all(State.EXPIRED, late)
+    def expire(self) -> int:
+        count = self._move_all(State.EXPIRED, [j for j in self._in(*QUEUED) if self.is_late(j)])
+        self._follow()
+        return count
 
     def sweep(self) -> None:
         for job in self._in(*TERMINAL):
@@ -120,7 +124,9 @@ class Model:
         self.within.go_on(self.tick)
 
     def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
-        return [self._cancel(self._present(job_id)) for job_id in ids]
+        answers = [self._cancel(self._present(job_id)) for job_id in ids]
+        self._follow()
+        return answers
 
     def redrive(self, ids: Sequence[JobId]) -> list[bool]:
         return [self._redrive(self._present(job_id)) for job_id in ids]
@@ -186,8 +192,8 @@ class Model:
         """The answer for what was settled before."""
         if request.id in self.jobs:
             return Enqueued(request.id)
-        job, asked, until = self.given.get(request.idempotency_key or "", ("", b"", 0))
-        return Enqueued(job, False, mismatch=asked != _asked(request)) if until > self.now else None
+        job, before, until = self.given.get(request.idempotency_key or "", ("", b"", 0))
+        return Enqueued(job, False, mismatch=before != asked(request)) if until > self.now else None
 
     def add(self, request: JobRequest) -> Enqueued:
         """Add a job whatever the depth of its queue."""
@@ -196,7 +202,7 @@ class Model:
             answer = self._add(request)
             if request.idempotency_key is not None and not answer.conflict:
                 until = self.now + IDEMPOTENCY
-                self.given[request.idempotency_key] = (answer.id, _asked(request), until)
+                self.given[request.idempotency_key] = (answer.id, asked(request), until)
         return answer
 
     def _add(self, request: JobRequest) -> Enqueued:
@@ -221,6 +227,14 @@ class Model:
         if job.state is State.SCHEDULED:
             self._set_free(job)
         return Enqueued(request.id)
+
+    def _follow(self) -> None:
+        """What follows the jobs that ended in this call, whatever the queues hold."""
+        while self.ended:
+            ended, self.ended = sorted(self.ended, key=lambda job: job.seq), []
+            for job in ended:
+                for request in job.followers():
+                    self.add(request)
 
     def _take_key(self, key: str, held: Holding | None, job: Kept) -> None:
         self.keys[key] = mine = Holding(job, until=job.window_end, since=self.now)
@@ -262,6 +276,7 @@ class Model:
         if keep is None:
             keep = job.request.terms.keep_for(target)
         job.finished_at, job.purge_at = self.now, self.now + keep
+        self.ended.append(job)
         for held in self.keys.values():
             if held.predecessor is job:
                 held.predecessor = None
@@ -278,9 +293,7 @@ class Model:
             return Acked.ALREADY if job.worker == worker else Acked.LOST
         if ack.if_overdue and job.until > self.tick:
             return Acked.LOST
-        job.worker = worker
-        job.lane = ack.lane or job.lane
-        job.take(ack.charge)
+        job.take(worker, ack)
         again = ack.state in (State.READY, State.SCHEDULED)
         if ack.state is State.SCHEDULED and not job.cancel:
             job.due = self.now + ack.delay
@@ -359,8 +372,7 @@ class Model:
     def _redrive(self, job: Kept | None) -> bool:
         if job is None or job.state not in TERMINAL or job.state is State.SUCCEEDED:
             return False
-        job.due, job.failures, job.cancel = self.now, 0, False
-        job.expires_at = job.finished_at = job.purge_at = None
+        job.begin_anew(self.now)
         key = job.request.unique_key
         if key is not None:
             held = self.keys.get(key)
@@ -380,18 +392,7 @@ class Model:
         return asks
 
     def _edit(self, job: Kept, change: Edit, *, asks: bool) -> None:
-        said = {"queue": change.queue, "priority": change.priority}
-        said = {name: value for name, value in said.items() if value is not UNSET}
-        job.request = replace(job.request, **said)
-        due = change.due(self.now)
-        if due is not None:
-            job.due = due
-            if job.asleep:
-                job.sleep_until(due, self.now)
-        if asks or (due is not None and job.state is not State.WAITING):
+        job.change(change, self.now)
+        if asks or (change.due(self.now) is not None and job.state is not State.WAITING):
             self._set_free(job)
         job.asleep = job.asleep and job.state is State.SCHEDULED
-
-
-def _asked(request: JobRequest) -> bytes:
-    return request.task.encode() + b" " + bytes(request.payload)

@@ -74,6 +74,11 @@ class Line(Generic[M]):
         entry = self._head()
         return None if entry is None else entry[0]
 
+    def is_due(self, now: Micros) -> bool:
+        """Whether the time of the first live item has come."""
+        due = self.due()
+        return due is not None and due <= now
+
     def first(self) -> M | None:
         """The first live item; it stays."""
         entry = self._head()

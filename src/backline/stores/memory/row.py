@@ -61,6 +61,7 @@ class Row:
         "purge_at",
         "queue",
         "recorded",
+        "redrives",
         "releases",
         "request",
         "result",
@@ -86,7 +87,7 @@ class Row:
             self.expires_at = now + request.expires_in
         self.lane = request.lane
         self.state = State.SCHEDULED if self.due > now else State.READY
-        self.attempt = self.failures = self.losses = self.releases = 0
+        self.attempt = self.failures = self.losses = self.releases = self.redrives = 0
         self.started_at: Micros | None = None
         self.finished_at: Micros | None = None
         self.purge_at: Micros | None = None
@@ -249,6 +250,8 @@ class Row:
             limits=request.limits,
             steps=len(self.recorded or ()),
             asleep=self.asleep,
+            follow_ups=request.follow_ups if payloads else (),
+            redrives=self.redrives,
         )
 
 

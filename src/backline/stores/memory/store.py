@@ -46,6 +46,7 @@ from backline.store import (
 )
 from backline.stores.memory import finding, operating
 from backline.stores.memory.fanout import Fanout
+from backline.stores.memory.follow import follow
 from backline.stores.memory.leases import Leases
 from backline.stores.memory.lending import Lending, next_in
 from backline.stores.memory.reports import Reports
@@ -107,6 +108,7 @@ class MemoryStore:
         with self._lock:
             now, tick = self._clock.now(), self._clock.tick()
             answers = [self._enqueue(call, now, tick) for call in calls]
+            follow(self._table, now, tick)
         self._tell()
         return answers
 
@@ -121,6 +123,7 @@ class MemoryStore:
         with self._lock:
             now, tick = self._clock.now(), self._clock.tick()
             acked = [self._ack(worker, ack, now, tick) for ack in acks]
+            follow(self._table, now, tick)
             state = self._leases.worker(worker, tick)
             jobs: list[LeasedJob] = []
             if state.call == call and not state.retired:
@@ -128,6 +131,7 @@ class MemoryStore:
             elif state.grants(call):
                 state.call, state.granted = call, []
                 jobs = Lending(self._table, worker, state, now, tick, ttl).lend(demand)
+                follow(self._table, now, tick)
             wait = next_in(self._table, demand, now, tick)
         self._tell()
         return Exchange(acked, jobs, wait)
@@ -161,7 +165,9 @@ class MemoryStore:
 
     async def expire(self, limit: int) -> int:
         with self._lock:
-            count = self._table.expire(limit, self._clock.now(), self._clock.tick())
+            now, tick = self._clock.now(), self._clock.tick()
+            count = self._table.expire(limit, now, tick)
+            follow(self._table, now, tick)
         self._tell()
         return count
 
@@ -178,6 +184,7 @@ class MemoryStore:
         with self._lock:
             now, tick = self._clock.now(), self._clock.tick()
             answers = [operating.cancel(self._table, job_id, now, tick) for job_id in ids]
+            follow(self._table, now, tick)
         self._tell()
         return answers
 
@@ -285,6 +292,7 @@ class MemoryStore:
             for tick, done in zip(ticks, answers, strict=True):
                 for job in tick.jobs if done else ():
                     self._table.add(job, now, clock_tick)
+            follow(self._table, now, clock_tick)
         self._tell()
         return answers
 

@@ -19,7 +19,7 @@ from backline.job import (
 )
 from backline.states import MOVES, TERMINAL, Effect, State
 from backline.store import Edit, Hint
-from backline.stores.memory.gates import Gates, Pace
+from backline.stores.memory.gates import Gates
 from backline.stores.memory.husks import Husks
 from backline.stores.memory.idempotency import IdempotencyKeys
 from backline.stores.memory.ids import Ids
@@ -55,6 +55,8 @@ class Table:
         self._fuses: Line[Fuse] = Line()
         self._finished: Line[Row] = Line()
         self._seq = 0
+        self.ended: list[Row] = []
+        """Jobs with follow-ups that have ended in this call."""
 
     def queue(self, name: str) -> QueueState:
         """The queue of that name, made if need be."""
@@ -149,6 +151,7 @@ class Table:
     def revive(self, row: Row, now: Micros, tick: Micros) -> None:
         """Make a finished job ready again, as if it had never failed or expired."""
         row.failures = 0
+        row.redrives += 1
         row.cancel = False
         row.due = now
         row.expires_at = row.finished_at = row.purge_at = row.result = None
@@ -226,7 +229,7 @@ class Table:
     def _permit(self, limit: int, now: Micros, tick: Micros) -> int:
         count = 0
         for queue in self.queues.values():
-            while count < limit and _due(queue.paces, tick) and (pace := queue.paces.pop()):
+            while count < limit and queue.paces.is_due(tick) and (pace := queue.paces.pop()):
                 pace.noted = False
                 self._go_on(self._gates.due(pace, tick), now, tick)
                 count += 1
@@ -235,11 +238,7 @@ class Table:
     def expire(self, limit: int, now: Micros, tick: Micros) -> int:
         """End jobs that are past their expiry and never started, earliest first."""
         count = 0
-        while count < limit:
-            due = self._fuses.due()
-            fuse = self._fuses.pop() if due is not None and due <= now else None
-            if fuse is None:
-                break
+        while count < limit and self._fuses.is_due(now) and (fuse := self._fuses.pop()):
             fuse.row.fuse = None
             self.move(fuse.row, State.EXPIRED, now, tick)
             count += 1
@@ -258,7 +257,7 @@ class Table:
     def sweep(self, limit: int, now: Micros, tick: Micros) -> int:
         """Purge what is past its time, then forget husks and keys past theirs."""
         count = 0
-        while count < limit and _due(self._finished, now):
+        while count < limit and self._finished.is_due(now):
             row = self._finished.pop()
             if row is not None:
                 row.line = None
@@ -266,7 +265,7 @@ class Table:
                 count += 1
         count += self.husks.forget(limit - count, now)
         count += self._idempotency.forget(limit - count, now)
-        while _due(self._lapsing, now):
+        while self._lapsing.is_due(now):
             key = self._lapsing.pop()
             if key is not None:
                 del self._keys[key.name]
@@ -338,6 +337,8 @@ class Table:
         self.hints.add(Hint.FINISHED)
         if row.key is not None:
             self._give_back(row, row.key, now, tick)
+        if row.request.follow_ups:
+            self.ended.append(row)
 
     def _take(self, name: str, key: Key | None, row: Row, now: Micros, tick: Micros) -> None:
         """Let a job that is being added hold the key, in the place of whoever holds it."""
@@ -393,8 +394,3 @@ class Table:
         if key.holder.state in TERMINAL:
             key.mark += 1
             self._lapsing.drop()
-
-
-def _due(line: Line[Row] | Line[Key] | Line[Pace], now: Micros) -> bool:
-    due = line.due()
-    return due is not None and due <= now

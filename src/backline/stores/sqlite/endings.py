@@ -9,7 +9,7 @@ from backline.job import REPLACED_KEEP
 from backline.states import State
 from backline.stores.sqlite import gates, keys
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.ties import KEYED, LIMITED
+from backline.stores.sqlite.ties import FOLLOWED, KEYED, LIMITED
 from backline.stores.sqlite.transaction import JobPlace, Transaction
 
 _SUCCEED: Final = statement("succeed")
@@ -28,6 +28,8 @@ def succeed(tx: Transaction, params: dict[str, str | int], ties: int) -> None:
         keys.succeed(tx, seqs)
     if taken is not None:
         gates.go_on(tx, taken)
+    if ties & FOLLOWED:
+        tx.followed += seqs
 
 
 def ran(tx: Transaction, seqs: Sequence[int], ties: int) -> None:
@@ -36,6 +38,8 @@ def ran(tx: Transaction, seqs: Sequence[int], ties: int) -> None:
         keys.succeed(tx, seqs)
     if ties & LIMITED:
         gates.leave(tx, seqs)
+    if ties & FOLLOWED:
+        tx.followed += seqs
 
 
 def end(tx: Transaction, places: Sequence[JobPlace], state: State) -> None:

@@ -47,19 +47,19 @@ def enqueue(tx: Transaction, calls: Sequence[Call]) -> list[list[Enqueued] | Ref
 
 
 def add_unrefused(tx: Transaction, jobs: Sequence[JobRequest]) -> None:
-    """Add jobs whatever the depth of their queues; two may share a unique or other key."""
+    """Add jobs in their order, whatever the depth of their queues; two may share a key."""
     queues = tx.queues({job.queue for job in jobs}, make=True) if jobs else {}
-    left = list(jobs)
-    while left:
-        now: list[JobRequest] = []
-        later: list[JobRequest] = []
-        taken: set[tuple[str, str | None]] = set()
-        for job in left:
-            held = {("unique", job.unique_key), ("idempotency", job.idempotency_key)} - _NO_KEYS
-            (now if taken.isdisjoint(held) else later).append(job)
-            taken |= held
-        _add(tx, [now], queues)
-        left = later
+    together: list[JobRequest] = []
+    taken: set[tuple[str, str | None]] = set()
+    for job in jobs:
+        held = {("unique", job.unique_key), ("idempotency", job.idempotency_key)} - _NO_KEYS
+        if not taken.isdisjoint(held):
+            _add(tx, [together], queues)
+            together, taken = [], set()
+        together.append(job)
+        taken |= held
+    if together:
+        _add(tx, [together], queues)
 
 
 def _in_turn(tx: Transaction, call: Call) -> list[list[Enqueued] | Refused]:
@@ -169,13 +169,12 @@ def _insert(
             state = standings[job.id].state
         payload = bytes(job.payload)
         length = len(payload)
-        rows.append(
-            (
-                job.id, job.task, ids[job.queue], job.lane, state, -job.priority, due,
-                _expiry(job, now), job.terms, job.unique_key, keys.window_end(job, now),
-                job.headers, job.tags, start, length,
-            )
+        row: tuple[Any, ...] = (
+            job.id, job.task, ids[job.queue], job.lane, state, -job.priority, due,
+            _expiry(job, now), job.terms, job.unique_key, keys.window_end(job, now),
+            job.headers, job.tags, start, length,
         )  # fmt: skip
+        rows.append((*row, dumps(job.follow_ups)) if job.follow_ups else row)
         payloads.append(payload)
         start += length
     params = {"jobs": dumps(rows), "payloads": b"".join(payloads), "now": now}

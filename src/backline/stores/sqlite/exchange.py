@@ -21,6 +21,7 @@ from backline.job import (
 from backline.states import TERMINAL, State
 from backline.store import Demand, Exchange, Hint
 from backline.stores.sqlite import endings, gates, moves, paces, rows, steps
+from backline.stores.sqlite.follow import follow
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import LIMITED
 from backline.stores.sqlite.transaction import JobPlace, QueueRow, Transaction, dumps
@@ -73,12 +74,14 @@ class ExchangeCall(msgspec.Struct, frozen=True):
 def exchange(tx: Transaction, call: ExchangeCall) -> Exchange:
     """See `backline.store.Store.exchange`."""
     acked = _settle(tx, call.worker, call.acks) if call.acks else []
+    follow(tx)
     if tx.relieved and tx.db.value(_LIMITED_QUEUES, {"queues": dumps(tx.relieved)}):
         tx.hints.add(Hint.WORK)  # what was held back by the limit may run elsewhere
     if not call.demand:
         return Exchange(acked, [])
     queues = tx.queues({queue for queue, _ in call.demand})
     jobs = _lease(tx, call, queues)
+    follow(tx)
     ids = dumps([queue.id for queue in queues.values()])
     [waits] = tx.db.rows(_NEXT_IN, {"queues": ids, "now": tx.now, "tick": tx.tick})
     waits = (*waits, _rate_opens_in(tx, call.demand, queues))

@@ -9,7 +9,7 @@ from backline.job import FARTHEST, Enqueued, JobId, JobRequest, Micros, OnConfli
 from backline.states import QUEUED, State
 from backline.stores.sqlite import gates, rows
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.ties import KEYED
+from backline.stores.sqlite.ties import FOLLOWED, KEYED
 from backline.stores.sqlite.transaction import JobPlace, Transaction, dumps, seqs_of
 
 _KEYS: Final = statement("keys")
@@ -144,6 +144,7 @@ def end(
     ends = [(seq, tx.now + min(keep, most)) for seq, keep in keeps]
     tx.db.run(_END, {"ends": dumps(ends), "state": state, "now": tx.now})
     tx.moved_all(places, state)
+    tx.followed += [place.seq for place in places if place.ties & FOLLOWED]
 
 
 def succeed(tx: Transaction, seqs: Sequence[int]) -> None:

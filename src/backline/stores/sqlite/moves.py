@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from backline.display import clean
 from backline.job import DAY, JobId, Lease, Micros, Progress, Step
 from backline.states import TERMINAL, State
 from backline.store import Cancelling
@@ -61,7 +62,7 @@ def progress(tx: Transaction, reports: Sequence[Progress]) -> list[bool]:
     """Record how far running attempts are; True for those that do run."""
     seqs = _running(tx, reports)
     latest = {
-        seq: Progress(report.id, report.attempt, report.done, report.total, rows.clean(report.note))
+        seq: Progress(report.id, report.attempt, report.done, report.total, clean(report.note))
         for seq, report in zip(seqs, reports, strict=True)
         if seq
     }

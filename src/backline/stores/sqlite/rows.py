@@ -7,8 +7,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Raw
 
+from backline.display import clean
 from backline.job import (
     AttemptError,
+    FollowUp,
     HeldLease,
     JobId,
     JobRecord,
@@ -30,6 +32,7 @@ _tags: Final = msgspec.json.Decoder(tuple[str, ...])
 _errors: Final = msgspec.json.Decoder(tuple[AttemptError, ...])
 _limits: Final = msgspec.json.Decoder(Limits | None)
 _progress: Final = msgspec.json.Decoder(Progress | None)
+_follow_ups: Final = msgspec.json.Decoder(tuple[FollowUp, ...])
 _skip: Final = msgspec.json.Decoder(Raw)
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, TypeError)
 """What decoders raise for what is no JSON, not the right one, nested too deeply, or no text."""
@@ -97,7 +100,7 @@ def record(cells: Sequence[Any]) -> JobRecord:
         job_id, state, queue, lane, priority, due, attempt, failures, losses, releases,
         cancel, enqueued_at, started_at, finished_at, expires_at, purge_at, worker, task,
         unique_key, terms, headers, tags, payload, progress, errors, result, limits,
-        steps, asleep, *_,
+        steps, asleep, follow_ups, redrives, *_,
     ) = cells  # fmt: skip
     return JobRecord(
         id=text(job_id),
@@ -129,6 +132,8 @@ def record(cells: Sequence[Any]) -> JobRecord:
         limits=None if limits is None else _leniently(_limits, limits, None),
         steps=_number(steps),
         asleep=bool(asleep),
+        follow_ups=() if follow_ups is None else _leniently(_follow_ups, follow_ups, ()),
+        redrives=_number(redrives),
     )
 
 
@@ -161,15 +166,6 @@ def dated(error: AttemptError, now: Micros) -> AttemptError:
     return AttemptError(
         error.attempt, clean(error.kind), clean(error.message), clean(error.traceback), now
     )
-
-
-def clean(said: str) -> str:
-    """The text, any surrogate in it replaced."""
-    try:
-        said.encode()
-    except UnicodeEncodeError:
-        return said.encode("utf-8", "replace").decode()
-    return said
 
 
 def ids(given: Sequence[JobId]) -> list[JobId | None]:

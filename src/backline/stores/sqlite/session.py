@@ -14,6 +14,7 @@ from backline.errors import StoreError, StoreFull, StoreUnavailable
 from backline.store import Hint
 from backline.stores.sqlite import place, schema
 from backline.stores.sqlite.driver import Connection
+from backline.stores.sqlite.follow import follow
 from backline.stores.sqlite.log import WriteAheadLog
 from backline.stores.sqlite.transaction import Traffic, Transaction
 from backline.stores.sqlite.turns import Turns
@@ -322,6 +323,7 @@ class Session:
             for request in batch:
                 tx = Transaction(db, now, tick, traffic)
                 request.result = request.item.work(tx)
+                follow(tx)
                 tx.finish()
                 hints |= tx.hints
             traffic.write(db, tick)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from backline.display import clean
 from backline.job import Micros, Step
-from backline.stores.sqlite import rows
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import ASLEEP, STEPPED
 from backline.stores.sqlite.transaction import JobPlace, Transaction, dumps, seqs_of
@@ -25,7 +25,7 @@ def keep(tx: Transaction, done: Sequence[Step]) -> None:
     for step in done:
         value = b"" if step.value is None else bytes(step.value)
         wake_at = None if step.wake_in is None else tx.now + step.wake_in
-        name = rows.clean(step.name)
+        name = clean(step.name)
         lines.append((step.id, name, step.attempt, start if value else 0, len(value), wake_at))
         values.append(value)
         start += len(value)

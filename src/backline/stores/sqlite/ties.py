@@ -1,4 +1,4 @@
-"""Which tables and counts a job's moves may concern: flags of the column `ties`.
+"""What else a job's moves may concern: flags of the column `ties`.
 
 A job without any costs nothing but the look at its zero.
 """
@@ -13,3 +13,5 @@ STEPPED: Final = 4
 """It has recorded steps."""
 ASLEEP: Final = 8
 """It is scheduled, and counts as asleep: its queue's depth is without it."""
+FOLLOWED: Final = 16
+"""Its end enqueues others."""

@@ -95,6 +95,8 @@ class Transaction:
         self.now = now
         self.tick = tick
         self.hints: set[Hint] = set()
+        self.followed: list[int] = []
+        """Jobs that have ended, and whose follow-ups are still to be enqueued."""
         self._moves: Counter[tuple[int, str, str]] = Counter()
         self._traffic = traffic
 

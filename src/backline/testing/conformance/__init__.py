@@ -15,6 +15,7 @@ from backline.testing.conformance.debouncing import Debouncing
 from backline.testing.conformance.editing import Editing
 from backline.testing.conformance.enqueueing import Enqueueing
 from backline.testing.conformance.fanning import Fanning
+from backline.testing.conformance.following import Following
 from backline.testing.conformance.holding import Holding
 from backline.testing.conformance.idempotency import Idempotency
 from backline.testing.conformance.leasing import Leasing
@@ -54,6 +55,7 @@ class StoreConformance(
     Rates,
     Stepping,
     Fanning,
+    Following,
 ):
     """Every example of the suite, but those with rows that cannot be read: `Malformed`."""
 

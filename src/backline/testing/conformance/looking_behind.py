@@ -9,6 +9,7 @@ from backline.job import (
     HOUR,
     AttemptError,
     Backoff,
+    FollowUp,
     JobRecord,
     Lane,
     Terms,
@@ -192,6 +193,17 @@ class Malformed(Harness):
         assert await store.edit([bad.id, good.id], change) == [Edited.EDITED] * 2
         assert [lease.id for lease in await worker.lease(9, "film")] == [good.id]
         assert (await stats_of(store, "film")).counts[State.DEAD] == 1
+
+    async def test_i14_the_death_of_a_malformed_row_has_follow_ups(
+        self, store: Store, raw: RawAccess, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        for field in ("terms", "headers"):
+            after = FollowUp((State.DEAD,), make_job(clock, task="app.after", queue="after"))
+            bad = make_job(clock, follow_ups=(after,))
+            await add(store, bad)
+            raw.corrupt(bad.id, field, b"\xff{ no JSON")
+            assert await worker.lease() == []
+        assert (await stats_of(store, "after")).counts[State.READY] == 2
 
     async def test_a_malformed_row_is_kept_as_its_terms_say_or_else_as_by_default(
         self, store: Store, raw: RawAccess, clock: VirtualClock, worker: BareWorker

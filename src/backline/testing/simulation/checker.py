@@ -60,7 +60,7 @@ def c2_no_invention(trace: Trace) -> Iterator[str]:
         added = None if request is None else trace.lives[job].added
         if request is None or added is None:
             yield f"{job} was never enqueued"
-        elif not any(asked.seq < added.seq for asked in trace.lives[job].asked):
+        elif not (_was_asked_for(trace.lives[job], added) or "after" in added.note):
             yield f"{job} was added before anybody had asked for it"
         elif bytes(record.payload) != bytes(request.payload) or record.task != request.task:
             yield f"{job} is not what was enqueued"
@@ -71,6 +71,10 @@ def c2_no_invention(trace: Trace) -> Iterator[str]:
             for run in attempt.runs:
                 if run.who != attempt.worker or run.note.get("own") is False:
                     yield f"{life.id} attempt {attempt.number} ran on {run.who}, not its holder"
+
+
+def _was_asked_for(life: Life, added: Event) -> bool:
+    return any(asked.seq < added.seq for asked in life.asked)
 
 
 def c3_one_outcome(trace: Trace) -> Iterator[str]:
@@ -214,6 +218,24 @@ def _ran_out(life: Life) -> Iterator[str]:
             yield f"{life.id} lives on after {failures} failures"
 
 
+def follow_ups(trace: Trace) -> Iterator[str]:
+    """Each end of a job enqueues once what is to follow it, told of that end; nothing else does."""
+    found: dict[str, Counter[str]] = {job: Counter() for job in trace.lives}
+    for life in trace.lives.values():
+        if life.added is not None and "after" in life.added.note:
+            parent = str(life.added.note["after"])
+            found.setdefault(parent, Counter())[str(life.added.note["told"])] += 1
+            if parent not in trace.lives or not trace.lives[parent].request.follow_ups:
+                yield f"{life.id} follows {parent}, which nothing is to follow"
+    for life in trace.lives.values():
+        expected: Counter[str] = Counter()
+        for end in life.ends():
+            state = life.ends_in(end)
+            expected[state] += sum(state in each.on for each in life.request.follow_ups)
+        if found[life.id] != +expected:
+            yield f"{life.id} is followed by {dict(found[life.id])}, not by {dict(+expected)}"
+
+
 def c11_sums(trace: Trace) -> Iterator[str]:
     """In every snapshot the states of a queue add up to what was enqueued or moved there."""
     added: Counter[str] = Counter()
@@ -326,6 +348,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     c8_unique,
     c8_idempotent,
     c11_sums,
+    follow_ups,
     c13_not_early,
     c14_recovery,
     c15_explained,

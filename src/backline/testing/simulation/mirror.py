@@ -45,6 +45,7 @@ COMPARED: Final = (
     "failures",
     "losses",
     "releases",
+    "redrives",
     "cancel",
     "enqueued_at",
     "finished_at",

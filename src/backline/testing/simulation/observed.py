@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from msgspec import UNSET
 
 from backline.clock import Clock
+from backline.follow_up import FOLLOWS
 from backline.job import (
     Ack,
     Acked,
     Enqueued,
     HeldLease,
     JobId,
+    JobRecord,
     JobRequest,
     Lease,
     Micros,
@@ -28,12 +31,14 @@ from backline.store import (
     Edit,
     Edited,
     Exchange,
+    Filter,
     QueueSettings,
     QueueStats,
     Store,
 )
 from backline.testing.simulation.history import History, Note, What
 from backline.testing.simulation.mirror import Mirror
+from backline.testing.simulation.plan import AFTER
 from backline.testing.wrapper import StoreWrapper
 
 
@@ -61,6 +66,8 @@ class ObservedStore(StoreWrapper):
         self._leased: dict[tuple[JobId, int], WorkerName] = {}
         self._snapshot: list[QueueStats] = []
         self._counts: dict[str, Note] = {}
+        self.follow_ups: dict[JobId, JobRequest] = {}
+        """Those that were found."""
 
     async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
         answers = await self._store.enqueue(calls)
@@ -79,8 +86,9 @@ class ObservedStore(StoreWrapper):
             for job, one in zip(call, answer, strict=True):
                 self._enqueued(job, one)
         self.mirror.enqueue(calls, answers)
-        await self.stats()
         await self._find_replaced([job for call in calls for job in call])
+        await self._find_follow_ups()
+        await self.stats()
         return answers
 
     async def exchange(
@@ -95,6 +103,8 @@ class ObservedStore(StoreWrapper):
         for ack, answer in zip(acks, reply.acks, strict=True):
             self._acked(worker, ack, answer)
         expired = await self._find_ended(self.mirror.late(), What.EXPIRED)
+        if expired or any(ack.state in TERMINAL or ack.id in self._cancelling for ack in acks):
+            await self._find_follow_ups()
         until = self._clock.tick() + ttl
         for lease in reply.jobs:
             token = (lease.id, lease.attempt)
@@ -154,6 +164,7 @@ class ObservedStore(StoreWrapper):
         self.mirror.expire(count)
         if count:
             await self._find_ended(list(self._open), What.EXPIRED)
+            await self._find_follow_ups()
         return count
 
     async def sweep(self, limit: int) -> int:
@@ -175,6 +186,7 @@ class ObservedStore(StoreWrapper):
             elif answer is Cancelling.REQUESTED:
                 self._cancelling.add(job)
         self.mirror.cancel(ids, answers)
+        await self._find_follow_ups()
         return answers
 
     async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
@@ -284,7 +296,33 @@ class ObservedStore(StoreWrapper):
                     ended.append(job)
         return ended
 
+    async def _find_follow_ups(self) -> None:
+        """What the ends of jobs enqueued in this call."""
+        page = await self._store.find(Filter(task=AFTER), limit=1_000, oldest_first=True)
+        for record in page.jobs:
+            if record.id not in self._added:
+                request = _request_of(record)
+                self._added.add(record.id)
+                self.follow_ups[record.id] = request
+                self._known[record.id] = self._open[record.id] = request
+                told = msgspec.json.decode(record.payload)[0][0]["state"]
+                self._history.record(
+                    What.ADDED, "store", record.id, after=record.headers.get(FOLLOWS), told=told
+                )
+
     def _purged(self, job: JobId, by: str) -> None:
         self._history.record(What.PURGED, "store", job, by=by)
         del self._known[job]
         self._open.pop(job, None)
+
+
+def _request_of(record: JobRecord) -> JobRequest:
+    """What a job must have been asked for as, that is looked at right after it was added."""
+    return JobRequest(
+        id=record.id,
+        task=record.task,
+        payload=record.payload,
+        queue=record.queue,
+        delay=record.due - record.enqueued_at,
+        terms=record.terms,
+    )

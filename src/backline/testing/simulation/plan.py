@@ -20,9 +20,11 @@ BATCH: Final = 4
 BATCHES: Final = "mail"
 """The queue that is its own, or would be if the other tasks knew."""
 UNKNOWN: Final = "sim.new"
+"""A task that the last host's code does not know: a rolling deploy."""
 SHARED: Final = ("this", "that")
 """What jobs with idempotency keys are told to do, in the place of their own ids."""
-"""A task that the last host's code does not know: a rolling deploy."""
+AFTER: Final = "sim.after"
+"""The task of what follows others."""
 PRODUCERS: Final = 2
 BOUNDED: Final = "bounded"
 """The queue with a depth limit, in seeds that set one."""

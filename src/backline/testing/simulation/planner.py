@@ -12,6 +12,7 @@ from backline.job import (
     DAY,
     SECOND,
     Backoff,
+    FollowUp,
     JobId,
     JobRequest,
     Lane,
@@ -23,11 +24,14 @@ from backline.job import (
     Terms,
 )
 from backline.queue import OnFull
+from backline.states import TERMINAL
 from backline.store import Edit
 from backline.testing.clock import START
 from backline.testing.flaky import NO_FAULTS, StoreFaults
 from backline.testing.simulation.plan import (
+    AFTER,
     BATCHES,
+    BOUNDED,
     HOSTS,
     MAIN,
     MANY,
@@ -209,6 +213,23 @@ class _Planner:
             unique_key=key,
             unique_for=0 if key is None else rng.choice(self.windows),
             on_conflict=rng.choice(tuple(OnConflict)),
+            follow_ups=self._follow_ups() if rng.random() < 0.3 else (),
+        )
+
+    def _follow_ups(self) -> tuple[FollowUp, ...]:
+        rng = self.rng
+        return tuple(
+            FollowUp(
+                on=tuple(rng.sample(sorted(TERMINAL), rng.randint(1, len(TERMINAL)))),
+                job=JobRequest(
+                    id="",
+                    task=AFTER,
+                    queue=rng.choice([queue for queue in QUEUES if queue != BOUNDED]),
+                    delay=rng.choice((0, 0, rng.randrange(2 * SECOND))),
+                    terms=Terms(keep=self.keep, keep_dead=2 * self.keep),
+                ),
+            )
+            for _ in range(rng.randint(1, 2))
         )
 
     def _limited(self, job: JobRequest) -> JobRequest:
@@ -217,9 +238,8 @@ class _Planner:
         if not self.limits:
             keys = [("one", 1), ("many", rng.choice((1, 2, 3)))]
             pacing = Pacing(rng.randrange(1, SECOND // 3), rng.choice((1, 2, 3)))
-            poison = rng.choice(tuple(OnPoison))
-            self.limits = [Limits(key, slots, poison) for key, slots in keys if slots == 1]
-            self.limits += [Limits(key, slots) for key, slots in keys if slots > 1]
+            # A dead job that blocks its key would leave the next one waiting: nothing is lost.
+            self.limits = [Limits(key, slots, OnPoison.SKIP) for key, slots in keys]
             self.limits += [
                 Limits(rate_key="rate", pacing=pacing),
                 Limits(*keys[1], rate_key="rate", pacing=pacing, weight=pacing.burst),

@@ -105,7 +105,7 @@ def simulate(
         finally:
             loop.close()
     trace = Trace(
-        requests=plan.requests,
+        requests=plan.requests | world.follow_ups,
         events=world.history.events,
         final=ending.jobs,
         queues=ending.queues,

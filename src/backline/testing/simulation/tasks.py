@@ -8,12 +8,15 @@ from typing import Any, Final, TypeVar
 from backline.batch import Batch, BatchItem
 from backline.context import JobContext, SuspendRun
 from backline.errors import Cancel, RetryLater, Snooze
+from backline.follow_up import Outcome
 from backline.job import SECOND, JobId, JobRequest, Micros
+from backline.states import TERMINAL
 from backline.task import Registry, Retry, make_task
 from backline.task.handle import Job
 from backline.testing.process import Process, current_process
 from backline.testing.simulation.history import History, What
 from backline.testing.simulation.plan import (
+    AFTER,
     BATCH,
     BATCHES,
     MANY,
@@ -28,6 +31,8 @@ T = TypeVar("T")
 _GATHERING: Final[Micros] = 2 * SECOND
 _LOOK: Final[Micros] = SECOND // 4
 """How often a job of a batch looks whether it was cancelled."""
+_AT_ONCE: Final = Behaviour()
+"""What a job does of which the plan says nothing: one that follows another."""
 
 
 class FatalError(Exception):
@@ -75,7 +80,10 @@ class Tasks:
         async def many(batch: Batch[str, str]) -> None:
             await asyncio.gather(*(self._one(item) for item in batch))
 
-        others: dict[str, Callable[..., Any]] = {SYNC: quick, MANY: many}
+        def after(job: JobContext, ended: Outcome[str]) -> str:
+            return self._finish(job, self._begin(job, job.id if ended.state in TERMINAL else ""))
+
+        others: dict[str, Callable[..., Any]] = {SYNC: quick, MANY: many, AFTER: after}
         registry = Registry()
         producer = _NoProducer()
         for name in names:
@@ -112,7 +120,7 @@ class Tasks:
 
     def _begin(self, job: JobContext, own: str) -> Behaviour:
         self._history.record(What.RUN, _who(), job.id, job.attempt, own=own in {job.id, *SHARED})
-        return self._behaviours[job.id]
+        return self._behaviours.get(job.id, _AT_ONCE)
 
     async def _work(self, job: JobContext, behaviour: Behaviour) -> None:
         """Take the time it takes, in steps if there are any."""
@@ -172,6 +180,9 @@ class _NoProducer:
 
     def headers_now(self) -> Mapping[str, str]:
         return {}
+
+    def webhook(self, url: str) -> JobRequest:
+        raise NotImplementedError
 
     def job(self, job_id: JobId) -> Job[Any]:
         raise NotImplementedError

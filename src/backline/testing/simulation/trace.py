@@ -119,6 +119,12 @@ class Life:
         since = max((e.seq for e in self.redrives if e.seq < seq), default=-1)
         return any(since < end.seq < seq for end in self.ends())
 
+    def ends_in(self, end: Event) -> State:
+        """The state in which one of `ends` left it."""
+        if end.what is What.ACKED:
+            return self.lands_in(end)
+        return State.EXPIRED if end.what is What.EXPIRED else State.CANCELLED
+
     def ends(self) -> list[Event]:
         """The commits that ended it, as far as the history shows them."""
         acked = [ack for ack in self.applied if self.lands_in(ack) in TERMINAL]

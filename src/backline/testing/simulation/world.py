@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from backline.errors import StoreError
 from backline.faults import hooked
-from backline.job import SECOND, JobId, JobRecord, Micros
+from backline.job import SECOND, JobId, JobRecord, JobRequest, Micros
 from backline.states import TERMINAL
 from backline.store import Filter, QueueSettings, QueueStats, Store
 from backline.testing.clock import VirtualClock
@@ -23,6 +23,7 @@ from backline.testing.simulation.host import Host, Machine
 from backline.testing.simulation.nemesis import Nemesis
 from backline.testing.simulation.observed import ObservedStore
 from backline.testing.simulation.plan import (
+    AFTER,
     BOUNDED,
     HOSTS,
     MAIN,
@@ -99,7 +100,8 @@ class World:
         self._hosts: list[Host] = []
         self.nemesis = Nemesis(self._setting, clock, self._hosts, self._producers, self._do)
         tasks = Tasks(plan.behaviours, self.history, self.nemesis.crash, self.nemesis.block)
-        old, new = tasks.registry(MAIN, SYNC, MANY), tasks.registry(MAIN, SYNC, MANY, UNKNOWN)
+        known = (MAIN, SYNC, MANY, AFTER)
+        old, new = tasks.registry(*known), tasks.registry(*known, UNKNOWN)
         self._machines = machines = [
             Machine(folder / f"run-{index}", self.history) for index in sorted(set(MACHINES))
         ]
@@ -132,6 +134,11 @@ class World:
             host.kill()
         await self._store.close()
         return final
+
+    @property
+    def follow_ups(self) -> dict[JobId, JobRequest]:
+        """The jobs that ends of others have enqueued."""
+        return self._recorded.follow_ups
 
     def struck(self) -> Counter[str]:
         """How often each fault of the ways to the store struck."""

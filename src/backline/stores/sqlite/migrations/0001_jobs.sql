@@ -39,6 +39,7 @@ create table job (
     failures integer not null default 0,
     losses integer not null default 0,
     releases integer not null default 0,
+    redrives integer not null default 0,
     cancel integer not null default 0,
     enqueued_at integer not null,
     started_at integer,
@@ -64,12 +65,14 @@ create table job (
     weight integer,                   -- as how many starts its own counts
     steps integer not null default 0, -- how many are recorded
     asleep integer not null default 0, -- 1: scheduled, and not in the depth: it sleeps
-    payload text not null,            -- large ones last: who reads what is before passes none
+    follow_ups text,                  -- what its end enqueues, as JSON; large ones last: who
+    payload text not null,            -- reads what is before passes none
     result text,
     -- What its moves may concern: 1 unique_key, 2 gate and pace, 4 step, 8 the count of those
-    -- asleep.
+    -- asleep, 16 follow_ups.
     ties integer generated always as (
         (unique_key is not null) + 2 * (limits is not null) + iif(steps, 4, 0) + iif(asleep, 8, 0)
+        + 16 * (follow_ups is not null)
     ) virtual
 ) strict;
 
@@ -252,5 +255,6 @@ select
     cast(job.progress as blob) as progress, cast(job.errors as blob) as errors,
     cast(job.result as blob) as result, cast(job.limits as blob) as limits,
     job.steps, job.asleep,
+    cast(job.follow_ups as blob) as follow_ups, job.redrives,
     job.seq, job.queue as queue_id
 from job left join queue on queue.id = job.queue;

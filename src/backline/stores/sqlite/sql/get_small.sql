@@ -1,4 +1,5 @@
--- get_small: jobs by row, without what may be large: their arguments, results and errors.
+-- get_small: jobs by row, without what may be large: their arguments, results,
+-- errors and follow-ups.
 --   in     :seqs JSON, a list; :errors 1 if the errors are needed all the same
 --   out    a row a job: the columns of record, empty where something is left out
 --   locks  none: a reader
@@ -10,5 +11,5 @@ select
     record.purge_at, record.worker, record.task, record.unique_key, record.terms,
     record.headers, record.tags, cast('[[],{}]' as blob), record.progress,
     iif(:errors, record.errors, cast('[]' as blob)), null, record.limits,
-    record.steps, record.asleep
+    record.steps, record.asleep, null, record.redrives
 from json_each(:seqs) as wanted cross join record on record.seq = wanted.value
