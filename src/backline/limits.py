@@ -7,7 +7,7 @@ time lies ahead of now says how much of the burst is used up.
 
 from typing import Final
 
-from backline.job import Micros, Pacing
+from backline.job import FARTHEST, MOST_AT_ONCE, Micros, Pacing
 
 SHORTEST_RETRY: Final = 0.1
 LONGEST_RETRY: Final = 3_600.0
@@ -33,7 +33,14 @@ def startable(pacing: Pacing, arrival: Micros, tick: Micros) -> int:
 
 def started(pacing: Pacing, arrival: Micros, tick: Micros, count: int) -> Micros:
     """The arrival time after `count` starts at `tick`: a pause before them saves up nothing."""
-    return max(arrival, tick) + count * pacing.interval
+    return min(max(arrival, tick) + count * pacing.interval, FARTHEST)
+
+
+def repaced(old: Pacing, new: Pacing, arrival: Micros, tick: Micros) -> Micros:
+    """The arrival time once another rate holds: as many starts are used up as were."""
+    ahead = max(0, arrival - tick)
+    used = min(-(-ahead // max(1, old.interval)), MOST_AT_ONCE)
+    return arrival if not ahead else min(tick + used * new.interval, FARTHEST)
 
 
 def opens_at(pacing: Pacing, arrival: Micros, count: int) -> Micros | None:

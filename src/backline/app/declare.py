@@ -115,7 +115,8 @@ def _count(
         return None if value is None else UNSET
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most:
         return value
-    raise ConfigError(f"{option} of queue {queue!r} is an int from 1, not {shown(value)}")
+    bounds = f"an int from 1 to {most:,}"
+    raise ConfigError(f"{option} of queue {queue!r} is {bounds}, not {shown(value)}")
 
 
 def _pacing(queue: str, options: Mapping[str, Any]) -> Pacing | UnsetType | None:

@@ -13,7 +13,6 @@ from backline.job.step import Step
 from backline.job.units import (
     DAY,
     EPOCH,
-    FARTHEST,
     HOUR,
     MINUTE,
     SECOND,
@@ -109,7 +108,7 @@ class Pacing(msgspec.Struct, frozen=True, array_like=True, gc=False):
     more each `interval`. What was not used in a while is not saved up beyond `burst`.
     """
 
-    interval: Annotated[int, Meta(ge=0, le=FARTHEST)]
+    interval: Annotated[int, Meta(ge=0, le=366 * DAY)]
     burst: Annotated[int, Meta(ge=1, le=MOST_AT_ONCE)] = 1
 
 

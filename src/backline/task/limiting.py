@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 from backline.display import shown
 from backline.duration import micros
 from backline.errors import ConfigError, InvalidArguments
-from backline.job import MOST_AT_ONCE, SECOND, Limits, Micros, OnPoison, Pacing
+from backline.job import DAY, MOST_AT_ONCE, SECOND, Limits, Micros, OnPoison, Pacing
 
 if TYPE_CHECKING:
     from backline.task.options import TaskOptions
 
+_MOST: Final = 200
+"""Characters of a key."""
 LIMIT_OPTIONS: Final = (
     "concurrency_key",
     "concurrency",
@@ -23,6 +25,7 @@ LIMIT_OPTIONS: Final = (
 )
 
 _RATE: Final = re.compile(r"([0-9]+)/([0-9]*[a-z]+)")
+_SLOWEST: Final[Micros] = 366 * DAY
 _LATENESS: Final[Micros] = SECOND // 5
 """A start may come so late without a loss: what it missed is made up for by the burst."""
 
@@ -41,7 +44,10 @@ def interval_of(value: object) -> Micros:
     period = micros(per if per[0].isdigit() else f"1{per}")
     if not 1 <= count <= period:
         raise ValueError(f"{shown(value)} is no rate: from 1 to one each microsecond is possible")
-    return -(-period // count)
+    interval = -(-period // count)
+    if interval > _SLOWEST:
+        raise ValueError(f"{shown(value)} is slower than one a year")
+    return interval
 
 
 def burst_of(interval: Micros) -> int:
@@ -121,6 +127,3 @@ def _key(
         f"the {option} of {task} is a text of 1 to {_MOST} characters, or None for no limit, "
         f"not {shown(found)}"
     )
-
-
-_MOST: Final = 200

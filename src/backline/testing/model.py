@@ -143,7 +143,9 @@ class Model:
         jobs = [self._present(job_id) for job_id in ids]
         queued = {id(job): job for job in jobs if job is not None and job.state in QUEUED}
         moves = change.queue is not UNSET
-        asking = [job.request.id for job in queued.values() if self._let_go(job, moves=moves)]
+        asking: list[JobId] = []
+        if moves or change.due(self.now) is not None:
+            asking = [job.request.id for job in queued.values() if self._let_go(job, moves=moves)]
         for job in queued.values():
             self._edit(job, change, asks=job.request.id in asking)
         return [Edited.UNKNOWN if job is None else job.edited for job in jobs]

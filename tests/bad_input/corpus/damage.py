@@ -358,10 +358,10 @@ def _other_tables() -> list[Damage]:
         Damage("its queue's id is negative", queue.format("'neg'").replace("50", "-5")),
         Damage(
             "rates beyond 64 bits",
-            f"insert into pace values (1, {MOST}, {MOST}, {MOST}), (1, {MOST - 1}, {MOST}, 1)",
+            f"insert into traffic values (1, {MOST}, {MOST}, {MOST}), (1, {MOST - 1}, {MOST}, 1)",
         ),
-        Damage("rates of long ago", f"insert into pace values (1, {LEAST}, {MOST}, {MOST})"),
-        Damage("negative rates", f"insert into pace values (1, {MOST}, -5, -5)"),
+        Damage("rates of long ago", f"insert into traffic values (1, {LEAST}, {MOST}, {MOST})"),
+        Damage("negative rates", f"insert into traffic values (1, {MOST}, -5, -5)"),
         Damage("boot is no text", f"update meta set value = {text}"),
         Damage("boot is gone", "delete from meta"),
         Damage("worker is no text", f"insert into worker values ({text}, {MOST}, 5, -1)"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from backline import limits
@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 class Gate:
     """At most `slots` jobs of a key are past it at a time."""
 
-    __slots__ = ("blocks", "key", "slots", "taken", "waiting")
+    __slots__ = ("blocks", "dead", "key", "slots", "taken", "waiting")
 
     def __init__(self, key: tuple[str, str]) -> None:
         self.key = key
         self.slots = 1
         self.blocks = False
         """A dead job keeps its slot."""
+        self.dead: set[Row] = set()
+        """Those that do."""
         self.taken = 0
         self.waiting = Ready()
 
+    @property
     def open(self) -> bool:
-        """Whether there is a free slot; those who wait come first."""
+        """There is a free slot."""
         return self.taken < self.slots
 
     @property
@@ -44,7 +47,7 @@ class Pace:
         "arrival",
         "key",
         "mark",
-        "noted",
+        "opens",
         "pacing",
         "permitted",
         "queue",
@@ -62,32 +65,40 @@ class Pace:
         """The weight of those with a permit."""
         self.waiting = Ready()
         self.mark = 0
-        self.noted = False
-        """It is in the line of its queue, at the tick when the first that waits may start."""
+        self.opens: Micros | None = None
+        """When the first that waits may start: its place in the line of its queue."""
 
     def room(self, tick: Micros) -> int:
         """What more may be permitted now."""
         return limits.startable(self.pacing, self.arrival, tick) - self.permitted
 
+    def weight(self, stand: Stand) -> int:
+        """What a job weighs by the present rate."""
+        return max(1, min(stand.weight, self.pacing.burst))
+
     def permit(self, stand: Stand) -> None:
         """A job may start."""
         stand.permit = True
+        stand.weight = self.weight(stand)
         self.permitted += stand.weight
 
-    def note(self) -> None:
-        """Put down in the line of the queue when the first that waits may start."""
-        if self.noted:
-            self.noted = False
+    def note(self) -> bool:
+        """Put down in the line of the queue when the first that waits may start; whether that
+        is sooner than was put down before, if anything was."""
+        before = self.opens
+        if self.opens is not None:
+            self.opens = None
             self.mark += 1
             self.queue.paces.drop()
         first = self.waiting.first()
         if first is None or first.stand is None:
-            return
-        wanted = self.permitted + first.stand.weight
-        opens = limits.opens_at(self.pacing, self.arrival, wanted)
-        if opens is not None:
-            self.queue.paces.push(opens, self.seq, self)
-            self.noted = True
+            return False
+        wanted = self.permitted + self.weight(first.stand)
+        self.opens = limits.opens_at(self.pacing, self.arrival, wanted)
+        if self.opens is None:
+            return False
+        self.queue.paces.push(self.opens, self.seq, self)
+        return before is None or self.opens < before
 
 
 class Stand:
@@ -109,36 +120,47 @@ class Gates:
     What changes here may let others go on: they are answered, for the caller to make ready.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, opens: Callable[[], None]) -> None:
+        """`opens` is called when somebody may start sooner than was known."""
+        self._opens = opens
         self._gates: dict[tuple[str, str], Gate] = {}
         self._paces: dict[tuple[str, str], Pace] = {}
-        self._idle: deque[Pace] = deque()
+        self._idle: dict[tuple[str, str], Pace] = {}
         """Paces at which nobody is: forgotten once they let a full burst start."""
         self._used: list[Pace] = []
         """Of what was leased since `used` was called."""
         self._made = 0
 
     def declare(self, queue: QueueState, asked: Limits, tick: Micros) -> list[Row]:
-        """A new job says what holds for all jobs of its key; who goes on because of it."""
-        if asked.rate_key is not None:
-            self._pace(queue, asked.rate_key, asked.pacing).pacing = asked.pacing
-        if asked.key is None:
-            return []
-        gate = self._gate(queue, asked.key, asked)
-        gate.slots, gate.blocks = asked.slots, asked.on_poison is OnPoison.BLOCK
-        return self._release(gate, tick)
+        """A new job says what holds for all jobs of its key; who goes on because of it.
+
+        Of a key that nobody is at nothing is kept: the first to come brings it along.
+        """
+        let: list[Row] = []
+        gate = self._gates.get((queue.name, asked.key or ""))
+        if asked.key is not None and gate is not None:
+            gate.slots, gate.blocks = asked.slots, asked.on_poison is OnPoison.BLOCK
+            for dead in () if gate.blocks else tuple(gate.dead):
+                let += self.leave(dead, tick)
+            let += self._release(gate, tick)
+        pace = self._paces.get((queue.name, asked.rate_key or ""))
+        if asked.rate_key is not None and pace is not None and pace.pacing != asked.pacing:
+            pace.arrival = limits.repaced(pace.pacing, asked.pacing, pace.arrival, tick)
+            pace.pacing = asked.pacing
+            let += self.due(pace, tick)
+        return let
 
     def come(self, row: Row, asked: Limits, tick: Micros) -> bool:
         """The time of a job has come: whether it may run now. If not, `wait` follows."""
         stand = row.stand = row.stand or Stand()
+        stand.weight = asked.weight
         if asked.key is not None and not stand.slot:
             gate = stand.gate = self._gate(row.queue, asked.key, asked)
-            stand.slot = gate.open()
+            stand.slot = gate.open
             gate.taken += stand.slot
-        if asked.rate_key is not None:
-            pace = stand.pace = self._pace(row.queue, asked.rate_key, asked.pacing)
-            stand.weight = max(1, min(asked.weight, pace.pacing.burst))
-        return self._may_run(stand, tick)
+        elif stand.gate is not None:
+            stand.gate.dead.discard(row)
+        return self._may_run(row, asked, tick)
 
     def wait(self, row: Row, tick: Micros) -> list[Row]:
         """Let a job that waits stand where it does, if it waits within its limits; who goes on."""
@@ -162,6 +184,8 @@ class Gates:
                 gives_back = stand.gate is None or stand.gate.slots > 1
             case State.DEAD:
                 gives_back = stand.gate is None or not stand.gate.blocks
+                if stand.gate is not None and not gives_back:
+                    stand.gate.dead.add(row)
             case _:
                 gives_back = row.state in TERMINAL
         return self.leave(row, tick) if gives_back else []
@@ -174,6 +198,7 @@ class Gates:
         let: list[Row] = []
         if (gate := stand.gate) is not None:
             gate.taken -= stand.slot
+            gate.dead.discard(row)
             let = self._release(gate, tick)
             if gate.idle:
                 del self._gates[gate.key]
@@ -188,13 +213,14 @@ class Gates:
         let: list[Row] = []
         room = pace.room(tick)
         while (row := pace.waiting.first()) is not None and row.stand is not None:
-            if row.stand.weight > room:
+            if pace.weight(row.stand) > room:
                 break
             pace.waiting.pop()
             pace.permit(row.stand)
             room -= row.stand.weight
             let.append(row)
-        pace.note()
+        if pace.note():
+            self._opens()
         return let
 
     def used(self, tick: Micros) -> list[Row]:
@@ -202,25 +228,24 @@ class Gates:
         used, self._used = self._used, []
         return [row for pace in used for row in self.due(pace, tick)]
 
-    def forget(self, limit: int, tick: Micros) -> None:
-        """Forget paces at which nobody is, of the next `limit`; a new job makes them anew."""
-        for _ in range(min(limit, len(self._idle))):
-            pace = self._idle.popleft()
-            if pace.permitted or pace.waiting:
-                continue
-            if pace.arrival <= tick:
-                self._paces.pop(pace.key, None)
-            else:
-                self._idle.append(pace)
+    def forget(self, limit: int, tick: Micros) -> int:
+        """Forget at most `limit` paces at which nobody is; how many. A new job makes them anew."""
+        full = [pace for pace in self._idle.values() if pace.arrival <= tick][: max(limit, 0)]
+        for pace in full:
+            del self._idle[pace.key]
+            del self._paces[pace.key]
+        return len(full)
 
-    def _may_run(self, stand: Stand, tick: Micros) -> bool:
+    def _may_run(self, row: Row, asked: Limits, tick: Micros) -> bool:
         """Whether a job has all that it needs; it takes a permit if one is free."""
+        stand = row.stand
+        assert stand is not None
         if stand.gate is not None and not stand.slot:
             return False
-        pace = stand.pace
-        if pace is None:
+        if asked.rate_key is None:
             return True
-        if pace.waiting or stand.weight > pace.room(tick):
+        pace = stand.pace = self._pace(row.queue, asked.rate_key, asked.pacing)
+        if pace.waiting or pace.weight(stand) > pace.room(tick):
             return False  # `wait` follows, and may let others go on
         pace.permit(stand)
         return True
@@ -228,12 +253,17 @@ class Gates:
     def _release(self, gate: Gate, tick: Micros) -> list[Row]:
         """Give the free slots to those who wait; who goes on."""
         let: list[Row] = []
-        while gate.open() and (row := gate.waiting.pop()) is not None:
+        while gate.open and (row := gate.waiting.pop()) is not None:
             stand = row.stand
             assert stand is not None
             stand.slot = True
             gate.taken += 1
-            let += [row] if stand.pace is None else self.wait(row, tick)
+            asked = row.request.limits
+            if asked is None or asked.rate_key is None:
+                let.append(row)
+            else:
+                stand.pace = self._pace(row.queue, asked.rate_key, asked.pacing)
+                let += self.wait(row, tick)
         return let
 
     def _started(self, row: Row, stand: Stand, tick: Micros) -> None:
@@ -249,7 +279,7 @@ class Gates:
 
     def _watch(self, pace: Pace) -> None:
         if not pace.permitted and not pace.waiting:
-            self._idle.append(pace)
+            self._idle[pace.key] = pace
 
     def _gate(self, queue: QueueState, key: str, asked: Limits) -> Gate:
         name = (queue.name, key)
@@ -266,4 +296,5 @@ class Gates:
             self._made += 1
             pace = self._paces[name] = Pace(name, queue, self._made)
             pace.pacing = pacing
+        self._idle.pop(name, None)
         return pace

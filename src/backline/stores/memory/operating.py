@@ -50,7 +50,9 @@ def edit(
     rows = [table.rows.get(job_id) for job_id in ids]
     queued = {row.seq: row for row in rows if row is not None and row.state in QUEUED}
     moves = change.queue is not UNSET
-    asking = {row.seq for row in queued.values() if table.let_go(row, now, tick, moves=moves)}
+    asking: set[int] = set()
+    if moves or change.due(now) is not None:  # else each keeps what it holds
+        asking = {row.seq for row in queued.values() if table.let_go(row, now, tick, moves=moves)}
     for row in queued.values():
         table.edit(row, change, now, tick, asks=row.seq in asking)
     return [_edited(row) for row in rows]

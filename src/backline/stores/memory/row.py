@@ -335,7 +335,7 @@ class QueueState:
         """What counts towards `max_depth`."""
         return sum(len(self.members[state]) for state in QUEUED) - self.asleep
 
-    def apply(self, settings: QueueSettings, *, declared: bool) -> None:
+    def apply(self, settings: QueueSettings, tick: Micros, *, declared: bool) -> None:
         """Take over settings; of a declaration, what differs from earlier ones."""
         if declared:
             settings, self._declared = declare(settings, self._declared)
@@ -346,6 +346,8 @@ class QueueState:
         if settings.concurrency is not UNSET:
             self.concurrency = settings.concurrency
         if settings.pacing is not UNSET:
+            if self.pacing is not None and settings.pacing is not None:
+                self.arrival = limits.repaced(self.pacing, settings.pacing, self.arrival, tick)
             self.pacing = settings.pacing
 
     def leasable(self, tick: Micros) -> int | None:

@@ -178,7 +178,9 @@ class MemoryStore:
             self._reports.forget(tick)
             now = self._clock.now()
             count = self._table.sweep(limit, now, tick)
-            return count + self._fanout.forget(limit - count, now)
+            count += self._fanout.forget(limit - count, now)
+        self._tell()  # who died and blocked its key may be gone
+        return count
 
     async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         with self._lock:
@@ -260,8 +262,9 @@ class MemoryStore:
 
     async def configure(self, settings: Sequence[QueueSettings], *, declared: bool = False) -> None:
         with self._lock:
+            tick = self._clock.tick()
             for wanted in settings:
-                self._table.queue(wanted.queue).apply(wanted, declared=declared)
+                self._table.queue(wanted.queue).apply(wanted, tick, declared=declared)
             self._table.hints.add(Hint.WORK)  # a queue may have been resumed
         self._tell()
 

@@ -49,7 +49,7 @@ class Table:
         self.ids = Ids(self.rows)
         self._idempotency = IdempotencyKeys()
         self._keys: dict[str, Key] = {}
-        self._gates = Gates()
+        self._gates = Gates(lambda: self.hints.add(Hint.WORK))
         self._lapsing: Line[Key] = Line()
         """Keys that an ended job still holds."""
         self._fuses: Line[Fuse] = Line()
@@ -93,18 +93,17 @@ class Table:
         row = Row(request, self.queue(request.queue), self._seq, now)
         if name is not None:
             self._take(name, key, row, now, tick)
-        if request.limits is not None and row.state is State.READY:
+        if request.limits is not None:
             self._go_on(self._gates.declare(row.queue, request.limits, tick), now, tick)
-            row.state = self._within_limits(row, request.limits, tick)
+            if row.state is State.READY:
+                row.state = self._within_limits(row, request.limits, tick)
         self._arrive(row, tick)
         self._insert(row, now, tick)
         return Enqueued(request.id)
 
     def come(self, row: Row, now: Micros, tick: Micros) -> None:
-        """The time of a job has come: it is ready, or waits for its turn within its limits.
-
-        The one way a job that is stored becomes ready.
-        """
+        """The time of a job has come: it is ready, or waits within its limits. The one way a job
+        that is stored becomes ready."""
         asked = row.request.limits
         target = State.READY if asked is None else self._within_limits(row, asked, tick)
         if target is row.state:
@@ -198,7 +197,10 @@ class Table:
             if asleep and row.recorded is not None:
                 row.recorded.sleep_until(due, now)
         if asks or (due is not None and row.state is not State.WAITING):
+            was = row.state
             row.state = self._state_at(row, now, tick)
+            if was is not row.state:
+                self._arrive(row, tick)
         if asleep and row.state is State.SCHEDULED:
             row.sleep()
         row.queue.members[row.state][row.seq] = row
@@ -230,7 +232,7 @@ class Table:
         count = 0
         for queue in self.queues.values():
             while count < limit and queue.paces.is_due(tick) and (pace := queue.paces.pop()):
-                pace.noted = False
+                pace.opens = None
                 self._go_on(self._gates.due(pace, tick), now, tick)
                 count += 1
         return count
@@ -265,6 +267,7 @@ class Table:
                 count += 1
         count += self.husks.forget(limit - count, now)
         count += self._idempotency.forget(limit - count, now)
+        count += self._gates.forget(limit - count, tick)
         while self._lapsing.is_due(now):
             key = self._lapsing.pop()
             if key is not None:

@@ -6,11 +6,12 @@ from typing import Final
 import msgspec
 from msgspec import UNSET
 
-from backline.job import Pacing
+from backline.job import Micros, Pacing
+from backline.limits import repaced
 from backline.store import Hint, QueueSettings
 from backline.stores.declaring import declare
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.transaction import Transaction
+from backline.stores.sqlite.transaction import QueueRow, Transaction
 
 _CONFIGURE: Final = statement("configure")
 _DECLARED: Final = statement("declared")
@@ -20,11 +21,19 @@ _read_declared: Final = msgspec.json.Decoder(QueueSettings).decode
 
 def configure(tx: Transaction, settings: Sequence[QueueSettings], *, declared: bool) -> None:
     """See `backline.store.Store.configure`."""
-    tx.queues({wanted.queue for wanted in settings}, make=True)
+    queues = tx.queues({wanted.queue for wanted in settings}, make=True)
     for wanted in settings:
         news, known = declare(wanted, _declared(tx, wanted.queue)) if declared else (wanted, None)
-        tx.db.run(_CONFIGURE, _settings(news, known))
+        arrival = _arrival(tx, queues[wanted.queue], news)
+        tx.db.run(_CONFIGURE, _settings(news, known) | {"arrival": arrival})
     tx.hints.add(Hint.WORK)  # a queue may have been resumed
+
+
+def _arrival(tx: Transaction, queue: QueueRow, news: QueueSettings) -> Micros:
+    """What starts have used up, once another rate holds."""
+    if queue.pacing is None or not isinstance(news.pacing, Pacing):
+        return queue.arrival
+    return repaced(queue.pacing, news.pacing, queue.arrival, tx.tick)
 
 
 def _settings(news: QueueSettings, known: QueueSettings | None) -> dict[str, object]:

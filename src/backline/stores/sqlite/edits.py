@@ -46,7 +46,9 @@ def _edit(tx: Transaction, places: Sequence[JobPlace], change: Edit) -> None:
     if change.queue is not UNSET:
         target = tx.queues([change.queue], make=True)[change.queue].id
     due = change.due(tx.now)
-    held = _let_go(tx, places, moves=target is not None)
+    held: set[int] = set()
+    if target is not None or due is not None:  # else each keeps what it holds
+        held = _let_go(tx, places, moves=target is not None)
     tx.db.run(
         _EDIT,
         {

@@ -22,10 +22,10 @@ def succeed(tx: Transaction, params: dict[str, str | int], ties: int) -> None:
     """Record jobs that ran well, all with the same ties, as `sql/succeed.sql` does for those
     without any: in the same update they give back what they hold."""
     seqs = _seqs.decode(str(params["seqs"]))
+    if ties & KEYED:  # first, as in `ran`: a successor asks for its slot beside the others
+        keys.succeed(tx, seqs)
     taken = gates.places_taken(tx, seqs) if ties & LIMITED else None
     tx.db.run(_SUCCEED if taken is None else _SUCCEED_LIMITED, params)
-    if ties & KEYED:
-        keys.succeed(tx, seqs)
     if taken is not None:
         gates.go_on(tx, taken)
     if ties & FOLLOWED:

@@ -153,8 +153,7 @@ def _insert(
     ids = {name: queue.id for name, queue in queues.items()}
     now, waiting, dues = tx.now, placed.waiting, placed.due
     limited = [job for job in jobs if job.limits is not None]
-    come = [job for job in limited if job.id not in waiting and _due(job, placed, now) <= now]
-    standings = gates.admit(tx, [(job, ids[job.queue]) for job in come]) if come else {}
+    standings = _standings(tx, limited, ids, placed) if limited else {}
     rows: list[tuple[Any, ...]] = []
     payloads: list[bytes] = []
     start = 1
@@ -190,6 +189,19 @@ def _insert(
         tx.count(queue, state, lane, n)
         if state != State.WAITING:
             tx.hints.add(Hint.WORK)
+
+
+def _standings(
+    tx: Transaction, limited: Sequence[JobRequest], queues: Mapping[str, int], placed: keys.Placed
+) -> dict[str, gates.Standing]:
+    """Where those new jobs with limits stand whose time has come; one named twice comes once."""
+    gates.declare(tx, [(job, queues[job.queue]) for job in limited])
+    come = {
+        job.id: (job, queues[job.queue])
+        for job in limited
+        if job.id not in placed.waiting and _due(job, placed, tx.now) <= tx.now
+    }
+    return gates.admit(tx, list(come.values())) if come else {}
 
 
 def _due(job: JobRequest, placed: keys.Placed, now: Micros) -> Micros:

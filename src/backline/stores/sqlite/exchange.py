@@ -75,18 +75,28 @@ def exchange(tx: Transaction, call: ExchangeCall) -> Exchange:
     """See `backline.store.Store.exchange`."""
     acked = _settle(tx, call.worker, call.acks) if call.acks else []
     follow(tx)
-    if tx.relieved and tx.db.value(_LIMITED_QUEUES, {"queues": dumps(tx.relieved)}):
-        tx.hints.add(Hint.WORK)  # what was held back by the limit may run elsewhere
+    queues = tx.queues({queue for queue, _ in call.demand}) if call.demand else {}
+    jobs = _lease(tx, call, queues) if call.demand else []
+    follow(tx)
+    if _made_room(tx, queues):
+        tx.hints.add(Hint.WORK)  # what was held back by a limit may run elsewhere
     if not call.demand:
         return Exchange(acked, [])
-    queues = tx.queues({queue for queue, _ in call.demand})
-    jobs = _lease(tx, call, queues)
-    follow(tx)
     ids = dumps([queue.id for queue in queues.values()])
     [waits] = tx.db.rows(_NEXT_IN, {"queues": ids, "now": tx.now, "tick": tx.tick})
     waits = (*waits, _rate_opens_in(tx, call.demand, queues))
     next_in = min((wait for wait in waits if wait is not None), default=None)
     return Exchange(acked, jobs, next_in)
+
+
+def _made_room(tx: Transaction, queues: Mapping[str, QueueRow]) -> bool:
+    """Whether more jobs of a queue with a limit ended here than were leased."""
+    relieved = tx.relieved
+    known = {queue.id: queue for queue in queues.values()}
+    if any(queue in known and known[queue].concurrency is not None for queue in relieved):
+        return True
+    others = [queue for queue in relieved if queue not in known]
+    return bool(others and tx.db.value(_LIMITED_QUEUES, {"queues": dumps(others)}))
 
 
 def _rate_opens_in(
@@ -197,7 +207,7 @@ class _Book:
             target = State.CANCELLED
         lane = ack.lane or job.lane
         if job.ties & LIMITED:
-            target = self._within_limits(job, target, lane)
+            target = self._again(job, target, lane)
         self._acks.append(self._line(ack, job.seq, target))
         self._moved[job.queue, job.lane, target, lane] += 1
         if ack.asleep and target is State.SCHEDULED:
@@ -206,7 +216,7 @@ class _Book:
         if job.ties and target in TERMINAL:
             self._over[job.ties].append(job.seq)
 
-    def _within_limits(self, job: _Met, target: State, lane: str) -> State:
+    def _again(self, job: _Met, target: State, lane: str) -> State:
         """What a job with limits does that is to run again."""
         if target is State.SCHEDULED:
             self._pausing.append(job.seq)
@@ -257,7 +267,7 @@ class _Book:
         if self._pausing:
             gates.leave(tx, self._pausing)
         if self._rejoining:
-            gates.join(tx, self._rejoining)
+            gates.join(tx, self._rejoining, arrive=False)
 
 
 def _lease(tx: Transaction, call: ExchangeCall, queues: Mapping[str, QueueRow]) -> list[LeasedJob]:
@@ -275,6 +285,7 @@ def _lease(tx: Transaction, call: ExchangeCall, queues: Mapping[str, QueueRow]) 
         if not unreadable:
             break
         have = Counter((job.queue, job.lane) for job in jobs)
+        queues = tx.queues(queues)  # the places of the unreadable are free again
         want = {key: n - have[key] for key, n in call.demand.items()}
     return jobs
 
@@ -292,7 +303,7 @@ def _grant(
         queue = queues.get(name)
         if queue is None or queue.paused:
             continue
-        most = _within_limits(tx, queue, wanted)
+        most = _leasable(tx, queue, wanted)
         if most <= 0:
             continue
         got = tx.db.run(
@@ -320,7 +331,7 @@ def _grant(
     return leased
 
 
-def _within_limits(tx: Transaction, queue: QueueRow, most: int) -> int:
+def _leasable(tx: Transaction, queue: QueueRow, most: int) -> int:
     """How many of the jobs that are wanted the limits of the queue itself allow."""
     if queue.concurrency is not None:
         most = min(most, queue.concurrency - queue.running)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from backline.job import JobRequest, Limits, OnPoison
+from backline.job import JobRequest, Limits, OnPoison, Pacing
 from backline.states import State
 from backline.stores.sqlite import paces, rows
 from backline.stores.sqlite.statements import statement
@@ -26,6 +26,7 @@ _JOINING: Final = statement("joining")
 _JOIN: Final = statement("join_limits")
 _LIMIT_JOBS: Final = statement("limit_jobs")
 _PLACES_TAKEN: Final = statement("places_taken")
+_UNBLOCK: Final = statement("unblock")
 _LEAVE: Final = statement("leave")
 
 
@@ -75,11 +76,14 @@ _pairs: Final = msgspec.json.Decoder(list[tuple[int, int]])
 _ids: Final = msgspec.json.Decoder(list[int])
 
 
-def join(tx: Transaction, places: Sequence[JobPlace], *, ordered: bool = False) -> None:
+def join(
+    tx: Transaction, places: Sequence[JobPlace], *, ordered: bool = False, arrive: bool = True
+) -> None:
     """The time of these jobs has come: they are ready, or wait for their turn within limits.
 
     The one way a job that is stored becomes ready. One that has a slot already keeps it. The
-    first has the first choice; `ordered`: the first of the queue has.
+    first has the first choice; `ordered`: the first of the queue has. Without `arrive` they
+    are back from a worker, and do not count as arrivals once more.
     """
     plain = [place for place in places if not place.ties & LIMITED]
     if plain:
@@ -96,24 +100,32 @@ def join(tx: Transaction, places: Sequence[JobPlace], *, ordered: bool = False) 
         said = rows.limits_of(text)
         asked = msgspec.structs.replace(said, key=None) if has_slot else said
         wanted.append((limited[seq].queue, asked))
-    standings = _admit(tx, wanted, declared=False)
+    standings = _admit(tx, wanted)
     lines = [(row[2], *standing) for row, standing in zip(found, standings, strict=True)]
     tx.db.run(_JOIN, {"jobs": dumps(lines)})
     for row, standing in zip(found, standings, strict=True):
         place = limited[row[2]]
         if place.state is not standing.state:
-            tx.moved_all([place], standing.state)
+            tx.moved_all([place], standing.state, arrive=arrive)
     _note_waiting(tx, standings)
 
 
 def admit(tx: Transaction, jobs: Sequence[tuple[JobRequest, int]]) -> dict[str, Standing]:
     """Where new jobs with limits are to stand whose time has come, by id.
 
-    Each comes with the id of its queue; the first has the first slot. `write` follows.
+    Each comes with the id of its queue; the first has the first slot. `declare` came before,
+    and `write` follows.
     """
     wanted = [(queue, job.limits) for job, queue in jobs if job.limits is not None]
     ids = [job.id for job, _ in jobs]
-    return dict(zip(ids, _admit(tx, wanted, declared=True), strict=True))
+    return dict(zip(ids, _admit(tx, wanted), strict=True))
+
+
+def declare(tx: Transaction, jobs: Iterable[tuple[JobRequest, int]]) -> None:
+    """What new jobs, each with the id of its queue, say of their keys holds from now on."""
+    wanted = [(queue, job.limits) for job, queue in jobs if job.limits is not None]
+    _load_gates(tx, wanted, declared=True)
+    paces.load(tx, _pacings(wanted), declared=True)
 
 
 def write(tx: Transaction, jobs: Iterable[JobRequest], standings: dict[str, Standing]) -> None:
@@ -147,21 +159,19 @@ def go_on(tx: Transaction, freed: tuple[list[int], list[int]]) -> None:
     paces.settle(tx, at_paces)
 
 
-def _admit(
-    tx: Transaction, wanted: Sequence[tuple[int, Limits]], *, declared: bool
-) -> list[Standing]:
-    """Where jobs stand that come in this order, each with its queue.
+def _admit(tx: Transaction, wanted: Sequence[tuple[int, Limits]]) -> list[Standing]:
+    """Where jobs stand that come in this order, each with its queue."""
+    gates = _load_gates(tx, wanted, declared=False)
+    rates = paces.load(tx, _pacings(wanted), declared=False)
+    return [_stand(tx, queue, asked, gates, rates) for queue, asked in wanted]
 
-    `declared`: what they say of a limit is news, and holds for all jobs of the key.
-    """
-    gates = _load_gates(tx, wanted, declared=declared)
-    pacings = {
+
+def _pacings(wanted: Iterable[tuple[int, Limits]]) -> dict[tuple[int, str], Pacing]:
+    return {
         (queue, asked.rate_key): asked.pacing
         for queue, asked in wanted
         if asked.rate_key is not None
     }
-    rates = paces.load(tx, pacings, declared=declared)
-    return [_stand(tx, queue, asked, gates, rates) for queue, asked in wanted]
 
 
 def _stand(
@@ -195,8 +205,11 @@ def _load_gates(
     if not facts:
         return {}
     lines = [(*name, *fact) for name, fact in facts.items()]
-    tx.db.run(_SET_GATES, {"gates": dumps(lines), "declared": declared})
+    changed = tx.db.run(_SET_GATES, {"gates": dumps(lines), "declared": declared})
     gates = _read_gates(tx, facts)
+    if changed and declared:
+        tx.db.run(_UNBLOCK, {"gates": dumps([gate.id for gate in gates])})
+        gates = _read_gates(tx, facts)
     if raised := [gate.id for gate in gates if gate.waiting and gate.taken < gate.slots]:
         _release(tx, raised)  # those who wait come before those who come now
         gates = _read_gates(tx, facts)

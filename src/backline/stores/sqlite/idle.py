@@ -17,11 +17,13 @@ _TABLES: Final = {
 }
 
 
-def forget(tx: Transaction, limit: int) -> None:
-    """Look at the next `limit` of each; the next job of their key makes them anew."""
+def forget(tx: Transaction, limit: int) -> int:
+    """Look at the next `limit` of each; how many went. The next job of a key makes it anew."""
+    gone = 0
     for name, (window, forget_idle) in _TABLES.items():
         [(after, last)] = tx.db.rows(window, {"limit": limit})
         if last:
-            tx.db.run(forget_idle, {"after": after, "last": last, "tick": tx.tick})
+            gone += tx.db.run(forget_idle, {"after": after, "last": last, "tick": tx.tick})
         if last != after:
             tx.db.run(_NOTE_WINDOW, {"name": name, "last": str(last)})
+    return gone

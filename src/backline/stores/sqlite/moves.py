@@ -105,7 +105,7 @@ def sweep(tx: Transaction, limit: int) -> int:
         gone += tx.db.run(_FORGET_IDEMPOTENCY, {"now": tx.now, "limit": limit - gone})
     if gone < limit:
         gone += tx.db.run(_FORGET_EVENTS, {"now": tx.now, "limit": limit - gone})
-    idle.forget(tx, limit)
+    gone += idle.forget(tx, limit)
     tx.db.run(_FORGET_KEYS, {"now": tx.now, "limit": limit})
     tx.db.run(_FORGET_WORKERS, {"before": tx.tick - DAY})
     tx.db.run(_FORGET_REPORTS, {"tick": tx.tick})

@@ -13,6 +13,7 @@ import msgspec
 from backline import limits
 from backline.job import FARTHEST, Micros, Pacing
 from backline.states import State
+from backline.store import Hint
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import Transaction, dumps
 
@@ -34,10 +35,15 @@ class Pace(msgspec.Struct, array_like=True, gc=False):
     interval: int
     burst: int
     arrival: int
+    next: int | None
     permitted: int
     """The weight of those with a permit."""
     first: int | None
     """The weight of the first that waits."""
+
+    def __post_init__(self) -> None:
+        if self.first is not None:
+            self.first = min(self.first, max(1, self.burst))
 
     @property
     def pacing(self) -> Pacing:
@@ -50,12 +56,13 @@ class Pace(msgspec.Struct, array_like=True, gc=False):
 
     def admit(self, weight: int, tick: Micros) -> bool:
         """Whether a job that comes now has a permit; if not, it is the last that waits."""
-        if self.first is None and weight <= self.room(tick):
-            self.permitted += weight
-            return True
-        if self.first is None:
+        if self.first is not None:
+            return False
+        if weight > self.room(tick):
             self.first = weight
-        return False
+            return False
+        self.permitted += weight
+        return True
 
 
 class _Waiting(msgspec.Struct, array_like=True, gc=False, order=True):
@@ -82,8 +89,11 @@ def load(
     if not wanted:
         return {}
     facts = [(*name, pacing.interval, pacing.burst) for name, pacing in wanted.items()]
-    tx.db.run(_SET_PACES, {"paces": dumps(facts), "declared": declared})
+    params = {"paces": dumps(facts), "declared": declared, "tick": tx.tick}
+    changed = tx.db.run(_SET_PACES, params)
     ids = _ids.decode(tx.db.value(_PACE_IDS, {"paces": dumps(list(wanted))}))
+    if changed and declared:
+        settle(tx, ids)  # those who wait come before those who come now
     found = {pace.id: pace for pace in _read(tx, ids)}
     return {name: found[row] for name, row in zip(wanted, ids, strict=True)}
 
@@ -102,7 +112,10 @@ def settle(tx: Transaction, ids: Collection[int], leased: Mapping[int, int] | No
             pace.arrival = limits.started(pace.pacing, pace.arrival, tx.tick, used[pace.id])
         if pace.first is not None:
             _permit(tx, pace)
-        moved.append((pace.id, _bounded(pace.arrival), _next(pace)))
+        opens = _next(pace)
+        if opens is not None and (pace.next is None or opens < pace.next):
+            tx.hints.add(Hint.WORK)  # whoever sleeps may be the one who is awake by then
+        moved.append((pace.id, _bounded(pace.arrival), opens))
     tx.db.run(_MOVE_PACES, {"paces": dumps(moved)})
 
 
@@ -134,17 +147,18 @@ def _permit(tx: Transaction, pace: Pace) -> None:
     let: list[_Waiting] = []
     pace.first = None
     for job in sorted(waiting):
-        if job.weight > room:
-            pace.first = job.weight
+        weight = min(job.weight, max(1, pace.burst))
+        if weight > room:
+            pace.first = weight
             break
-        room -= job.weight
-        pace.permitted += job.weight
+        room -= weight
+        pace.permitted += weight
         let.append(job)
-    _make_ready(tx, let)
+    _make_ready(tx, let, pace.burst)
 
 
-def _make_ready(tx: Transaction, jobs: Sequence[_Waiting]) -> None:
-    tx.db.run(_PERMIT, {"seqs": dumps([job.seq for job in jobs])})
+def _make_ready(tx: Transaction, jobs: Sequence[_Waiting], burst: int) -> None:
+    tx.db.run(_PERMIT, {"seqs": dumps([job.seq for job in jobs]), "burst": max(1, burst)})
     for job in jobs:
         tx.moved(job.queue, job.lane, State.WAITING, State.READY)
 

@@ -131,8 +131,12 @@ class Transaction:
         n: int = 1,
         *,
         to_lane: str | None = None,
+        arrives: bool = True,
     ) -> None:
-        """`n` jobs of a queue moved: every effect of that which a count or a hint shows."""
+        """`n` jobs of a queue moved: every effect of that which a count or a hint shows.
+
+        Those that become ready have arrived, unless a worker put them back.
+        """
         effect = states.move(source, target)
         self._moves[queue, source, lane] -= n
         self._moves[queue, target, to_lane or lane] += n
@@ -141,16 +145,17 @@ class Transaction:
             self.hints.add(Hint.FINISHED)
         if target is State.READY or target is State.SCHEDULED:
             self.hints.add(Hint.WORK)
-        if target is State.READY and source is not State.RUNNING and lane == Lane.MAIN:
+        new = arrives and source is not State.RUNNING
+        if new and target is State.READY and lane == Lane.MAIN:
             self._traffic.arrived[queue] += n
 
-    def moved_all(self, places: Iterable[JobPlace], target: State) -> None:
+    def moved_all(self, places: Iterable[JobPlace], target: State, *, arrive: bool = True) -> None:
         """These jobs moved."""
         counts = Counter(
             (place.queue, place.lane, place.state, place.ties & ASLEEP) for place in places
         )
         for (queue, lane, source, asleep), n in counts.items():
-            self.moved(queue, lane, source, target, n)
+            self.moved(queue, lane, source, target, n, arrives=arrive)
             if asleep:
                 self.count(queue, "asleep", lane, -n)
 

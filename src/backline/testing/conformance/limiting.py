@@ -15,7 +15,7 @@ from backline.job import (
     Terms,
 )
 from backline.states import State
-from backline.store import QueueSettings, Store
+from backline.store import Edit, QueueSettings, Store
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.base import Harness
 from backline.testing.conformance.jobs import (
@@ -265,6 +265,62 @@ class Limiting(Harness):
         await worker.settle(done(lease))
         states = await state_of(store, successor.id, other.id)
         assert sorted(states, key=str) == [READY, WAITING]
+
+    @pytest.mark.parametrize("result", [None, b"1"])
+    async def test_a_successor_asks_for_the_slot_beside_the_others(
+        self, store: Store, clock: VirtualClock, worker: BareWorker, result: bytes | None
+    ) -> None:
+        keyed = {"limits": ONE, "unique_key": "k", "on_conflict": OnConflict.REPLACE}
+        await add(store, make_job(clock, **keyed))
+        [lease] = await worker.lease(10)
+        other = make_job(clock, limits=ONE)
+        successor = make_job(clock, **keyed, priority=100)
+        await add(store, other, successor)
+        await worker.settle(done(lease, result))
+        assert await state_of(store, successor.id, other.id) == [READY, WAITING]
+
+    async def test_a_job_that_is_named_twice_comes_once(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        job = make_job(clock, limits=ONE)
+        await store.enqueue([[job], [job]])
+        assert await state_of(store, job.id) == [READY]
+
+    async def test_a_key_that_is_not_to_block_any_more_goes_on(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        first, second = make_jobs(clock, 2, limits=BLOCK)
+        await add(store, first, second)
+        [lease] = await worker.lease(10)
+        await worker.settle(failed(lease))
+        await add(store, make_job(clock, limits=ONE))
+        assert await state_of(store, first.id, second.id) == [DEAD, READY]
+
+    async def test_a_job_for_later_says_the_limit_too(
+        self, store: Store, clock: VirtualClock
+    ) -> None:
+        jobs = make_jobs(clock, 3, limits=ONE)
+        await add(store, *jobs)
+        await add(store, make_job(clock, limits=Limits("alice", 3), delay=HOUR))
+        assert await state_of(store, *(job.id for job in jobs)) == [READY] * 3
+
+    async def test_a_new_priority_costs_no_slot(self, store: Store, clock: VirtualClock) -> None:
+        first, second, third = make_jobs(clock, 3, limits=ONE)
+        await add(store, first, second, third)
+        await store.edit([first.id, third.id], Edit(priority=10))
+        assert await state_of(store, first.id, second.id, third.id) == [READY, WAITING, WAITING]
+        await store.cancel([first.id])
+        assert await state_of(store, second.id, third.id) == [WAITING, READY]
+
+    async def test_a_job_that_is_put_back_did_not_arrive_again(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await add(store, make_job(clock, limits=ONE))
+        before = (await stats_of(store)).arrival_rate
+        for _ in range(3):
+            [lease] = await worker.lease(10)
+            await worker.settle(put_back(lease))
+        assert (await stats_of(store)).arrival_rate == before > 0
 
     async def test_i5_a_repeat_gives_no_slot_twice(
         self, store: Store, clock: VirtualClock, worker: BareWorker

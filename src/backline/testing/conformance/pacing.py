@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from backline.job import SECOND, Ack, Limits, Micros, Pacing
+from backline.job import DAY, SECOND, Ack, Lane, Limits, Micros, Pacing
 from backline.states import State
 from backline.store import QueueSettings, Store
 from backline.testing.clock import VirtualClock
@@ -171,6 +171,75 @@ class Rates(Harness):
             await worker.settle(*[done(lease) for lease in leases])
             clock.advance(0.5)
         assert order == [job.id for job in jobs]
+
+    async def test_light_jobs_of_one_call_do_not_overtake_a_heavy_one(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        heavy = Limits(rate_key="api", pacing=Pacing(SECOND, 3), weight=3)
+        first, *light = make_jobs(clock, 4, limits=THREE_AT_ONCE)
+        big = make_job(clock, limits=heavy)
+        await add(store, first, big, *light)
+        order: list[str] = []
+        for _ in range(12):
+            await store.promote(10)
+            leases = await worker.lease(10)
+            order += [lease.id for lease in leases]
+            await worker.settle(*[done(lease) for lease in leases])
+            clock.advance(1)
+        assert order == [first.id, big.id, *(job.id for job in light)]
+
+    async def test_a_burst_that_is_lowered_stops_nobody_for_ever(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        rate = Limits(rate_key="api", pacing=Pacing(SECOND, 3), weight=3)
+        await add(store, *make_jobs(clock, 2, limits=rate))
+        await add(store, make_job(clock, limits=EACH_SECOND))
+        when = await starts(store, clock, worker, SECOND, 20)
+        assert len(when) == 3
+
+    async def test_a_rate_that_is_raised_holds_at_once(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        slow = Limits(rate_key="api", pacing=Pacing(3600 * SECOND))
+        await add(store, *make_jobs(clock, 2, limits=slow))
+        assert len(await worker.lease(10)) == 1
+        await add(store, make_job(clock, limits=EACH_SECOND))
+        assert (await worker.exchange((), {MAIN: 10})).next_in == SECOND
+        when = await starts(store, clock, worker, SECOND, 4)
+        assert len(when) == 2
+
+    async def test_a_rate_that_is_raised_by_a_job_that_waits_for_a_slot_holds_at_once(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        slow = Limits("alice", rate_key="api", pacing=Pacing(3600 * SECOND))
+        fast = Limits("alice", rate_key="api", pacing=Pacing(SECOND // 100, 100))
+        first, second, third = (make_job(clock, limits=each) for each in (slow, slow, fast))
+        await add(store, first)
+        await worker.settle(*[done(lease) for lease in await worker.lease(1)])
+        await add(store, second)
+        assert await state_of(store, second.id) == [WAITING]
+        await add(store, third)
+        assert await state_of(store, second.id, third.id) == [READY, WAITING]
+
+    async def test_a_queues_rate_that_is_raised_holds_at_once(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await store.configure([QueueSettings(queue=QUEUE, pacing=Pacing(3600 * SECOND))])
+        await add(store, *make_jobs(clock, 2))
+        assert len(await worker.lease(10)) == 1
+        await store.configure([QueueSettings(queue=QUEUE, pacing=Pacing(SECOND))])
+        assert (await worker.exchange((), {MAIN: 10})).next_in == SECOND
+
+    async def test_a_rate_slower_than_time_stops_nobody_else(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        slowest = Pacing(366 * DAY, 10_000)
+        await store.configure([QueueSettings(queue="slow", pacing=slowest)])
+        limits = Limits(rate_key="slow", pacing=slowest, weight=10_000)
+        await add(store, *make_jobs(clock, 3, queue="slow"), make_job(clock, limits=limits))
+        for _ in range(3):
+            answer = await worker.exchange((), {("slow", Lane.MAIN): 1, MAIN: 1})
+            assert answer.jobs
 
     async def test_an_idle_rate_is_forgotten_no_sooner_than_it_may_be(
         self, store: Store, clock: VirtualClock, worker: BareWorker

@@ -19,7 +19,6 @@ from backline.job import (
     Limits,
     Micros,
     OnConflict,
-    OnPoison,
     Pacing,
     Terms,
 )
@@ -238,9 +237,8 @@ class _Planner:
         if not self.limits:
             keys = [("one", 1), ("many", rng.choice((1, 2, 3)))]
             pacing = Pacing(rng.randrange(1, SECOND // 3), rng.choice((1, 2, 3)))
-            # A dead job that blocks its key would leave the next one waiting: nothing is lost.
-            self.limits = [Limits(key, slots, OnPoison.SKIP) for key, slots in keys]
-            self.limits += [
+            self.limits = [
+                *(Limits(key, slots) for key, slots in keys),
                 Limits(rate_key="rate", pacing=pacing),
                 Limits(*keys[1], rate_key="rate", pacing=pacing, weight=pacing.burst),
             ]

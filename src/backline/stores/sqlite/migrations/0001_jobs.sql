@@ -85,7 +85,7 @@ create index job_until on job (until) where state = 'running';
 create index job_expiry on job (expires_at)
     where expires_at is not null and attempt = 0 and purge_at is null;
 create index job_gate on job (gate, slot, rank, due) where gate is not null;
-create index job_pace on job (pace, permit, rank, due, weight) where pace is not null;
+create index job_pace on job (pace, permit, rank, due) where pace is not null;
 create index job_dead on job (id) where state = 'dead';
 create index job_over on job (queue, state, purge_at) where purge_at is not null;
 

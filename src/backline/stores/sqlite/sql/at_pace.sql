@@ -4,11 +4,12 @@
 --   locks  the writer's turn
 --   index  job_pace, in its order, at most :most entries
 select cast(json_group_array(json_array(
-    job.rank, job.due, job.seq, job.queue, job.lane, job.weight
+    job.rank, job.due, job.seq, job.queue, job.lane,
+    min(max(coalesce(job.weight, 1), 1), 10000)
 )) as blob)
 from job where seq in (
     select seq from job as mine indexed by job_pace
     where mine.pace is not null and mine.pace = :pace and mine.permit = 0
-    order by mine.rank, mine.due
+    order by mine.rank, mine.due, mine.seq
     limit :most
 )
