@@ -187,12 +187,12 @@ class Cells:
                 break
         if not waiting:
             for cell in idle:
-                if now - self._busy_at[cell] > self._idle and cell.stopping_since is None:
-                    cell.stop(now)
+                if now - self._busy_at[cell] > self._idle:
+                    cell.leave()  # patiently: it may have taken a job at this very moment
 
     def _is_idle(self, cell: Child, now: Micros) -> bool:
         """It runs nothing, or has yet to begin: it may take a waiting job."""
-        if cell.stopping_since is not None:
+        if cell.stopping_since is not None or cell.leaving:
             return False
         if cell.board is not None and cell.board.entries():
             self._busy_at[cell] = now
@@ -216,7 +216,7 @@ class Cells:
     async def _until_its_end(self, cell: Child) -> None:
         how = await asyncio.shield(cell.ended)
         del self._busy_at[cell]
-        if not cell.stop_asked:
+        if not (cell.stop_asked or cell.leave_asked):
             log.warning("cell %s %s", cell.name, how)
             lived = self._clock.tick() - cell.started_at
             self._died(lived=lived, good=cell.hello is not None)
