@@ -60,7 +60,7 @@ from backline.stores.sqlite.transaction import Transaction
 from backline.supervisor import rundir, settlement
 from backline.testing.simulation import simulate, world
 from backline.testing.simulation.observed import ObservedStore
-from backline.testing.simulation.plan import BOUNDED, HOSTS, SMALL, Act, Blow, Plan
+from backline.testing.simulation.plan import BOUNDED, HOSTS, MAIN, SMALL, Act, Blow, Plan
 from backline.testing.simulation.run import OpenStore, as_drawn, in_memory, in_sqlite
 from backline.testing.simulation.setting import MachineClock
 from backline.testing.wrapper import StoreWrapper
@@ -721,6 +721,13 @@ def freezes_and_slow_reapers(plan: Plan) -> Plan:
     return dataclasses.replace(plan, blows=(*pauses, *freezes))
 
 
+def one_kills_whoever_runs_it(plan: Plan) -> Plan:
+    """Among the jobs that run on the loop there is one that is poison."""
+    jobs = [job.id for call in plan.calls for job in call.jobs if job.task == MAIN]
+    poison = {job: dataclasses.replace(plan.behaviours[job], kills=99) for job in jobs[:1]}
+    return dataclasses.replace(plan, behaviours={**plan.behaviours, **poison})
+
+
 @dataclass(frozen=True)
 class Bug:
     """`caught_by`: the invariants one of which must notice it."""
@@ -787,7 +794,12 @@ BUGS: Final = (
     Bug("a retry is another job", ("c2_no_invention",), patch=a_retry_is_another_job),
     Bug("sheds what it stored", ("c18_backpressure",), patch=sheds_what_it_stored),
     Bug("conflicts sent", ("answers_true",), patch=conflicts_within_a_call_are_sent),
-    Bug("suspects not isolated", ("c1_no_loss",), patch=suspects_stay_among_the_others),
+    Bug(
+        "suspects not isolated",
+        ("c1_no_loss",),
+        patch=suspects_stay_among_the_others,
+        shape=one_kills_whoever_runs_it,
+    ),
     Bug("steps forgotten", ("once_recorded_never_again",), behind(StepsForgotten)),
     Bug("steps of one attempt", ("once_recorded_never_again",), behind(StepsOfOneAttempt)),
     Bug("no fence in steps", ("as_the_model",), behind(StepsWithoutFence)),
