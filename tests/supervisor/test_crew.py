@@ -34,6 +34,7 @@ class FakeChild:
         self.ended: asyncio.Future[ProcessExit] = asyncio.get_running_loop().create_future()
         self.finished = 0
         self.stop_asked = False
+        self.leaving = self.leave_asked = False
         self.stopping_since: Micros | None = None
         self.hello: object | None = None
         self.alive = True
@@ -42,6 +43,9 @@ class FakeChild:
 
     def stop(self, now: Micros) -> None:
         self.stop_asked, self.stopping_since = True, now
+
+    def leave(self) -> None:
+        self.leaving = True
 
 
 class FakeRecruiter:
@@ -210,7 +214,7 @@ def test_idle_cells_end_unless_jobs_wait(crew: Crew) -> None:
             await asyncio.sleep(1)
             second.board.running = ["job"]
             crew.cells.tend(0)
-        assert (first.stop_asked, second.stop_asked) == (True, False)
+        assert (first.leaving, second.leaving) == (True, False)
         first.ended.set_result(ProcessExit(code=0))
         await settle_down()
         assert list(crew.cells) == [second]
@@ -218,12 +222,12 @@ def test_idle_cells_end_unless_jobs_wait(crew: Crew) -> None:
         for _ in range(50):
             await asyncio.sleep(1)
             crew.cells.tend(0)
-        assert not second.stop_asked  # its minute began when it was last seen at work
+        assert not second.leaving  # its minute began when it was last seen at work
         await asyncio.sleep(20)
         crew.cells.tend(1)
-        assert not second.stop_asked
+        assert not second.leaving
         crew.cells.tend(0)
-        assert second.stop_asked
+        assert second.leaving
 
     crew.run(main)
 
