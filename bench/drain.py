@@ -4,10 +4,12 @@ Beside it: Huey's consumer, and a bare loop over our own statements. Rates of wo
 from the first job that finished, so starting up is not in them.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from backline import group
 from backline.job import JobRequest
 from bench import huey_tasks, raw
 from bench.processes import Drained, Running, backline, drained, started, wait_for
@@ -34,7 +36,7 @@ def run(size: Size, folder: Path) -> list[Finding]:
     plain, threads, burning = (Ours(Samples(), Samples("µs")) for _ in range(3))
     batched, keyed = (Ours(Samples(), Samples("µs")) for _ in range(2))
     huey, huey_cpu = Samples(), Samples("µs")
-    bare, whole = Samples(), Samples()
+    bare, whole, grouped = Samples(), Samples(), Samples()
     requests = _noops(tasks(folder), size.drained)
     tape = raw.record(folder / "tape.db", requests, a_call=A_CALL, leased=LEASED)
     for number in range(size.rounds):
@@ -49,14 +51,15 @@ def run(size: Size, folder: Path) -> list[Finding]:
         _note(batched, drain(place / "batched", _noops_in_batches, size.drained))
         _note(threads, drain(place / "threads", _noops_in_threads, size.drained))
         _note(keyed, drain(place / "keyed", _noops_with_keys, size.drained))
+        grouped.add(drain_group(place / "grouped", size.drained))
         whole.add(raw.replay(place / "whole.db", tape, only=False).exchanges)
-    limit = "bare lease and finish"
     cpu = f"{plain.cpu} of processor time a job, supervisor included, Huey {huey_cpu}"
     return [
         rated("drain, async no-op", plain.rates, "Huey", huey, Bar(20, "x"), cpu),
-        rated("drain, async no-op", plain.rates, limit, bare, Bar(50, "%")),
+        rated("drain, async no-op", plain.rates, "bare lease and finish", bare, Bar(50, "%")),
         rated("drain, async no-op", plain.rates, "all our statements, bare", whole),
         *_others(plain, threads, burning, batched, keyed, huey),
+        rated("drain, a group with a continuation", grouped, "plain", plain.rates, Bar(80, "%")),
     ]
 
 
@@ -130,6 +133,20 @@ def drain_ready(
     check(tally.total(), jobs, "ran")
     check(succeeded(of), succeeding, "are recorded as succeeded")
     return found
+
+
+def drain_group(folder: Path, jobs: int) -> float:
+    """Jobs a second of one group, to the end of its continuation."""
+    folder.mkdir(exist_ok=True)
+    of = tasks(folder)
+    flow = group(_noops(of, jobs - 1)).then(of.noop.job(jobs))
+
+    async def send() -> None:
+        async with of.app as app:
+            await app.aenqueue_flow(flow)
+
+    asyncio.run(send())
+    return drain_ready(folder, of, jobs, jobs).rate
 
 
 def drain_huey(folder: Path, jobs: int) -> Drained:

@@ -176,7 +176,7 @@ def test_an_option_of_another_queue_is_a_type_error_that_names_ours(name: str, o
         ("prioritty", "did you mean priority=?"),
         ("timeot", "did you mean timeout=?"),
         ("countdwn", "use delay="),
-        ("zzz", "the options are burst, callback_url, concurrency, concurrency_key"),
+        ("zzz", "the options are after, burst, callback_url, concurrency"),
     ],
 )
 def test_a_typo_names_the_nearest(name: str, told: str) -> None:

@@ -34,7 +34,7 @@ WORKER_DURATIONS: Final = {"lease", "grace", "refusal", "poll"}
 
 QUEUE_DEFAULTS: Final = {"on_full": "raise"}
 
-CALL_ONLY: Final = {"within"}
+CALL_ONLY: Final = {"within", "after", "if_parent_fails"}
 """Options that make no sense where a task is declared."""
 
 IN_WORDS: Final = {
@@ -47,6 +47,8 @@ IN_WORDS: Final = {
     ("@app.task", "missed"): '`"skip"`',
     ("app.schedule", "tz"): '`"UTC"`',
     (".using", "retry"): "`Retry()`",
+    (".using", "after"): "none",
+    (".using", "if_parent_fails"): '`"stop"`',
     ("Retry", "jitter"): 'on; off for `"constant"` and `delays`',
     ("Retry", "on"): "every exception",
     ("app.worker", "queues"): "every queue of the app",

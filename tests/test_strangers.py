@@ -75,7 +75,7 @@ def test_no_attribute_of_ours_is_called_foreign(app: App) -> None:
         (lambda app: app.task(name="t", run_every=60), "use every=, as in @app.task(every="),
         (lambda app: app.task(name="t", timezone="UTC"), "use tz="),
         (lambda app: app.task(name="t", rate_limit="10/m"), 'use rate="100/m"'),
-        (lambda app: app.task(name="t", depends_on=[]), "there are no chains yet"),
+        (lambda app: app.task(name="t", depends_on=[]), "use task.using(after=[job])"),
         (lambda app: app.task(name="t", on_failure=print), "is its on_success= and its on_dead="),
     ],
 )

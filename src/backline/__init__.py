@@ -10,6 +10,7 @@ from backline.errors import (
     Cancel,
     ConfigError,
     EnqueueError,
+    FlowNotFound,
     IdempotencyConflict,
     InvalidArguments,
     InvalidResult,
@@ -32,12 +33,25 @@ from backline.errors import (
     StoreUnavailable,
     UniqueConflict,
     UnknownOption,
+    UnknownParent,
 )
 from backline.fanout import Event
+from backline.flow import (
+    Flow,
+    FlowRun,
+    FlowStatus,
+    Group,
+    chain,
+    group,
+    previous,
+    result_of,
+    undoable,
+    workflow,
+)
 from backline.follow_up import Outcome
 from backline.job import AttemptError, JobRecord, JobRequest, Progress
 from backline.states import State
-from backline.store import Cancelling
+from backline.store import Cancelling, FlowStats
 from backline.task import Job, Retry, Task
 from backline.worker.execute import CallNext
 
@@ -54,6 +68,12 @@ __all__ = [
     "ConfigError",
     "EnqueueError",
     "Event",
+    "Flow",
+    "FlowNotFound",
+    "FlowRun",
+    "FlowStats",
+    "FlowStatus",
+    "Group",
     "IdempotencyConflict",
     "InvalidArguments",
     "InvalidResult",
@@ -88,7 +108,14 @@ __all__ = [
     "Task",
     "UniqueConflict",
     "UnknownOption",
+    "UnknownParent",
     "__version__",
+    "chain",
     "current_job",
     "current_step",
+    "group",
+    "previous",
+    "result_of",
+    "undoable",
+    "workflow",
 ]

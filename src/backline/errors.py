@@ -7,8 +7,10 @@ BacklineError
 │   ├── InvalidArguments   (also a TypeError) the arguments do not fit the task
 │   ├── PayloadTooLarge
 │   ├── QueueFull
+│   ├── UnknownParent
 │   └── UniqueConflict
 ├── ScheduleNotFound       the store has no schedule of that name
+├── FlowNotFound           the store has no flow of that id
 ├── ResultError            `job.result()` has no value to return
 │   ├── JobNotFound
 │   ├── JobFailed          the job is dead
@@ -94,6 +96,27 @@ class QueueFull(EnqueueError):
         self.retry_after = retry_after
 
 
+class UnknownParent(EnqueueError):
+    """A job is to run after `parent`, and the store does not know such a job or group.
+
+    It was never enqueued, is later in the same call, or was purged more than a day ago (or
+    ever, if its result is asked for). Enqueue the two together, the parent first.
+    """
+
+    def __init__(self, task: str, *, parent: str) -> None:
+        if not parent:
+            super().__init__(
+                f"a job of {task} has previous among its arguments: the result of the step before "
+                "it in a chain, so make it one, or use result_of(job)"
+            )
+        else:
+            super().__init__(
+                f"a job of {task} is to run after {_shown(parent)}, which this store does not "
+                "know: enqueue the two together, the parent first"
+            )
+        self.task, self.parent = task, parent
+
+
 class UniqueConflict(EnqueueError):
     """A live job holds the unique key, and `on_conflict` is "raise".
 
@@ -127,6 +150,14 @@ class ScheduleNotFound(BacklineError):
     def __init__(self, name: str) -> None:
         super().__init__(f"there is no schedule {_shown(name)}")
         self.name = name
+
+
+class FlowNotFound(BacklineError):
+    """The store has no flow `flow`: never enqueued here, or all its jobs were purged."""
+
+    def __init__(self, flow: str) -> None:
+        super().__init__(f"flow {_shown(flow)} is not known to this store")
+        self.flow = flow
 
 
 class ResultError(BacklineError):

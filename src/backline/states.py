@@ -13,7 +13,7 @@ class State(StrEnum):
     """Where a job is in its life."""
 
     WAITING = "waiting"
-    """For another job, or for a place within the limits of its key."""
+    """For other jobs: their ends let it go on; or for its turn within the limits of its key."""
     SCHEDULED = "scheduled"
     """For a time: a delay, a retry's backoff, a snooze, the end of a sleep, an operator's edit."""
     READY = "ready"
@@ -38,8 +38,8 @@ class Effect(Flag):
     """The depth of the queue shrinks by one."""
     ENDS = auto()
     """The job is over: it starts to age towards its purge, its unique key is free (once
-    `unique_for` has passed too), the job that waited for it becomes ready, and its follow-ups
-    are enqueued."""
+    `unique_for` has passed too), it counts as ended in its group, those that waited for it go
+    on, or are cancelled, and its follow-ups are enqueued."""
 
 
 QUEUED: Final = frozenset({State.WAITING, State.SCHEDULED, State.READY})
@@ -47,7 +47,8 @@ QUEUED: Final = frozenset({State.WAITING, State.SCHEDULED, State.READY})
 scheduled, leave the depth when they fall asleep and enter it when they become ready."""
 
 TERMINAL: Final = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED, State.EXPIRED})
-"""The states a job rests in; `redrive` alone takes it out of one."""
+"""The states a job rests in; `redrive` alone takes it out of one: of the job
+itself, or of the parent because of which it was cancelled."""
 
 LIVE: Final = frozenset(State) - TERMINAL
 """The states of a job that is still to end; it holds its unique key."""

@@ -313,7 +313,8 @@ def test_the_keys_of_a_job_are_a_promise(shell):
         *("concurrency_key", "concurrency", "rate_key"),
         *("headers", "tags", "enqueued_at", "due_at", "started_at", "finished_at"),
         *("expires_at", "purge_at", "worker", "cancel_requested", "result", "progress"),
-        *("errors", "steps", "asleep", "recorded", "callbacks", "redrives"),
+        *("flow", "group", "after", "before", "errors", "steps", "asleep", "recorded"),
+        *("callbacks", "redrives"),
     ]
 
 

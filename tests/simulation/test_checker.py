@@ -18,6 +18,7 @@ from backline.job import (
     Pacing,
     Terms,
 )
+from backline.parents import After
 from backline.states import State
 from backline.testing.clock import VirtualClock
 from backline.testing.simulation import INVARIANTS, Event, History, Trace, What, check
@@ -224,6 +225,15 @@ def ran_though_cancelled(story: Story) -> None:
     story.end("a")
 
 
+def began_before_its_parent_had_ended(story: Story) -> None:
+    story.enqueue("a")
+    story.well("b", after=(After("a"),))
+    story.lease("a")
+    story.run("a")
+    story.ack("a")
+    story.end("a")
+
+
 def was_refused_and_ran(story: Story) -> None:
     story.well("a")
     story.tell(What.REFUSED, "producer", "a")
@@ -397,6 +407,7 @@ BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (added_twice_under_one_idempotency_key, "c8_idempotent"),
     (survived_a_bug, "nothing_unforeseen"),
     (never_answered, "every_call_ends"),
+    (began_before_its_parent_had_ended, "i9_after_its_parents"),
     (killed_as_an_orphan, "no_theft"),
     (ran_past_its_expiry, "time_to_live"),
     (swept_too_soon, "time_to_live"),

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -53,8 +54,9 @@ from backline.store import (
     QueueStats,
     Store,
 )
-from backline.stores.memory import MemoryStore, follow
+from backline.stores.memory import MemoryStore, flows, follow
 from backline.stores.memory.gates import Gates
+from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
 from backline.stores.sqlite.transaction import Transaction
 from backline.supervisor import rundir, settlement
@@ -329,6 +331,15 @@ class AnyPayloadWillDo(StoreWrapper):
             answer if isinstance(answer, Refused) else [replace(a, mismatch=False) for a in answer]
             for answer in answers
         ]
+
+
+class ParentsForgotten(StoreWrapper):
+    """Jobs that are to wait for others do not."""
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        return await self._store.enqueue(
+            [[replace(job, after=()) for job in call] for call in calls]
+        )
 
 
 class ExpiryForgotten(StoreWrapper):
@@ -728,6 +739,39 @@ def one_kills_whoever_runs_it(plan: Plan) -> Plan:
     return dataclasses.replace(plan, behaviours={**plan.behaviours, **poison})
 
 
+def the_first_parent_suffices(patch: pytest.MonkeyPatch) -> None:
+    """A job goes on when one of its parents has ended."""
+    waits = property(lambda ties: all(edge.ended is None for edge in ties.parents or [_OPEN]))
+    patch.setattr(flows.Ties, "waits", waits)
+
+
+_OPEN: Final[Any] = SimpleNamespace(ended=State.SUCCEEDED)
+
+
+def only_what_ran_counts_in_its_group(patch: pytest.MonkeyPatch) -> None:
+    """The end of a group hangs on acks (Celery's chords): who expires is waited for for ever."""
+    touched = flows.Flows._touched
+
+    def acked(self: flows.Flows, row: Row, now: Micros) -> list[flows.Edge]:
+        return touched(self, row, now) if row.attempt else []
+
+    patch.setattr(flows.Flows, "_touched", acked)
+
+
+def each_attempt_counts_in_its_group(patch: pytest.MonkeyPatch) -> None:
+    """A counter that is not idempotent (django-celery-results): a retried member counts twice, so
+    that the group has ended too early, or never."""
+    touched = flows.Flows._touched
+
+    def counted(self: flows.Flows, row: Row, now: Micros) -> list[flows.Edge]:
+        assert row.ties is not None
+        if row.ties.group is not None:
+            row.ties.group.ended += max(0, row.attempt - 1)
+        return touched(self, row, now)
+
+    patch.setattr(flows.Flows, "_touched", counted)
+
+
 @dataclass(frozen=True)
 class Bug:
     """`caught_by`: the invariants one of which must notice it."""
@@ -780,6 +824,14 @@ BUGS: Final = (
     Bug("keys end with jobs", ("c8_idempotent",), behind(IdempotencyEndsWithTheJob)),
     Bug("any payload will do", ("c8_idempotent",), behind(AnyPayloadWillDo)),
     Bug("expiry forgotten", ("time_to_live",), behind(ExpiryForgotten)),
+    Bug("parents forgotten", ("i9_after_its_parents",), behind(ParentsForgotten)),
+    Bug("first parent suffices", ("i9_after_its_parents",), patch=the_first_parent_suffices),
+    Bug("cancelled uncounted", ("c1_no_loss",), patch=only_what_ran_counts_in_its_group),
+    Bug(
+        "retries counted",
+        ("i9_after_its_parents", "c1_no_loss"),
+        patch=each_attempt_counts_in_its_group,
+    ),
     Bug("pauses forgotten", ("pauses_hold",), behind(PausesForgotten)),
     Bug("sweeps early", ("time_to_live",), behind(SweepsEarly)),
     Bug("purges the living", ("c1_no_loss",), behind(PurgesTheLiving)),

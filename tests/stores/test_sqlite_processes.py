@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from backline.store import Store
-from backline.testing.contention import Contention, look
+from backline.testing.contention import Contention
+from backline.testing.roles import look
 
 pytestmark = pytest.mark.processes
 

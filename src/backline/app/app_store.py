@@ -30,6 +30,7 @@ from backline.store import (
     Edited,
     Exchange,
     Filter,
+    FlowStats,
     Hint,
     Page,
     QueueSettings,
@@ -107,6 +108,12 @@ class AppStore:
 
     async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
         return await self._home().run(lambda queue: queue.store.redrive(ids))
+
+    async def flows(self, ids: Sequence[JobId]) -> list[FlowStats | None]:
+        return await self._home().run(lambda queue: queue.store.flows(ids))
+
+    async def cancel_flows(self, ids: Sequence[JobId], limit: int) -> list[int]:
+        return await self._home().run(lambda queue: queue.store.cancel_flows(ids, limit))
 
     async def purge(self, ids: Sequence[JobId]) -> list[bool]:
         return await self._home().run(lambda queue: queue.store.purge(ids))

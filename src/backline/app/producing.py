@@ -17,6 +17,7 @@ from backline.app.declare import queue_settings
 from backline.app.declaring import Declaring
 from backline.app.home import Home
 from backline.app.immediate import Immediate
+from backline.app.requests import requests_of
 from backline.app.schedules import Schedules
 from backline.app.transacting import Transacting
 from backline.app.working import Parts, opened
@@ -45,6 +46,7 @@ from backline.task import (
 from backline.webhooks import TASK, Webhooks, WebhookSettings
 from backline.webhooks.reply import WebhookRefused
 from backline.webhooks.settings import (
+    OPTIONS,
     PORTS,
     QUEUE,
     SECRET_ENV,
@@ -57,14 +59,6 @@ T = TypeVar("T")
 
 HeadersHook: TypeAlias = Callable[[], Mapping[str, str]]
 
-_WEBHOOK_OPTIONS: Final = (
-    "secret_env",
-    "queue",
-    "timeout",
-    "ports",
-    "allow_http",
-    "allow_networks",
-)
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
@@ -122,7 +116,7 @@ class Producing:
         that of one attempt. Workers need the extra `backline[webhooks]`. Raises ConfigError.
         """
         for option in unknown:
-            raise unknown_option(option, _WEBHOOK_OPTIONS, "app.webhooks", {})
+            raise unknown_option(option, OPTIONS, "app.webhooks", {})
         if self._webhooks is not None:
             raise ConfigError("the app has webhooks already")
         settings = WebhookSettings(
@@ -168,7 +162,7 @@ class Producing:
         `aenqueue_many`. With `within`, a connection or session on the database of an `outbox`, they
         are enqueued when its transaction commits.
         """
-        requests = _requests(jobs)
+        requests = requests_of(jobs)
         fault("enqueue.before_send")
         if within is not None:
             handles = self._transacting.write(requests, within)
@@ -190,7 +184,7 @@ class Producing:
         connection or session on the database of an `outbox`, they are enqueued when its transaction
         commits.
         """
-        requests = _requests(jobs)
+        requests = requests_of(jobs)
         fault("enqueue.before_send")
         if within is not None:
             handles = await self._transacting.awrite(requests, within)
@@ -351,18 +345,3 @@ class Producing:
             self._declare,
             self._shed,
         )
-
-
-def _requests(jobs: Iterable[JobRequest]) -> list[JobRequest]:
-    """The jobs of a call. Raises TypeError for anything else, before any is sent."""
-    wrong: object = jobs
-    if isinstance(jobs, Iterable):
-        requests = list(jobs)
-        strangers: list[object] = [one for one in requests if type(one) is not JobRequest]
-        if not strangers:
-            return requests
-        wrong = strangers[0]
-    raise TypeError(
-        "enqueue_many takes a list of what task.job(...) makes, such as "
-        f"[task.job(1), task.job(2)], not {shown(wrong)}"
-    )

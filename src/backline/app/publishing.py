@@ -6,7 +6,7 @@ from typing import Any, Final, Never, Unpack, cast
 
 from backline import duration
 from backline.app.declare import Declare
-from backline.app.producing import Producing
+from backline.app.flowing import Flowing
 from backline.codec import encode_alone
 from backline.display import shown
 from backline.duration import Duration
@@ -33,7 +33,7 @@ class PublishedEvent:
     """False: it was published before, and these are the jobs it got then."""
 
 
-class Publishing(Producing):
+class Publishing(Flowing):
     """The part of an app that publishes events."""
 
     def on(self, *patterns: str, **settings: Unpack[TaskSettings]) -> Declare:

@@ -19,7 +19,7 @@ from backline.outbox import (
     relaying,
     sqlite_path,
 )
-from backline.queue.admission import distinct
+from backline.queue.admission import Distinct, distinct
 from backline.store import Store
 from backline.task import Completion, Job, JobClient
 
@@ -79,13 +79,13 @@ class Transacting:
 
     def write(self, requests: Sequence[JobRequest], within: object) -> list[Job[Any]]:
         """Write jobs in the caller's transaction; they are enqueued when it commits."""
-        alone = distinct(requests)
+        alone = _untied(distinct(requests))
         self._writer.write(alone.requests, within)
         return self._handles(alone.answers(_written(alone.requests), requests), requests)
 
     async def awrite(self, requests: Sequence[JobRequest], within: object) -> list[Job[Any]]:
         """The same; `within` may be async too."""
-        alone = distinct(requests)
+        alone = _untied(distinct(requests))
         await self._writer.awrite(alone.requests, within)
         return self._handles(alone.answers(_written(alone.requests), requests), requests)
 
@@ -123,3 +123,13 @@ class Transacting:
 
 def _written(requests: Sequence[JobRequest]) -> list[Enqueued]:
     return [Enqueued(request.id) for request in requests]
+
+
+def _untied(call: Distinct) -> Distinct:
+    """Relays move rows one by one. Raises ConfigError for jobs that must go in together."""
+    if any(request.after or request.group_id for request in call.requests):
+        raise ConfigError(
+            "jobs that wait for others (after=, previous) cannot be enqueued with within=: enqueue "
+            "one job in the transaction, and the flow in its task"
+        )
+    return call

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import UNSET, Raw, json
 from msgspec.structs import astuple
 
+from backline.codec.links import Result
 from backline.codec.result import ResultCodec, changed, complaint
 from backline.codec.wire import ENCODER, decoder, plain, same
 from backline.errors import ConfigError, InvalidArguments, PayloadTooLarge
@@ -196,6 +197,8 @@ class TaskCodec:
         return Raw(ENCODER.encode((args, kwargs)))
 
     def _check(self, argument: str, decode: json.Decoder[Any], value: object) -> None:
+        if isinstance(value, Result):
+            return  # checked by the worker, when it is there
         try:
             arrived = decode.decode(ENCODER.encode(value))
             fits = same(value, arrived)

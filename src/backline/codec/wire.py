@@ -14,6 +14,8 @@ from typing import Any, Final, NoReturn, Protocol, cast
 import msgspec
 from msgspec import Raw, inspect, json
 
+from backline.codec.links import Result
+
 
 class _Model(Protocol):
     """What a pydantic model offers."""
@@ -31,6 +33,8 @@ def _encode_other(value: object) -> object:
     """What msgspec sends in place of a value that it does not know."""
     if isinstance(value, PurePath):
         return str(value)
+    if isinstance(value, Result):
+        return {"$result": value.job_id}
     if _is_model(type(value)):
         text = cast("_Model", value).model_dump_json(by_alias=True, round_trip=True)
         return Raw(text.encode())

@@ -8,11 +8,12 @@ No value here can be part of a cycle, so none is tracked by the garbage collecto
 (`gc=False`): a worker makes and drops many thousands a second.
 """
 
+from backline.ids import MAX_ID
+from backline.job.error import MAX_ERRORS, AttemptError
 from backline.job.job import (
     DEFAULT_QUEUE,
     EMPTY_ARGS,
     IDEMPOTENCY,
-    MAX_ERRORS,
     MAX_PAYLOAD,
     MAX_PRIORITY,
     MIN_PRIORITY,
@@ -21,7 +22,6 @@ from backline.job.job import (
     Ack,
     Acked,
     AckState,
-    AttemptError,
     Backoff,
     Charge,
     Enqueued,
@@ -39,7 +39,6 @@ from backline.job.job import (
     Progress,
     Refused,
     Terms,
-    as_datetime,
 )
 from backline.job.step import MAX_STEP_NAME, MAX_STEPS, Step, StepRecord
 from backline.job.units import (
@@ -47,13 +46,13 @@ from backline.job.units import (
     EPOCH,
     FARTHEST,
     HOUR,
-    MAX_ID,
     MINUTE,
     SECOND,
     JobId,
     Micros,
     Rank,
     WorkerName,
+    as_datetime,
 )
 
 __all__ = [

@@ -1,7 +1,6 @@
 """Jobs, their leases and their ends."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Annotated, Final, Literal, TypeAlias
@@ -9,10 +8,10 @@ from typing import Annotated, Final, Literal, TypeAlias
 import msgspec
 from msgspec import Meta, Raw
 
+from backline.job.error import AttemptError
 from backline.job.step import Step
 from backline.job.units import (
     DAY,
-    EPOCH,
     HOUR,
     MINUTE,
     SECOND,
@@ -21,6 +20,7 @@ from backline.job.units import (
     Rank,
     WorkerName,
 )
+from backline.parents import After, Parent
 from backline.states import State
 
 IDEMPOTENCY: Final[Micros] = DAY
@@ -53,16 +53,6 @@ class OnConflict(StrEnum):
     SKIP = "skip"
     REPLACE = "replace"
     RAISE = "raise"
-
-
-def as_datetime(at: Micros) -> datetime:
-    """A time as people see it: aware, in UTC. The first or last there is, for one beyond."""
-    try:
-        return EPOCH + timedelta(microseconds=at)
-    except OverflowError:
-        if at < 0:
-            return datetime.min.replace(tzinfo=UTC)
-        return datetime.max.replace(tzinfo=UTC)
 
 
 class Backoff(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -167,6 +157,12 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     limits: Limits | None = None
     follow_ups: tuple["FollowUp", ...] = ()
     """What is enqueued when it ends; those of a follow-up itself are none."""
+    after: tuple[After, ...] = ()
+    """Whose ends it waits for; each is known to the store, or earlier in the same call."""
+    flow: JobId | None = None
+    """The workflow it is part of: counted, and cancelled, as a whole."""
+    group: JobId | None = None
+    """The group of the flow that it is in; None: the one that has the flow's own id."""
 
     @property
     def fingerprint(self) -> str:
@@ -180,6 +176,16 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """
         due = now + self.delay if self.run_at is None else self.run_at
         return due if self.max_wait is None else min(due, max(now, since + self.max_wait))
+
+    @property
+    def group_id(self) -> JobId | None:
+        """The group it counts in; None: it is part of no flow."""
+        return self.group if self.group is not None else self.flow
+
+    @property
+    def flow_id(self) -> JobId | None:
+        """The flow of that group."""
+        return self.flow if self.flow is not None else self.group
 
 
 class FollowUp(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -255,6 +261,8 @@ class LeasedJob(Lease, frozen=True, array_like=True, gc=False):
     payload: Raw
     steps: int = 0
     """How many steps are recorded; 0: there is nothing to ask `Store.steps` for."""
+    results: Mapping[JobId, Raw] = {}
+    """What its parents returned, as far as it asked; `null` of one that did not succeed."""
 
 
 class HeldLease(Lease, frozen=True, array_like=True, gc=False):
@@ -265,23 +273,6 @@ class HeldLease(Lease, frozen=True, array_like=True, gc=False):
     """The tick, on the store's clock, at which the lease is over."""
     cancel: bool
     """Somebody asked for the job to be cancelled."""
-
-
-class AttemptError(msgspec.Struct, frozen=True, gc=False):
-    """How one attempt went wrong."""
-
-    attempt: int
-    kind: str
-    """The exception's qualified name, or one of `timeout`, `lost`, `malformed`."""
-    message: str
-    traceback: str = ""
-    at: Micros | None = None
-    """Set by the store, by its clock."""
-
-    @property
-    def recorded_at(self) -> datetime | None:
-        """When the store recorded it; None: not yet."""
-        return None if self.at is None else as_datetime(self.at)
 
 
 class Charge(StrEnum):
@@ -392,7 +383,8 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     follow_ups: tuple[FollowUp, ...] = ()
     redrives: int = 0
     """How often it was begun anew after an end."""
-
-
-MAX_ERRORS: Final = 10
-"""How many `AttemptError` a job keeps; older ones are dropped, `failures` still counts them."""
+    after: tuple[Parent, ...] = ()
+    before: tuple[JobId, ...] = ()
+    """The first `parents.MOST_SHOWN` jobs that wait for its end, or did."""
+    flow: JobId | None = None
+    group: JobId | None = None

@@ -1,12 +1,15 @@
 """What becomes of a call before and after the store has seen it: pure rules."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
+
+import msgspec
 
 from backline.errors import EnqueueError, IdempotencyConflict, QueueFull, UniqueConflict
 from backline.job import Enqueued, JobId, JobRequest, OnConflict, Refused
 from backline.limits import retry_after
+from backline.parents import After
 
 
 class OnFull(StrEnum):
@@ -71,7 +74,17 @@ def distinct(call: Sequence[JobRequest]) -> Distinct:
                 by_idempotency[request.idempotency_key] = index
         by_id[request.id] = index
         stands_for.append(index)
-    return Distinct(requests, stands_for)
+    stand_ins = {job_id: requests[n].id for job_id, n in by_id.items() if requests[n].id != job_id}
+    return Distinct([_told(one, stand_ins) for one in requests], stands_for)
+
+
+def _told(request: JobRequest, stand_ins: Mapping[JobId, JobId]) -> JobRequest:
+    """The job, after those that stand in for its parents."""
+    if not stand_ins or all(after.parent not in stand_ins for after in request.after):
+        return request
+    edges = {stand_ins.get(after.parent, after.parent): after for after in request.after}
+    after = tuple(After(to, edge.on, edge.result) for to, edge in edges.items())
+    return msgspec.structs.replace(request, after=after)
 
 
 def _meet(requests: list[JobRequest], index: int, later: JobRequest) -> None:
@@ -86,6 +99,8 @@ def _meet(requests: list[JobRequest], index: int, later: JobRequest) -> None:
             "idempotency keys: enqueue them in two calls"
         )
     if later.on_conflict is OnConflict.REPLACE:
+        if later.after:
+            raise _conflict(later, earlier.id)  # it may wait for what waits for that one
         requests[index] = later
 
 

@@ -159,6 +159,7 @@ def _keys(call: Call) -> set[Hashable]:
     """What two calls of one batch must not share."""
     keys: set[Hashable] = {request.id for request in call}
     for request in call:
+        keys.update(after.parent for after in request.after)
         if request.unique_key is not None:
             keys.add(("unique", request.unique_key))
         if request.idempotency_key is not None:

@@ -28,9 +28,10 @@ limits of a queue as a whole hold for leases alone: its jobs stay ready.
 
 **Moves.** Whichever method moves a job checks `states.MOVES` and applies the effects of the
 move in the same commit: the counts of the queue, the end of the job's hold on its unique
-key, the release of the job that waited for it, its follow-ups. These are enqueued after all
-else that the call moves (an exchange does it before it leases, too), in the order in which
-their jobs were, whatever the depth of their queues; a unique key that is taken holds one back.
+key, the count of its group, the release of the jobs that waited for it, its follow-ups. These
+are enqueued after all else that the call moves (an exchange does it before it leases, too), in
+the order in which their jobs were, whatever the depth of their queues; a unique key that is
+taken holds one back.
 
 Invariants, each the name of a test in `backline.testing.conformance`:
 
@@ -44,6 +45,8 @@ Invariants, each the name of a test in `backline.testing.conformance`:
     I7  nothing starts before its time, by the store's clock
     I8  an enqueue never takes the depth above the limit by more than the calls in flight;
         retries and releases are never refused; draining works while full
+    I9  a job that waits for others goes on exactly once, when all have ended, whatever
+        crashes
     I10 never more leases for a key, or a queue, than its limit, nor more starts than its rate
         allows; who waits for such a limit goes on as soon as it lets them
     I11 the counts of a queue add up in every snapshot
@@ -75,8 +78,9 @@ from backline.job import (
     StepRecord,
     WorkerName,
 )
-from backline.schedule import ScheduleChange, Tick
 from backline.store.fanout import FanoutStore
+from backline.store.flows import FlowStore
+from backline.store.schedules import ScheduleStore
 from backline.store.values import (
     Call,
     Cancelling,
@@ -90,12 +94,11 @@ from backline.store.values import (
     Page,
     QueueSettings,
     QueueStats,
-    Timetable,
     WorkerReport,
 )
 
 
-class Store(FanoutStore, Protocol):
+class Store(FanoutStore, FlowStore, ScheduleStore, Protocol):
     """Where jobs live. See the module's docstring for what holds of every method."""
 
     @property
@@ -152,9 +155,17 @@ class Store(FanoutStore, Protocol):
           if it ends before, the key goes back, for as long as the running holder would have
           had it.
 
+        A job with `after` is added as `waiting` unless all its parents have ended. One whose
+        parent ends otherwise than `on` asks for, or has, is cancelled in that commit: redrive
+        of that parent lets it wait again. A parent that added nothing, because a key of it is
+        taken, is stood in for by the job that was answered. What is added to a flow that was
+        cancelled is cancelled at once.
+
         Two jobs of one batch never share an id, a unique key or an idempotency key: the
         caller sees to it.
 
+        Raises UnknownParent for a parent that is not known, nor earlier in the same call (a
+        purged one is for a day, its result is not): then nothing of the batch was written.
         Raises EnqueueError for a job with a field that could not be read back as what it is (a
         payload that is no JSON, a time beyond `job.FARTHEST`, a lone surrogate, ...): then
         nothing of the batch was written.
@@ -242,7 +253,10 @@ class Store(FanoutStore, Protocol):
         So are result, expiry and a requested cancel; a suspect stays in the cells. True: this
         call did it. Refuses no job for a full queue. Takes the unique key back only if nobody
         else holds it now. Recorded steps stay: the job goes on where it was. Its next end has
-        follow-ups again.
+        follow-ups again. The job no longer waits for anything. It is counted out of what ended
+        in its group; jobs that were cancelled because it failed wait for it again (and theirs
+        for them), unless another parent forbids it; those that went on stay as they are. Its
+        flow is no longer cancelled.
         """
         ...
 
@@ -311,45 +325,6 @@ class Store(FanoutStore, Protocol):
 
         `declared`: they stand in code. Each setting applies when it differs from the last
         one declared for that queue; in between an operator's edit stays.
-        """
-        ...
-
-    async def schedules(
-        self, *, limit: int, after: str | None = None, names: Collection[str] | None = None
-    ) -> Timetable:
-        """A page of schedules, all or those of `names`, in an order of the store's own.
-
-        What follows `after`, which an earlier page answered; a page may hold fewer than `limit`
-        and yet not be the last. What is stored and cannot be read has no `spec`.
-        """
-        ...
-
-    async def due_schedules(self, *, limit: int, after: str | None = None) -> Timetable:
-        """A page of those whose `next` slot has come, by the store's clock. Reads only."""
-        ...
-
-    async def arrange(self, changes: Sequence[ScheduleChange]) -> list[bool]:
-        """Make, change and delete schedules, in their order.
-
-        True: done. False: the schedule is not that version any more, and nothing was changed:
-        read it again. Nothing is decided here (see `schedule.change`). A repeat answers False.
-
-        Raises ConfigError for a schedule that could not be read back as what it is, and for
-        one, if it is not paused, whose jobs `tick` would refuse: then nothing of the call was
-        written.
-        """
-        ...
-
-    async def tick(self, ticks: Sequence[Tick]) -> list[bool]:
-        """Use slots: move the schedule on and enqueue their jobs, in one commit.
-
-        True: done by this call. False: nothing was changed, since the schedule is not what it
-        was when it was read: another scheduler was first, a person changed or deleted it, or
-        this is a repeat. A full queue refuses none of the jobs; one whose id is known, or
-        whose unique key is taken, adds nothing, and the slot counts as used. No two ticks of a
-        call are for the same schedule: the caller sees to it.
-
-        Raises EnqueueError as `enqueue` does: then nothing of the call was written.
         """
         ...
 

@@ -236,3 +236,16 @@ class Subscriptions(msgspec.Struct, frozen=True):
     subscriptions: list[SubscriptionRecord]
     after: str | None = None
     """Pass on for the next page; None: that was the last."""
+
+
+class FlowStats(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a workflow is: the counts of its groups, of one moment."""
+
+    flow: JobId
+    added: int
+    """Jobs that were added to it, ever."""
+    ended: int
+    failed: int
+    """Those that ended other than succeeded."""
+    cancelled: bool = False
+    """It was cancelled: what is added to it ends at once."""

@@ -5,16 +5,16 @@ be read again is refused before anything is written, in every store alike: else 
 would stop the others, in the file or in the memory where all of them are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import chain
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Raw, json
 from msgspec.structs import replace
 
 from backline.display import safe, shown
-from backline.errors import ConfigError, EnqueueError
+from backline.errors import ConfigError, EnqueueError, UnknownParent
 from backline.fanout import (
     Publication,
     SubscriptionChange,
@@ -23,6 +23,7 @@ from backline.fanout import (
     jobs_of,
 )
 from backline.job import JobId, JobRequest, Lane, Limits, Micros, OnConflict, Rank, Terms
+from backline.parents import MOST_PARENTS, After
 from backline.schedule import LAST_SLOT, ScheduleChange, ScheduleRecord, job_of
 from backline.states import TERMINAL
 from backline.store import Call, Edit
@@ -30,6 +31,7 @@ from backline.store import Call, Edit
 _Facts: TypeAlias = tuple[
     JobId, str, str, Lane, Rank, Micros, Micros | None, Micros | None, Micros | None,
     str | None, Micros, OnConflict, dict[str, str], tuple[str, ...], Micros | None, str | None,
+    tuple[After, ...], JobId | None, JobId | None,
 ]  # fmt: skip
 """All of a job but its payload, its terms, which many jobs share, and its limits."""
 
@@ -46,6 +48,15 @@ _limits: Final = json.Decoder(list[Limits]).decode
 _APART: Final = frozenset({"payload", "follow_ups"})
 """Fields that are looked at on their own."""
 _WRONG: Final = (msgspec.MsgspecError, TypeError, ValueError, RecursionError, AttributeError)
+
+
+class Founded(NamedTuple):
+    """Which ids a store knows."""
+
+    known: Collection[JobId]
+    """Of jobs, purged ones too, and of groups."""
+    readable: Collection[JobId]
+    """Of jobs whose results can be read."""
 
 
 def check(calls: Sequence[Call]) -> None:
@@ -159,6 +170,7 @@ def _are_fine(jobs: Sequence[JobRequest]) -> bool:
             job.id, job.task, job.queue, job.lane, job.priority, job.delay, job.run_at,
             job.expires_in, job.expires_at, job.unique_key, job.unique_for, job.on_conflict,
             job.headers, job.tags, job.max_wait, job.idempotency_key,
+            job.after, job.flow, job.group,
         )
         for job in jobs
     ]  # fmt: skip
@@ -169,6 +181,7 @@ def _are_fine(jobs: Sequence[JobRequest]) -> bool:
         and _terms(_encode(terms)) == terms
         and (not limits or _limits(_encode(limits)) == limits)
         and all(job.id.isascii() and type(job.payload) is Raw for job in jobs)
+        and not any(job.after and _entangled(job) for job in jobs)
     )
 
 
@@ -190,6 +203,8 @@ def _complaint(job: JobRequest) -> str:
             tuple(given) if field == "tags" else given
         ):
             return f"its {field} is {shown(given)}"
+    if entangled := _entangled(job):
+        return entangled
     return "" if job.id.isascii() else f"its id is {shown(job.id)}, which is not ASCII"
 
 
@@ -200,9 +215,48 @@ def _follow_ups_complaint(job: JobRequest) -> str:
             return f"a follow-up of it is on {shown(each.on)}; at least one terminal state is due"
         if each.job.follow_ups:
             return "a follow-up of it has follow-ups of its own"
+        if each.job.after or each.job.group_id is not None:
+            return "a follow-up of it waits for others, or is part of a flow"
         if complaint := _complaint(each.job):
             return f"a follow-up of it: {complaint}"
     return ""
+
+
+def _entangled(job: JobRequest) -> str:
+    """What is wrong with its parents; empty: nothing."""
+    if len(job.after) > MOST_PARENTS:
+        return (
+            f"it waits for {len(job.after):,} jobs, and may for {MOST_PARENTS:,}: put them in a "
+            "group, and wait for that"
+        )
+    parents = {after.parent for after in job.after}
+    return "it waits twice for the same job" if len(parents) < len(job.after) else ""
+
+
+def founded(calls: Sequence[Call], known: Callable[[set[JobId]], Founded]) -> None:
+    """Raises UnknownParent for the first job whose parent is neither known nor earlier in its
+    call; `known` says of ids what the store has."""
+    wanted = {
+        job_id
+        for call in calls
+        for job in call
+        if job.after
+        for job_id in (job.id, *(after.parent for after in job.after))
+    }
+    if not wanted:
+        return
+    found = known(wanted)
+    for call in calls:
+        earlier: set[JobId] = set()
+        for job in call:
+            if job.after and job.id not in found.known:
+                for after in job.after:
+                    has = found.readable if after.result else found.known
+                    if after.parent not in has and after.parent not in earlier:
+                        raise UnknownParent(job.task, parent=after.parent)
+            earlier.add(job.id)
+            if job.group_id is not None:
+                earlier.add(job.group_id)
 
 
 def _words(error: BaseException) -> str:

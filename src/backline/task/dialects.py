@@ -8,7 +8,9 @@ from backline.errors import UnknownOption
 
 _RETRY: Final = "use retry=Retry(...), its base=, cap=, jitter=, delays=, on= and not_on="
 _CONTEXT: Final = "annotate the task's first parameter JobContext"
-_NO_CHAINS: Final = "there are no chains yet: enqueue the next job at the end of the task"
+_CHAINS: Final = (
+    "use task.using(after=[job]), or app.enqueue_flow(chain(first.job(), second.job(previous)))"
+)
 _NO_CALLBACKS: Final = (
     "what is to follow a job is its on_success= and its on_dead=; what is to surround each run "
     "is @app.middleware"
@@ -97,7 +99,7 @@ FOREIGN: Final[Mapping[str, str]] = {
         _CONCURRENCY,
     ),
     **dict.fromkeys(
-        ["depends_on", "dependencies", "after", "chain", "link", "pipe_target"], _NO_CHAINS
+        ["depends_on", "dependencies", "chain", "link", "pipe_target", "parents"], _CHAINS
     ),
     **dict.fromkeys(
         ["on_failure", "on_error", "on_retry", "on_stopped", "on_complete",
@@ -179,7 +181,7 @@ OF_TASK: Final[Mapping[str, str]] = dict.fromkeys(
     ["schedule", "enqueue_in", "enqueue_at", "perform_in", "perform_at", "send_at"], _LATER
 ) | dict.fromkeys(
     ["s", "si", "signature", "subtask", "message"],
-    "use task.job(...), which makes a job for app.enqueue_many; " + _NO_CHAINS,
+    "use task.job(...), which makes a job for app.enqueue_many, chain and group",
 ) | dict.fromkeys(
     ["map", "starmap", "chunks", "enqueue_many"],
     "use app.enqueue_many([task.job(x) for x in xs])",

@@ -18,15 +18,18 @@ from backline.job import (
     MIN_PRIORITY,
     MOST_AT_ONCE,
     FollowUp,
+    JobId,
     Lane,
     Micros,
     OnConflict,
     OnPoison,
     Terms,
 )
+from backline.parents import On
 from backline.states import State
 from backline.task.callbacks import Callback, follow_ups
 from backline.task.dialects import unknown_option
+from backline.task.following import Named, parents, parents_on
 from backline.task.limiting import LIMIT_OPTIONS, check_limits, interval_of
 from backline.task.names import name_text
 from backline.task.retry import Retry
@@ -114,6 +117,11 @@ class Options(CommonOptions, total=False):
     within: Any
     """A connection (or session) of yours, to the database of an `app.outbox`: the job is
     enqueued when its transaction commits."""
+    after: "Sequence[Named | JobId]"
+    """Run once these have ended: jobs made by `task.job`, handles, or ids."""
+    if_parent_fails: Literal["stop", "continue"]
+    """What becomes of the job if one of them does not succeed: "stop", the default, cancels
+    it."""
 
 
 class TaskSettings(CommonOptions, total=False):
@@ -189,6 +197,8 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     on_dead: tuple[FollowUp, ...] = ()
     callback_url: str | None = None
     within: Any = None
+    after: tuple[JobId, ...] = ()
+    parents_on: On = On.SUCCESS
 
     @property
     def terms(self) -> Terms:
@@ -377,6 +387,8 @@ _CHECKS: Final[Mapping[str, Callable[[object], dict[str, Any]]]] = {
     "on_dead": lambda v: {"on_dead": follow_ups(v, State.DEAD)},
     "callback_url": lambda v: {"callback_url": _url(v)},
     "within": lambda v: {"within": v},
+    "after": lambda v: {"after": parents(v)},
+    "if_parent_fails": lambda v: {"parents_on": parents_on(v)},
 }
 
 

@@ -73,6 +73,8 @@ def job_for(job: object, where: str) -> JobRequest:
     for name in ("run_at", "expires_at", "idempotency_key"):
         if getattr(job, name) is not None:
             raise ConfigError(f"{where} runs again and again: its jobs have no {name}")
+    if job.after:
+        raise ConfigError(f"{where} cannot make jobs that wait for others (after=, previous)")
     headers = job.headers.own if isinstance(job.headers, MadeHeaders) else job.headers
     return replace(job, id="", headers=headers)
 

@@ -16,11 +16,12 @@ from typing import (
 
 import msgspec
 
-from backline.codec import TaskCodec
+from backline.codec import MARK, TaskCodec, results_in
 from backline.context import JobContext, current_job
 from backline.errors import ConfigError, InvalidArguments
 from backline.faults import fault
 from backline.job import FollowUp, JobId, JobRequest
+from backline.parents import After
 from backline.schedule import ScheduleSpec
 from backline.task.callbacks import EVERY_END
 from backline.task.dialects import OF_TASK, misplaced_option, stranger
@@ -177,7 +178,7 @@ class Task(Generic[P, R]):
         limits = request.limits
         if callable(options.concurrency_key) or callable(options.rate_key):
             limits = limits_of(options, self.name, args, kwargs)
-        return msgspec.structs.replace(
+        request = msgspec.structs.replace(
             request,
             payload=payload,
             unique_key=unique_key,
@@ -185,6 +186,7 @@ class Task(Generic[P, R]):
             limits=limits,
             follow_ups=self._follow_ups(),
         )
+        return self._linked(request, args, kwargs) if MARK in bytes(payload) else request
 
     def _follow_ups(self) -> tuple[FollowUp, ...]:
         url, after = self.options.callback_url, self.options.follow_ups
@@ -201,6 +203,16 @@ class Task(Generic[P, R]):
             return _scoped(self.name, name_text(found))
         except (TypeError, ValueError) as error:
             raise InvalidArguments(f"the {option} of {self.name}: {error}") from None
+
+    def _linked(
+        self, request: JobRequest, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> JobRequest:
+        """The job, after those whose results are among its arguments."""
+        wanted = results_in([*args, *kwargs.values()])
+        others = tuple(after for after in request.after if after.parent not in wanted)
+        on = self.options.parents_on
+        results = tuple(After(job_id, on, result=True) for job_id in wanted)
+        return msgspec.structs.replace(request, after=(*others, *results))
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Enqueue a job with these arguments; returns after the commit.
@@ -282,6 +294,7 @@ class Task(Generic[P, R]):
             idempotency_key=_scoped(self.name, once) if isinstance(once, str) else None,
             limits=None if called else limits_of(options, self.name, (), {}),
             follow_ups=options.follow_ups,
+            after=tuple(After(parent, options.parents_on) for parent in options.after),
         )
 
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

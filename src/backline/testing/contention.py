@@ -11,163 +11,60 @@ is over. A store that is not opened by `open_store` names its own opener.
 """
 
 import asyncio
-import select
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pkgutil import resolve_name
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import msgspec
 import pytest
-from msgspec import Raw
 
 from backline.clock import SYSTEM_CLOCK
 from backline.fanout import SubscriptionChange, SubscriptionSpec
-from backline.job import HOUR, Acked, Enqueued, OnConflict
-from backline.schedule import Every, Missed, ScheduleChange, ScheduleSpec, firing
+from backline.job import HOUR, Acked, JobRequest
+from backline.parents import After
+from backline.schedule import Every, Missed, ScheduleChange, ScheduleSpec
 from backline.schedule.change import created
 from backline.states import State
 from backline.store import Hint, QueueSettings, Store
+from backline.testing.children import await_ready, started
 from backline.testing.conformance.fanning import publish_same
 from backline.testing.conformance.jobs import (
-    MAIN,
     QUEUE,
     BareWorker,
     assert_adds_up,
-    done,
     find_all,
     make_job,
     make_jobs,
     put_back,
     stats_of,
 )
+from backline.testing.roles import (
+    ROLES,
+    Role,
+    enqueue_keys,
+    enqueue_many,
+    enqueue_once,
+    lease_and_finish,
+    lease_for_ever,
+    look,
+    reap,
+    replace_in_turn,
+    tick_slots,
+)
 
 T = TypeVar("T")
-Role: TypeAlias = Callable[[Store, str, int], Awaitable[list[Any]]]
 
 PATIENCE: Final = 60.0
 """Seconds of real time that the children may take."""
 CROWD: Final = 4
 POLL: Final = 0.05
 """Seconds after which to look again although no hint came."""
-
-
-async def lease_and_finish(store: Store, name: str, count: int) -> list[Any]:
-    """Lease a few at a time and ack with the next call, until there is nothing left."""
-    return await _drain(BareWorker(store, name), count)
-
-
-async def lease_for_ever(store: Store, name: str, count: int) -> list[Any]:
-    """Lease, finish, and add as many again; somebody has to end it."""
-    worker = BareWorker(store, name)
-    while True:
-        leased = await _drain(worker, count)
-        await store.enqueue([make_jobs(SYSTEM_CLOCK, max(len(leased), 10))])
-
-
-async def enqueue_keys(store: Store, name: str, count: int) -> list[Any]:
-    """Enqueue a job for each of `count` keys, the same keys as everybody."""
-    del name
-    answers: list[Any] = []
-    for n in range(count):
-        how = OnConflict.RAISE if n % 2 else OnConflict.SKIP
-        job = make_job(SYSTEM_CLOCK, unique_key=f"key {n}", on_conflict=how)
-        [answer] = await store.enqueue([[job]])
-        assert isinstance(answer, list)
-        answers.append([answer[0].id, answer[0].added, answer[0].conflict])
-    return answers
-
-
-async def enqueue_once(store: Store, name: str, count: int) -> list[Any]:
-    """Enqueue the same request for each of `count` keys as everybody; one of two asks for more."""
-    answers: list[Any] = []
-    for n in range(count):
-        payload = Raw(b"[[2],{}]" if name.endswith(("1", "3")) else b"[[1],{}]")
-        job = make_job(SYSTEM_CLOCK, idempotency_key=f"key {n}", payload=payload)
-        [answer] = await store.enqueue([[job]])
-        assert isinstance(answer, list)
-        answers.append([answer[0].id, answer[0].added, answer[0].mismatch])
-    return answers
-
-
-async def replace_in_turn(store: Store, name: str, count: int) -> list[Any]:
-    """Put off the same job `count` times, as everybody does; says what was added."""
-    del name
-    jobs = [
-        make_job(
-            SYSTEM_CLOCK,
-            unique_key="k",
-            on_conflict=OnConflict.REPLACE,
-            delay=HOUR,
-            max_wait=HOUR + HOUR,
-        )
-        for _ in range(count)
-    ]
-    for job in jobs:
-        assert await store.enqueue([[job]]) == [[Enqueued(job.id)]]
-    return [job.id for job in jobs]
-
-
-async def enqueue_many(store: Store, name: str, count: int) -> list[Any]:
-    """Enqueue `count` jobs one by one; says which of them were admitted."""
-    del name
-    jobs = make_jobs(SYSTEM_CLOCK, count)
-    return [isinstance((await store.enqueue([[job]]))[0], list) for job in jobs]
-
-
-async def reap(store: Store, name: str, count: int) -> list[Any]:
-    """Put back what is overdue; says which jobs this process put back."""
-    reaper = BareWorker(store, name)
-    applied: list[Any] = []
-    while over := await store.overdue(count):
-        acks = await reaper.settle(*[put_back(lease, if_overdue=True) for lease in over])
-        pairs = zip(over, acks, strict=True)
-        applied += [lease.id for lease, acked in pairs if acked is Acked.APPLIED]
-    return applied
-
-
-async def tick_slots(store: Store, name: str, count: int) -> list[Any]:
-    """Use slots, at most `count` at a time, until none is due; says which this process used."""
-    del name
-    used: list[Any] = []
-    while (page := await store.due_schedules(limit=10)).schedules:
-        [found] = page.schedules
-        due = firing(found, page.now, limit=count)
-        assert due is not None
-        if await store.tick([due.tick]) == [True]:
-            used += [job.run_at for job in due.tick.jobs]
-    return used
-
-
-async def look(store: Store, name: str, count: int) -> list[Any]:
-    """Migrate, and look at the store: nothing may be half done."""
-    del name
-    for _ in range(count):
-        await store.migrate()
-        await assert_adds_up(store)
-    return []
-
-
-ROLES: Final[Mapping[str, Role]] = {
-    role.__name__: role
-    for role in (
-        lease_and_finish,
-        lease_for_ever,
-        enqueue_keys,
-        enqueue_once,
-        replace_in_turn,
-        enqueue_many,
-        reap,
-        tick_slots,
-        publish_same,
-        look,
-    )
-}
 
 
 class Contention:
@@ -212,15 +109,31 @@ class Contention:
     ) -> Iterator[list[subprocess.Popen[bytes]]]:
         """Processes that have opened the store and wait for their start signal."""
         command = [sys.executable, "-m", __name__, self.opener, address, role.__name__, str(count)]
-        crew = [_started([*command, f"worker-{n}"]) for n in range(crowd)]
+        crew = [started([*command, f"worker-{n}"]) for n in range(crowd)]
         try:
             for process in crew:
-                _await_ready(process)
+                await_ready(process, PATIENCE)
             yield crew
         finally:
             for process in crew:
                 process.kill()
                 process.communicate()
+
+    def test_i9_a_continuation_goes_on_once_whoever_ends_the_last_of_its_group(
+        self, address: str
+    ) -> None:
+        groups, jobs, then = 30, list[JobRequest](), list[JobRequest]()
+        for n in range(groups):
+            of = {"flow": f"f{n}", "group": f"g{n}"}
+            jobs += [make_job(SYSTEM_CLOCK, **of) for _ in range(CROWD)]
+            then.append(make_job(SYSTEM_CLOCK, after=(After(f"g{n}"),)))
+        self.with_store(address, lambda store: store.enqueue([[*jobs, *then]]))
+        seen = self.race(address, lease_and_finish, 1)
+        leased = Counter(job_id for answers in seen for job_id, _ in answers)
+        assert {leased[job.id] for job in jobs} == {1}
+        assert {leased[job.id] for job in then} <= {0, 1}
+        rest = self.with_store(address, lambda store: lease_and_finish(store, "last", 100))
+        assert sum(leased[job.id] for job in then) + len(rest) == groups
 
     def test_i3_each_job_is_leased_once(self, address: str) -> None:
         jobs = make_jobs(SYSTEM_CLOCK, 300)
@@ -344,16 +257,6 @@ class Contention:
         self.with_store(address, whole)
 
 
-async def _drain(worker: BareWorker, count: int) -> list[Any]:
-    leased: list[Any] = []
-    exchange = await worker.exchange((), {MAIN: count})
-    while exchange.jobs:
-        leased += [[job.id, job.attempt] for job in exchange.jobs]
-        exchange = await worker.exchange([done(job) for job in exchange.jobs], {MAIN: count})
-        assert all(acked is Acked.APPLIED for acked in exchange.acks)
-    return leased
-
-
 async def _more_finished(more: int, store: Store) -> None:
     """Wait until `more` jobs than now have succeeded."""
     ended = asyncio.Event()
@@ -364,21 +267,6 @@ async def _more_finished(more: int, store: Store) -> None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
                     await ended.wait()
-
-
-def _started(command: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603 - our own module under our own interpreter
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-    )
-
-
-def _await_ready(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    readable, _, _ = select.select([process.stdout], [], [], PATIENCE)
-    assert readable, "a child did not open the store in time"
-    if process.stdout.readline() != b"ready\n":
-        raise AssertionError(process.stderr.read().decode())
 
 
 async def _play(opener: str, address: str, role: str, count: str, name: str) -> list[Any]:

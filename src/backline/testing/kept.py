@@ -1,15 +1,39 @@
 """What the model keeps of a job."""
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from backline.follow_up import id_of
-from backline.job import Ack, Charge, JobRequest, Lane, Micros, Step, StepRecord
+from backline.job import Ack, Charge, JobId, JobRequest, Lane, Micros, Step, StepRecord
+from backline.parents import On
 from backline.states import QUEUED, State
 from backline.store import Edit, Edited
+
+COMPARED: Final = (
+    "state",
+    "queue",
+    "priority",
+    "due",
+    "lane",
+    "attempt",
+    "failures",
+    "losses",
+    "releases",
+    "redrives",
+    "worker",
+    "cancel",
+    "enqueued_at",
+    "started_at",
+    "finished_at",
+    "expires_at",
+    "purge_at",
+    "steps",
+    "asleep",
+)
+"""What of a record is the same as of what is kept."""
 
 Key: TypeAlias = tuple[str, str]
 """A queue, and a key of it."""
@@ -52,6 +76,18 @@ class Kept:
     """What it holds within its limits, or waits for."""
     asleep: bool = False
     recorded: dict[str, StepRecord] = field(default_factory=dict)
+    parents: tuple[tuple[JobId, On], ...] = ()
+    stopped: bool = False
+    """Cancelled because of how a parent ended."""
+
+    @classmethod
+    def made(cls, request: JobRequest, seq: int, now: Micros) -> "Kept":
+        """A job that is added."""
+        due = now + request.delay if request.run_at is None else request.run_at
+        expires = request.expires_at
+        if expires is None and request.expires_in is not None:
+            expires = now + request.expires_in
+        return cls(request, seq, now, due, expires, request.lane)
 
     @property
     def steps(self) -> int:
@@ -121,6 +157,12 @@ class Kept:
                 self.recorded[name] = replace(step, wake_at=due)
 
     @property
+    def waits_for_others(self) -> bool:
+        """It waits, and not for its turn within its limits."""
+        within = self.stand.gate is not None or self.stand.pace is not None
+        return self.state is State.WAITING and not within
+
+    @property
     def queue(self) -> str:
         return self.request.queue
 
@@ -137,17 +179,6 @@ class Kept:
     def window_end(self) -> Micros:
         """Until when its key stays taken at least; 0: free when it ends, by any clock."""
         return self.enqueued_at + self.request.unique_for if self.request.unique_for else 0
-
-
-@dataclass
-class Holding:
-    """A unique key: who holds it, and which living job the holder waits for."""
-
-    holder: Kept
-    predecessor: Kept | None = None
-    until: Micros = 0
-    since: Micros = 0
-    """What `max_wait` counts from."""
 
 
 def _as_of(now: Micros, step: StepRecord) -> StepRecord:

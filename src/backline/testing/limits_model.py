@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from backline import limits
-from backline.job import Limits, Micros, OnPoison, Pacing
+from backline.job import JobId, Limits, Micros, OnPoison, Pacing
 from backline.states import TERMINAL, State
 from backline.testing.kept import Kept, Key, Stand
 
@@ -54,6 +54,19 @@ class LimitsModel:
         if not keeps and (job.state is State.SCHEDULED or job.state in TERMINAL):
             pace, job.stand = job.stand.pace, Stand()
             self.go_on(tick, set() if pace is None else {pace})
+
+    def let_all_go(self, jobs: Iterable[Kept], tick: Micros, *, moves: bool) -> list[JobId]:
+        """As `let_go` does, of each; those of which it is true."""
+        return [job.request.id for job in jobs if self.let_go(job, tick, moves=moves)]
+
+    def let_go(self, job: Kept, tick: Micros, *, moves: bool) -> bool:
+        """Give back what it holds within its limits; whether it was ready, or waited for more."""
+        stand = job.stand
+        asks = job.state is not State.SCHEDULED and bool(stand.gate or stand.pace)
+        if asks or moves:
+            job.stand = Stand()
+            self.go_on(tick, set() if stand.pace is None else {stand.pace})
+        return asks
 
     def go_on(self, tick: Micros, paces: Collection[Key] = ()) -> None:
         """Whoever waits for a slot and need not any more goes on, to its rate or to be ready; so

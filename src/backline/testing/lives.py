@@ -1,6 +1,6 @@
 """What the random lives of a store are drawn from."""
 
-from typing import Final
+from typing import Any, Final
 
 from hypothesis import strategies as st
 from msgspec import Raw
@@ -13,12 +13,15 @@ from backline.job import (
     FollowUp,
     JobRequest,
     Lane,
+    LeasedJob,
     Limits,
     OnConflict,
     OnPoison,
     Pacing,
+    Step,
     Terms,
 )
+from backline.parents import On
 from backline.states import TERMINAL, State
 from backline.store import Edit
 from backline.testing.clock import START
@@ -52,13 +55,21 @@ _requests = st.fixed_dictionaries(
         "payload": st.sampled_from([EMPTY_ARGS, EMPTY_ARGS, Raw(b"[[1],{}]")]),
         "terms": st.just(TERMS),
         "limits": st.sampled_from([None, None, None, *LIMITS]),
+        "after": st.one_of(
+            st.just([]),
+            st.lists(st.tuples(st.integers(0, 8), st.sampled_from(On)), max_size=2),
+        ),
+        "group": st.sampled_from([None, None, "g", "h"]),
     }
 )
 FOLLOW_UPS: Final = st.lists(
     st.builds(
         FollowUp,
         st.sets(st.sampled_from(sorted(TERMINAL)), min_size=1).map(lambda on: tuple(sorted(on))),
-        st.builds(lambda fields: JobRequest(id="", task="after", **fields), _requests),
+        st.builds(
+            lambda fields: JobRequest(id="", task="after", **fields | {"after": (), "group": None}),
+            _requests,
+        ),
         st.booleans(),
     ),
     max_size=2,
@@ -93,3 +104,10 @@ EDITS: Final = st.one_of(
     st.builds(Edit, queue=st.sampled_from(QUEUES), delay=st.sampled_from((-SECOND, 0, SECOND))),
 )
 PICKS: Final = st.lists(st.integers(0, 5) | st.integers(0, 200), min_size=1, max_size=4)
+
+
+def drawn(endings: st.DataObject, lease: LeasedJob) -> dict[str, Any]:
+    """How a run of a job ends; before it sleeps it records that."""
+    ending: dict[str, Any] = dict(endings.draw(ENDINGS))
+    nap = Step(lease.id, lease.attempt, "nap", wake_in=ending["delay"])
+    return {**ending, "steps": (nap,) * ending["asleep"]}

@@ -32,57 +32,34 @@ from backline.job import (
     Lane,
     LeasedJob,
     OnConflict,
-    Pacing,
     Refused,
     Step,
 )
+from backline.parents import After
 from backline.states import State
-from backline.store import Demand, Edit, QueueSettings, Store
+from backline.store import Demand, Store
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.jobs import find_all
 from backline.testing.fanning import FanoutRules
-from backline.testing.kept import Kept
+from backline.testing.kept import COMPARED, Kept
 from backline.testing.lives import (
     BATCHES,
     DEMANDS,
-    EDITS,
-    ENDINGS,
     LINES,
-    PACING,
     PICKS,
     QUEUES,
     TERMS,
+    drawn,
 )
 from backline.testing.model import Model
+from backline.testing.operators import MANY, OperatorRules
 
 T = TypeVar("T")
 
 ROLES: Final = ("w1", "w2")
-MANY: Final = 1_000
-COMPARED: Final = (
-    "state",
-    "queue",
-    "priority",
-    "due",
-    "lane",
-    "attempt",
-    "failures",
-    "losses",
-    "releases",
-    "redrives",
-    "worker",
-    "cancel",
-    "enqueued_at",
-    "started_at",
-    "finished_at",
-    "expires_at",
-    "purge_at",
-    "steps",
-    "asleep",
-)
 
 
-class StoreMachine(FanoutRules, RuleBasedStateMachine):
+class StoreMachine(FanoutRules, OperatorRules, RuleBasedStateMachine):
     """Does the same to a store and to the model, and compares all that both know."""
 
     open_store: Callable[[Clock], Store]
@@ -100,6 +77,9 @@ class StoreMachine(FanoutRules, RuleBasedStateMachine):
         self.calls = 0
         self.names = {role: role for role in ROLES}
         self.last: dict[str, tuple[int, Sequence[Ack], Demand]] = {}
+        self.parents: list[str] = []
+        """Jobs and groups that others may be told to wait for."""
+        self.flows: list[str] = []
         self._set_time()
 
     def run(self, awaited: Awaitable[T]) -> T:
@@ -125,21 +105,28 @@ class StoreMachine(FanoutRules, RuleBasedStateMachine):
         """New jobs."""
         calls: list[list[JobRequest]] = []
         taken: set[str] = set()
+        new_parents: list[str] = []
         for call in batch:
             calls.append([])
+            self.flows.append(self.clock.new_id())
+            earlier: list[str] = []
             for fields in call:
-                new = JobRequest(id=self.clock.new_id(), task="t", **fields)
+                new = self._request(fields, earlier)
                 keys = {key for key in (new.unique_key, new.idempotency_key) if key is not None}
                 if taken.isdisjoint(keys):
                     calls[-1].append(new)
+                    earlier += [new.id] if new.group is None else [new.id, new.group]
                 taken |= keys
+            new_parents += earlier
         self.batch = calls
         self._enqueue()
+        self.parents += new_parents
 
     @rule(key=st.sampled_from(["k", "l"]), most=st.sampled_from([3 * SECOND, 40 * SECOND]))
     def put_off(self, key: str, most: int) -> None:
         """A job that is to start once it is quiet, in the place of the one before."""
         fields = {"delay": 30 * SECOND, "max_wait": most, "on_conflict": OnConflict.REPLACE}
+        fields |= {"after": [], "group": None}
         self.enqueue([[{"queue": "a", "unique_key": key, "terms": TERMS, **fields}]])
 
     @precondition(lambda self: self.batch)
@@ -148,14 +135,14 @@ class StoreMachine(FanoutRules, RuleBasedStateMachine):
         """The last batch: its reply was lost (I5)."""
         known = [self.model.jobs.get(job.id) for call in self.batch for job in call]
         purged = [job for job in known if job is not None and job.purged]
-        if all((job.finished_at or 0) + DAY > self.model.now for job in purged):
+        if all(known) and all((job.finished_at or 0) + DAY > self.model.now for job in purged):
             self._enqueue()
 
     @rule(role=st.sampled_from(ROLES), picks=PICKS, endings=st.data(), demand=DEMANDS)
     def exchange(self, role: str, picks: list[int], endings: st.DataObject, demand: Demand) -> None:
         """Acks of what runs and of leases that are over, and demand."""
         leases = self._leases(picks)
-        acks = [Ack(lease.id, lease.attempt, **_drawn(endings, lease)) for lease in leases]
+        acks = [Ack(lease.id, lease.attempt, **drawn(endings, lease)) for lease in leases]
         self.calls += 1
         self.last[role] = (self.calls, acks, demand)
         self._exchange(role)
@@ -194,6 +181,7 @@ class StoreMachine(FanoutRules, RuleBasedStateMachine):
         self._set_time()
         self.expire()
         if step == "2d":
+            self.parents, self.flows = [], []
             self.last = {}  # a store may forget in a day what it would need for a repeat
 
     @rule(step=st.sampled_from([1, 3600]))
@@ -219,47 +207,6 @@ class StoreMachine(FanoutRules, RuleBasedStateMachine):
         """All that is past its keep."""
         self.run(self.store.sweep(MANY))
         self.model.sweep()
-
-    @rule(picks=PICKS)
-    def cancel(self, picks: list[int]) -> None:
-        """Some jobs."""
-        ids = self._ids(picks)
-        assert self.run(self.store.cancel(ids)) == self.model.cancel(ids)
-
-    @rule(picks=PICKS)
-    def redrive(self, picks: list[int]) -> None:
-        """Some jobs."""
-        ids = self._ids(picks)
-        assert self.run(self.store.redrive(ids)) == self.model.redrive(ids)
-
-    @rule(picks=PICKS)
-    def purge(self, picks: list[int]) -> None:
-        """Some jobs."""
-        ids = self._ids(picks)
-        assert self.run(self.store.purge(ids)) == self.model.purge(ids)
-
-    @rule(picks=PICKS, change=EDITS)
-    def edit(self, picks: list[int], change: Edit) -> None:
-        """Some jobs, in every state."""
-        ids = self._ids(picks)
-        assert self.run(self.store.edit(ids, change)) == self.model.edit(ids, change)
-
-    @rule(
-        queue=st.sampled_from(QUEUES),
-        limit=st.sampled_from([None, None, 3, 6, 12]),
-        paused=st.sampled_from([False, False, False, True]),
-        most=st.sampled_from([None, None, 1, 3]),
-        pacing=st.sampled_from([None, None, PACING]),
-    )
-    def configure(
-        self, queue: str, limit: int | None, paused: bool, most: int | None, pacing: Pacing | None
-    ) -> None:
-        """An operator's edit."""
-        edit = QueueSettings(
-            queue=queue, max_depth=limit, paused=paused, concurrency=most, pacing=pacing
-        )
-        self.run(self.store.configure([edit]))
-        self.model.configure(edit)
 
     @rule(role=st.sampled_from(ROLES))
     def restart(self, role: str) -> None:
@@ -307,10 +254,24 @@ class StoreMachine(FanoutRules, RuleBasedStateMachine):
             assert stats.cells == sum(job.lane is Lane.CELL for job in ready)
             assert stats.oldest_ready == min((job.due for job in ready), default=None)
         assert self.run(self.store.steps([*kept])) == self.model.steps([*kept])
+        assert self.run(self.store.flows(self.flows)) == [
+            self.model.flows.stats(f) for f in self.flows
+        ]
         for worker in self.names.values():
             held = {(h.id, h.attempt, h.until) for h in self.run(self.store.held(worker))}
             running = [j for j in kept.values() if j.state is State.RUNNING and j.worker == worker]
             assert held == {(j.request.id, j.attempt, j.until) for j in running}
+
+    def _request(self, fields: dict[str, Any], earlier: list[str]) -> JobRequest:
+        """A job that waits for some of those before it, in this call or another."""
+        group = None if fields["group"] is None else f"{self.flows[-1][:36]}.{fields['group']}"
+        groups = self.model.flows.groups
+        known = [one for one in self.parents if one in self.model.jobs or one in groups]
+        pool = [one for one in known + earlier if one != group]
+        after = {pool[-1 - n % len(pool)]: on for n, on in fields["after"] if pool}
+        ties = {"after": tuple(After(*pair) for pair in after.items()), "group": group}
+        flow = None if group is None else self.flows[-1]
+        return JobRequest(id=self.clock.new_id(), task="t", flow=flow, **fields | ties)
 
     def _set_time(self) -> None:
         self.model.now, self.model.tick = self.clock.now(), self.clock.tick()
@@ -320,10 +281,6 @@ class StoreMachine(FanoutRules, RuleBasedStateMachine):
         runs = [le for le in self.leases if self.model.runs(le.id, le.attempt)]
         pools = [runs if n <= 5 and runs else self.leases for n in picks]
         return [pool[-1 - n % len(pool)] for n, pool in zip(picks, pools, strict=True) if pool]
-
-    def _ids(self, picks: list[int]) -> list[str]:
-        known = list(self.model.jobs)
-        return list(dict.fromkeys(known[-1 - n % len(known)] for n in picks if known))
 
     def _enqueue(self) -> None:
         ours = self.run(self.store.enqueue(self.batch))
@@ -352,12 +309,6 @@ class StoreMachine(FanoutRules, RuleBasedStateMachine):
             by_line.setdefault((job.queue, job.lane), []).append((job.id, job.attempt))
         ordered = [token for line in demand for token in by_line.get(line, [])]
         assert (len(given), ordered) == (len(granted), granted)
-
-
-def _drawn(endings: st.DataObject, lease: LeasedJob) -> dict[str, Any]:
-    ending: dict[str, Any] = dict(endings.draw(ENDINGS))
-    nap = Step(lease.id, lease.attempt, "nap", wake_in=ending["delay"])
-    return {**ending, "steps": (nap,) * ending["asleep"]}
 
 
 def _counts(jobs: Sequence[Kept]) -> dict[State, int]:

@@ -5,14 +5,13 @@ Calls take and answer what the store's do, short of what is only looked at. A jo
 moves `now` and `tick`. Ids are known for ever here: do not repeat an enqueue a day after.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from msgspec import UNSET
 
-from backline import limits
 from backline.job import (
-    IDEMPOTENCY,
     REPLACED_KEEP,
     Ack,
     Acked,
@@ -22,15 +21,18 @@ from backline.job import (
     Lease,
     Micros,
     OnConflict,
-    Pacing,
     Refused,
     Step,
     StepRecord,
 )
 from backline.states import QUEUED, TERMINAL, State
-from backline.store import Call, Cancelling, Demand, Edit, Edited, QueueSettings
-from backline.testing.kept import Holding, Kept, Stand, asked
+from backline.store import Call, Cancelling, Demand, Edit, Edited
+from backline.testing.flows_model import FlowsModel
+from backline.testing.kept import Kept
+from backline.testing.keys_model import KeysModel
+from backline.testing.known_model import KnownModel
 from backline.testing.limits_model import LimitsModel
+from backline.testing.queues_model import QueuesModel
 
 
 @dataclass
@@ -40,24 +42,21 @@ class Model:
     now: Micros = 0
     tick: Micros = 0
     jobs: dict[JobId, Kept] = field(default_factory=dict)
-    keys: dict[str, Holding] = field(default_factory=dict)
-    given: dict[str, tuple[JobId, bytes, Micros]] = field(default_factory=dict)
-    """What idempotency keys stand for: the job that was answered, what was asked, until when."""
-    limits: dict[str, int | None] = field(default_factory=dict)
-    paused: set[str] = field(default_factory=set)
     retired: set[str] = field(default_factory=set)
     calls: dict[str, tuple[int, list[tuple[JobId, int]]]] = field(default_factory=dict)
-    queues: dict[str, QueueSettings] = field(default_factory=dict)
-    """What was said last of the concurrency and the rate of each."""
-    arrivals: dict[str, Micros] = field(default_factory=dict)
     ended: list[Kept] = field(default_factory=list)
     """The jobs that ended in this call."""
 
     def __post_init__(self) -> None:
         self.within = LimitsModel(self.present)
+        self.flows = FlowsModel(self.jobs)
+        self.keys = KeysModel()
+        self.known = KnownModel(self.jobs)
+        self.queues = QueuesModel(self.present)
 
     def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
-        answers = [self._refusal(call) or [self.add(job) for job in call] for call in calls]
+        new = partial(self.known.is_new, now=self.now)
+        answers = [self.queues.refusal(call, new) or self._add_call(call) for call in calls]
         self._follow()
         return answers
 
@@ -72,9 +71,9 @@ class Model:
     ) -> tuple[list[Acked], list[tuple[JobId, int]], Micros | None]:
         """`expired`: the jobs past their `expires_at` that this store moved on meeting them."""
         acked = [self._ack(worker, ack) for ack in acks]
+        self._settle()
         self._follow()
-        late = [job for job in self._in(*QUEUED) if self.is_late(job)]
-        self._move_all(State.EXPIRED, [job for job in late if job.request.id in expired])
+        self._expire([job for job in self._late() if job.request.id in expired])
         last, granted = self.calls.get(worker, (-1, []))
         if worker in self.retired or call < last:
             granted = []
@@ -114,9 +113,10 @@ class Model:
         return len(due) + self.within.permit(self.tick)
 
     def expire(self) -> int:
-        count = self._move_all(State.EXPIRED, [j for j in self._in(*QUEUED) if self.is_late(j)])
+        late = self._late()
+        self._expire(late)
         self._follow()
-        return count
+        return len(late)
 
     def sweep(self) -> None:
         for job in self._in(*TERMINAL):
@@ -125,11 +125,22 @@ class Model:
 
     def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         answers = [self._cancel(self._present(job_id)) for job_id in ids]
+        self._settle()
         self._follow()
         return answers
 
+    def cancel_flow(self, flow: JobId) -> int:
+        wanted = self.flows.halt(flow)
+        for job in wanted:
+            self._cancel(job)
+        self._settle()
+        self._follow()
+        return len(wanted)
+
     def redrive(self, ids: Sequence[JobId]) -> list[bool]:
-        return [self._redrive(self._present(job_id)) for job_id in ids]
+        answers = [self._redrive(self._present(job_id)) for job_id in ids]
+        self._revive()
+        return answers
 
     def purge(self, ids: Sequence[JobId]) -> list[bool]:
         jobs = [self._present(job_id) for job_id in ids]
@@ -145,19 +156,10 @@ class Model:
         moves = change.queue is not UNSET
         asking: list[JobId] = []
         if moves or change.due(self.now) is not None:
-            asking = [job.request.id for job in queued.values() if self._let_go(job, moves=moves)]
+            asking = self.within.let_all_go(queued.values(), self.tick, moves=moves)
         for job in queued.values():
             self._edit(job, change, asks=job.request.id in asking)
         return [Edited.UNKNOWN if job is None else job.edited for job in jobs]
-
-    def configure(self, settings: QueueSettings) -> None:
-        if isinstance(settings.max_depth, int | None):
-            self.limits[settings.queue] = settings.max_depth
-        if settings.paused is True:
-            self.paused.add(settings.queue)
-        if settings.paused is False:
-            self.paused.discard(settings.queue)
-        self.queues[settings.queue] = settings
 
     def present(self) -> Iterable[Kept]:
         """Every job that was not purged."""
@@ -179,53 +181,85 @@ class Model:
         """It was not started before it was to expire."""
         return job.expires_at is not None and job.expires_at <= self.now and not job.attempt
 
-    def _refusal(self, call: Call) -> Refused | None:
-        for job in call:
-            limit = self.limits.get(job.queue)
-            queued = (kept for kept in self._in(*QUEUED) if not kept.asleep)
-            depth = sum(kept.queue == job.queue for kept in queued)
-            new = (not self._repeat(other) for other in call if other.queue == job.queue)
-            more = sum(new)
-            if limit is not None and more and depth + more > limit:
-                return Refused(job.queue, depth, limit, 0.0)
-        return None
+    def _late(self) -> list[Kept]:
+        return [job for job in self._in(*QUEUED) if self.is_late(job)]
 
-    def _repeat(self, request: JobRequest) -> Enqueued | None:
-        """The answer for what was settled before."""
-        if request.id in self.jobs:
-            return Enqueued(request.id)
-        job, before, until = self.given.get(request.idempotency_key or "", ("", b"", 0))
-        return Enqueued(job, False, mismatch=before != asked(request)) if until > self.now else None
+    def _expire(self, late: Iterable[Kept]) -> None:
+        for job in late:
+            self._move(job, State.EXPIRED)
+        self._settle()
 
     def add(self, request: JobRequest) -> Enqueued:
         """Add a job whatever the depth of its queue."""
-        answer = self._repeat(request)
+        return self._add_call([request])[0]
+
+    def _add_call(self, call: Call) -> list[Enqueued]:
+        answers: dict[JobId, Enqueued] = {}
+        for request in call:
+            self.flows.make_group(request)
+            answers[request.id] = self._answer(request, answers)
+        for job in self._in(*QUEUED):
+            if self.flows.is_halted(job):
+                self._move(job, State.CANCELLED)
+        self._settle()
+        return list(answers.values())
+
+    def _settle(self) -> None:
+        """Let all that wait for others go on, or cancel them, as those have ended: first who
+        waits for what has ended by now, then who waits for those that this cancels."""
+        while moving := [job for job in self._in(State.WAITING) if not self._is_held(job)]:
+            for job in moving:
+                self._go_on(job)
+
+    def _is_held(self, job: Kept) -> bool:
+        """It has still to wait."""
+        if not job.waits_for_others:
+            return True
+        if self.flows.is_forbidden(job):
+            return False
+        return self.keys.is_successor(job) or self.flows.is_open(job)
+
+    def _go_on(self, job: Kept) -> None:
+        if self.flows.is_forbidden(job):
+            job.stopped = True
+            self._move(job, State.CANCELLED)
+        else:
+            self._set_free(job)
+
+    def _revive(self) -> None:
+        """Let those wait again that were cancelled for what now lives again."""
+        revived = True
+        while revived:
+            revived = False
+            for job in self._in(State.CANCELLED):
+                if job.stopped and not self.flows.is_forbidden(job):
+                    revived = True
+                    self._start_over(job)
+                    job.state = State.WAITING
+
+    def _answer(self, request: JobRequest, answers: Mapping[JobId, Enqueued]) -> Enqueued:
+        answer = self.known.repeat(request, self.now)
         if answer is None:
-            answer = self._add(request)
-            if request.idempotency_key is not None and not answer.conflict:
-                until = self.now + IDEMPOTENCY
-                self.given[request.idempotency_key] = (answer.id, asked(request), until)
+            answer = self._add(request, answers)
+            self.known.remember(request, answer, self.now)
         return answer
 
-    def _add(self, request: JobRequest) -> Enqueued:
-        held = self.keys.get(request.unique_key or "")
-        if held and held.holder.state in TERMINAL and held.until <= self.now:
-            held = None
+    def _add(self, request: JobRequest, answers: Mapping[JobId, Enqueued]) -> Enqueued:
+        held = self.keys.held(request.unique_key, self.now)
         if held and request.on_conflict is not OnConflict.REPLACE:
             return Enqueued(
                 held.holder.request.id,
                 added=False,
                 conflict=request.on_conflict is OnConflict.RAISE,
             )
-        due = self.now + request.delay if request.run_at is None else request.run_at
-        expires = request.expires_at
-        if expires is None and request.expires_in is not None:
-            expires = self.now + request.expires_in
-        job = Kept(request, len(self.jobs), self.now, due, expires, request.lane)
-        self.jobs[request.id] = job
+        self.jobs[request.id] = job = Kept.made(request, len(self.jobs), self.now)
         job.state = State.SCHEDULED
-        if request.unique_key is not None:
-            self._take_key(request.unique_key, held, job)
+        self.keys.take(job, held, self.now)
+        if held is not None:
+            self._replace(held.holder)
+        self.flows.tie(job, answers)
+        if job.parents:
+            job.state = State.WAITING
         if job.state is State.SCHEDULED:
             self._set_free(job)
         return Enqueued(request.id)
@@ -234,26 +268,13 @@ class Model:
         """What follows the jobs that ended in this call, whatever the queues hold."""
         while self.ended:
             ended, self.ended = sorted(self.ended, key=lambda job: job.seq), []
-            for job in ended:
-                for request in job.followers():
-                    self.add(request)
+            self._add_call([request for job in ended for request in job.followers()])
 
-    def _take_key(self, key: str, held: Holding | None, job: Kept) -> None:
-        self.keys[key] = mine = Holding(job, until=job.window_end, since=self.now)
-        if held is not None:
-            mine.predecessor = held.predecessor
-            if held.holder.state is State.RUNNING:
-                mine.predecessor = held.holder
-            elif held.holder.state in QUEUED and held.holder.attempt:
-                self._move(held.holder, State.CANCELLED)
-            elif held.holder.state in QUEUED:
-                keep = min(held.holder.request.terms.keep, REPLACED_KEEP)
-                self._move(held.holder, State.CANCELLED, keep)
-                mine.since = min(held.since, self.now)
-        if job.request.max_wait is not None:
-            job.due = min(job.due, max(mine.since + job.request.max_wait, self.now))
-        if mine.predecessor is not None:
-            job.state = State.WAITING
+    def _replace(self, holder: Kept) -> None:
+        if holder.state not in QUEUED:
+            return
+        keep = holder.request.terms.keep
+        self._move(holder, State.CANCELLED, keep if holder.attempt else min(keep, REPLACED_KEEP))
 
     def _set_free(self, job: Kept) -> None:
         if job.due > self.now:
@@ -261,31 +282,21 @@ class Model:
         else:
             self.within.come(job, self.tick)
 
-    def _move_all(self, target: State, jobs: Sequence[Kept]) -> int:
-        for job in jobs:
-            self._move(job, target)
-        return len(jobs)
-
     def _move(self, job: Kept, target: State, keep: Micros | None = None) -> None:
         job.asleep = False
         if target is State.READY:
             self.within.come(job, self.tick)
             return
         job.state = target
+        if target in TERMINAL:
+            if keep is None:
+                keep = job.request.terms.keep_for(target)
+            job.finished_at, job.purge_at = self.now, self.now + keep
+            self.ended.append(job)
+            for successor in self.keys.give_back(job):
+                if not self._is_held(successor):
+                    self._go_on(successor)
         self.within.moved(job, self.tick)
-        if target not in TERMINAL:
-            return
-        if keep is None:
-            keep = job.request.terms.keep_for(target)
-        job.finished_at, job.purge_at = self.now, self.now + keep
-        self.ended.append(job)
-        for held in self.keys.values():
-            if held.predecessor is job:
-                held.predecessor = None
-                self._set_free(held.holder)
-            elif held.holder is job and held.predecessor is not None:
-                held.holder, held.predecessor = held.predecessor, None
-                held.until = held.holder.window_end
 
     def _ack(self, worker: str, ack: Ack) -> Acked:
         job = self.jobs.get(ack.id)
@@ -312,52 +323,26 @@ class Model:
         leased: list[Kept] = []
         ready = [job for job in self._in(State.READY) if not self.is_late(job)]
         for (queue, lane), count in demand.items():
-            if queue in self.paused:
+            if queue in self.queues.paused:
                 continue
             mine = [job for job in ready if (job.queue, job.lane) == (queue, lane)]
-            found = sorted(mine, key=lambda job: job.order)[: max(0, min(count, self._room(queue)))]
+            room = self.queues.room(queue, count, self.tick)
+            found = sorted(mine, key=lambda job: job.order)[:room]
             for job in found:
                 job.state, job.worker, job.started_at = State.RUNNING, worker, self.now
                 job.attempt, job.until = job.attempt + 1, self.tick + ttl
             leased += found
-            if found:
-                self._started(queue, len(found))
+            self.queues.started(queue, len(found), self.tick)
         for job in leased:
             self.within.started(job, self.tick)
         return [job.request for job in leased]
-
-    def _room(self, queue: str) -> int:
-        """How many jobs may start by the limits of the queue itself."""
-        said, room = self.queues.get(queue), len(self.jobs)
-        if said is not None and isinstance(said.concurrency, int):
-            running = sum(job.queue == queue for job in self._in(State.RUNNING))
-            room = min(room, said.concurrency - running)
-        if said is not None and isinstance(said.pacing, Pacing):
-            arrival = self.arrivals.get(queue, 0)
-            room = min(room, limits.startable(said.pacing, arrival, self.tick))
-        return room
-
-    def _started(self, queue: str, count: int) -> None:
-        said = self.queues.get(queue)
-        if said is not None and isinstance(said.pacing, Pacing):
-            arrival = self.arrivals.get(queue, 0)
-            self.arrivals[queue] = limits.started(said.pacing, arrival, self.tick, count)
 
     def _next_in(self, demand: Demand) -> Micros | None:
         """How long until a job of theirs is due, or may start by a rate."""
         queues = {queue for queue, _ in demand}
         dues = [job.due for job in self._in(State.SCHEDULED) if job.queue in queues]
-        waits = [due - self.now for due in dues]
-        waits += [tick - self.tick for tick in self.within.opens(queues)]
-        for (queue, lane), wanted in demand.items():
-            said, arrival = self.queues.get(queue), self.arrivals.get(queue, 0)
-            if said is None or not isinstance(said.pacing, Pacing):
-                continue
-            ready = [job for job in self._in(State.READY) if wanted > 0]
-            held = any((job.queue, job.lane) == (queue, lane) for job in ready)
-            opens = limits.opens_at(said.pacing, arrival, 1)
-            if held and opens and not limits.startable(said.pacing, arrival, self.tick):
-                waits.append(opens - self.tick)
+        opens = self.within.opens(queues) + self.queues.opens(demand, self.tick)
+        waits = [due - self.now for due in dues] + [tick - self.tick for tick in opens]
         return max(0, min(waits)) if waits else None
 
     def _cancel(self, job: Kept | None) -> Cancelling:
@@ -374,24 +359,15 @@ class Model:
     def _redrive(self, job: Kept | None) -> bool:
         if job is None or job.state not in TERMINAL or job.state is State.SUCCEEDED:
             return False
-        job.begin_anew(self.now)
-        key = job.request.unique_key
-        if key is not None:
-            held = self.keys.get(key)
-            free = held is None or (held.holder.state in TERMINAL and held.until <= self.now)
-            if free or (held is not None and held.holder is job):
-                self.keys[key] = Holding(job, until=job.window_end, since=self.now)
+        self._start_over(job)
         self.within.come(job, self.tick)
         return True
 
-    def _let_go(self, job: Kept, *, moves: bool) -> bool:
-        """Give back what it holds within its limits; whether it was ready, or waited for more."""
-        stand = job.stand
-        asks = job.state is not State.SCHEDULED and bool(stand.gate or stand.pace)
-        if asks or moves:
-            job.stand = Stand()
-            self.within.go_on(self.tick, set() if stand.pace is None else {stand.pace})
-        return asks
+    def _start_over(self, job: Kept) -> None:
+        job.begin_anew(self.now)
+        job.stopped = False
+        self.flows.resume(job)
+        self.keys.take_back(job, self.now)
 
     def _edit(self, job: Kept, change: Edit, *, asks: bool) -> None:
         job.change(change, self.now)

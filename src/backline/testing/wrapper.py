@@ -29,6 +29,7 @@ from backline.store import (
     Edited,
     Exchange,
     Filter,
+    FlowStats,
     Hint,
     Page,
     QueueSettings,
@@ -110,6 +111,12 @@ class StoreWrapper:
 
     async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
         return await self._pass("redrive", lambda: self._store.redrive(ids))
+
+    async def flows(self, ids: Sequence[JobId]) -> list[FlowStats | None]:
+        return await self._pass("flows", lambda: self._store.flows(ids))
+
+    async def cancel_flows(self, ids: Sequence[JobId], limit: int) -> list[int]:
+        return await self._pass("cancel_flows", lambda: self._store.cancel_flows(ids, limit))
 
     async def purge(self, ids: Sequence[JobId]) -> list[bool]:
         return await self._pass("purge", lambda: self._store.purge(ids))

@@ -19,6 +19,8 @@ NO_SECRET: Final = "webhooks cannot be signed by the environment variable"  # no
 """How the complaint begins of a process that has none."""
 QUEUE: Final = "webhooks"
 PORTS: Final = (443, 8443)
+OPTIONS: Final = ("secret_env", "queue", "timeout", "ports", "allow_http", "allow_networks")
+"""What `App.webhooks` takes."""
 Network: TypeAlias = IPv4Network | IPv6Network
 
 

@@ -73,8 +73,7 @@ class Fanout:
         jobs = jobs_of(event, found, now)
         answer = Published(jobs={name: job.id for name, job in jobs.items()})
         self._remember(event, answer, now)
-        for job in jobs.values():
-            table.add(job, now, tick)
+        table.add_call([*jobs.values()], now, tick)
         return answer
 
     def kept(self, name: str, key: str, now: Micros) -> KeptEvent | None:

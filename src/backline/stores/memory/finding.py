@@ -7,7 +7,8 @@ from itertools import islice
 from backline.job import JobId, JobRecord
 from backline.states import State
 from backline.store import Filter, Page
-from backline.stores.memory.row import QueueState, Row
+from backline.stores.memory.queue import QueueState
+from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
 
 

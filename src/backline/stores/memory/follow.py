@@ -13,6 +13,5 @@ def follow(table: Table, now: Micros, tick: Micros) -> None:
     """
     while table.ended:
         ended, table.ended = sorted(table.ended, key=lambda row: row.seq), []
-        for row in ended:
-            for job in jobs_after(row.record()):
-                table.add(job, now, tick)
+        jobs = [job for row in ended for job in jobs_after(row.record())]
+        table.add_call(jobs, now, tick)

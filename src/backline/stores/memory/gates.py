@@ -11,7 +11,8 @@ from backline.states import TERMINAL, State
 from backline.stores.memory.ready import Ready
 
 if TYPE_CHECKING:
-    from backline.stores.memory.row import QueueState, Row
+    from backline.stores.memory.queue import QueueState
+    from backline.stores.memory.row import Row
 
 
 class Gate:

@@ -4,6 +4,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from backline.job import DAY, JobId, Micros, WorkerName
+from backline.states import State
 from backline.stores.memory.row import Row
 
 
@@ -12,6 +13,7 @@ class Husk(NamedTuple):
 
     attempt: int
     worker: WorkerName | None
+    state: State
 
 
 class Husks:
@@ -30,7 +32,7 @@ class Husks:
 
     def add(self, row: Row, now: Micros) -> None:
         """The job is purged."""
-        self._husks[row.id] = Husk(row.attempt, row.worker)
+        self._husks[row.id] = Husk(row.attempt, row.worker, row.state)
         heappush(self._forgetting, (now + DAY, row.id))
 
     def forget(self, limit: int, now: Micros) -> int:

@@ -1,12 +1,17 @@
 """Handing out leases: the half of an exchange that gives."""
 
+from typing import Final
+
 from backline import policy
 from backline.job import Lane, LeasedJob, Micros, WorkerName
 from backline.states import State
 from backline.store import Demand
 from backline.stores.memory.leases import WorkerState
-from backline.stores.memory.row import QueueState, Row
+from backline.stores.memory.queue import QueueState
+from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
+
+_EXPIRE_BITE: Final = 1_000
 
 
 class Lending:
@@ -31,6 +36,8 @@ class Lending:
 
     def lend(self, demand: Demand) -> list[LeasedJob]:
         """Lease at most as many jobs of each (queue, lane), in its order."""
+        # First, for what waits for one of them may be leased.
+        self._table.expire(_EXPIRE_BITE, self._now, self._tick)
         jobs: list[LeasedJob] = []
         for (name, lane), wanted in demand.items():
             queue = self._table.queues.get(name)

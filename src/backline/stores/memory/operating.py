@@ -11,27 +11,28 @@ from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
 
 
-def cancel(table: Table, job_id: JobId, now: Micros, tick: Micros) -> Cancelling:
-    """See `backline.store.Store`, as for everything here; one job at a time."""
-    row = table.rows.get(job_id)
-    if row is None:
-        return Cancelling.UNKNOWN
-    if row.state in TERMINAL:
-        return Cancelling.ENDED
-    if row.state is State.RUNNING:
-        row.cancel = True
-        return Cancelling.REQUESTED
-    table.move(row, State.CANCELLED, now, tick)
-    return Cancelling.CANCELLED
+def cancel(table: Table, ids: Sequence[JobId], now: Micros, tick: Micros) -> list[Cancelling]:
+    """See `backline.store.Store`, as for everything here."""
+    with table.flows.together(now, tick):
+        return [_cancel(table, table.rows.get(job_id), now, tick) for job_id in ids]
 
 
-def redrive(table: Table, job_id: JobId, now: Micros, tick: Micros) -> bool:
-    """Start a job that ended badly over."""
-    row = table.rows.get(job_id)
-    if row is None or row.state not in TERMINAL or row.state is State.SUCCEEDED:
-        return False
-    table.revive(row, now, tick)
-    return True
+def cancel_flow(table: Table, flow: JobId, limit: int, now: Micros, tick: Micros) -> int:
+    """Cancel some of what lives in a flow, and all that is added to it from now on."""
+    rows = table.flows.cancel(flow, limit)
+    with table.flows.together(now, tick):
+        for row in rows:
+            _cancel(table, row, now, tick)
+    return len(rows)
+
+
+def redrive(table: Table, ids: Sequence[JobId], now: Micros, tick: Micros) -> list[bool]:
+    """Start jobs that ended badly over; those that were cancelled for them wait again."""
+    again = [_redrive(table, job_id, now, tick) for job_id in ids]
+    for row in again:
+        if row is not None and row.ties is not None:
+            table.flows.revived(row, now, tick)
+    return [row is not None for row in again]
 
 
 def purge(table: Table, job_id: JobId, now: Micros, tick: Micros) -> bool:
@@ -56,6 +57,26 @@ def edit(
     for row in queued.values():
         table.edit(row, change, now, tick, asks=row.seq in asking)
     return [_edited(row) for row in rows]
+
+
+def _cancel(table: Table, row: Row | None, now: Micros, tick: Micros) -> Cancelling:
+    if row is None:
+        return Cancelling.UNKNOWN
+    if row.state in TERMINAL:
+        return Cancelling.ENDED
+    if row.state is State.RUNNING:
+        row.cancel = True
+        return Cancelling.REQUESTED
+    table.move(row, State.CANCELLED, now, tick)
+    return Cancelling.CANCELLED
+
+
+def _redrive(table: Table, job_id: JobId, now: Micros, tick: Micros) -> Row | None:
+    row = table.rows.get(job_id)
+    if row is None or row.state not in TERMINAL or row.state is State.SUCCEEDED:
+        return None
+    table.start_over(row, now, tick)
+    return row
 
 
 def _edited(row: Row | None) -> Edited:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from collections.abc import Mapping
+from typing import Any, Final, assert_never
 
-from msgspec import UNSET, Raw
+from msgspec import Raw
 
-from backline import limits
 from backline.job import (
     EMPTY_ARGS,
     MAX_ERRORS,
@@ -14,24 +14,24 @@ from backline.job import (
     AttemptError,
     Charge,
     HeldLease,
+    JobId,
     JobRecord,
     JobRequest,
-    Lane,
     LeasedJob,
     Micros,
-    Pacing,
     Progress,
     Step,
     WorkerName,
 )
-from backline.states import QUEUED, TERMINAL, State
-from backline.store import ARRIVALS_SPAN, QueueSettings, QueueStats
-from backline.stores.declaring import declare
-from backline.stores.memory.gates import Pace, Stand
+from backline.states import State
+from backline.stores.memory.flows import Ties
+from backline.stores.memory.gates import Stand
+from backline.stores.memory.keys import Key
 from backline.stores.memory.line import Line
-from backline.stores.memory.rate import Rate
-from backline.stores.memory.ready import Ready
+from backline.stores.memory.queue import QueueState
 from backline.stores.memory.steps import Steps
+
+_NO_RESULTS: Final[Mapping[JobId, Raw]] = {}
 
 
 class Row:
@@ -69,6 +69,7 @@ class Row:
         "stand",
         "started_at",
         "state",
+        "ties",
         "until",
         "worker",
     )
@@ -109,6 +110,8 @@ class Row:
         self.key: Key | None = None
         self.stand: Stand | None = None
         """What it holds within its limits, or waits for."""
+        self.ties: Ties | None = None
+        """What it has to do with other jobs of a workflow."""
 
     def add_error(self, error: AttemptError, now: Micros) -> None:
         """Keep how an attempt went wrong, and only the newest of them."""
@@ -197,6 +200,7 @@ class Row:
             request.tags,
             request.payload,
             0 if self.recorded is None else len(self.recorded),
+            _NO_RESULTS if self.ties is None else self.ties.results(),
         )
 
     def held(self) -> HeldLease:
@@ -219,7 +223,7 @@ class Row:
 
     def record(self, *, payloads: bool = True) -> JobRecord:
         """All of the job, or all that cannot be large."""
-        request = self.request
+        request, ties = self.request, self.ties
         return JobRecord(
             id=self.id,
             task=request.task,
@@ -252,6 +256,10 @@ class Row:
             asleep=self.asleep,
             follow_ups=request.follow_ups if payloads else (),
             redrives=self.redrives,
+            after=() if ties is None else ties.after(),
+            before=() if ties is None else ties.before(),
+            flow=request.flow_id,
+            group=request.group_id,
         )
 
 
@@ -263,138 +271,3 @@ class Fuse:
     def __init__(self, row: Row) -> None:
         self.row = row
         self.mark = 0
-
-
-class Key:
-    """Who holds a unique key, and until when at least.
-
-    `predecessor` still lives, and the holder waits for its end.
-    """
-
-    __slots__ = ("holder", "mark", "name", "predecessor", "since", "until")
-
-    def __init__(self, name: str, holder: Row, since: Micros) -> None:
-        self.name = name
-        self.holder = holder
-        self.until: Micros = holder.window_end
-        self.since = since
-        """What `max_wait` counts from: when the first of the holders was added of which each
-        took the place of the last, and none had started."""
-        self.predecessor: Row | None = None
-        self.mark = 0
-
-    def free(self, now: Micros) -> bool:
-        """Whether the next job may take the key without a conflict."""
-        return self.holder.state in TERMINAL and self.until <= now
-
-
-class QueueState:
-    """One queue: its settings, its jobs by state, and those that are up next."""
-
-    __slots__ = (
-        "_declared",
-        "arrival",
-        "arrived",
-        "asleep",
-        "concurrency",
-        "drained",
-        "max_depth",
-        "members",
-        "name",
-        "paces",
-        "pacing",
-        "paused",
-        "purged",
-        "ready",
-        "scheduled",
-    )
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.paused = False
-        self.max_depth: int | None = None
-        self.concurrency: int | None = None
-        self.pacing: Pacing | None = None
-        self.arrival: Micros = 0
-        """The tick that its starts have used up."""
-        self.purged = 0
-        self.asleep = 0
-        """How many of the scheduled jobs sleep: they are not in the depth."""
-        self.drained = Rate()
-        self.arrived = Rate()
-        self.members: dict[State, dict[int, Row]] = {state: {} for state in State}
-        """Every job that is not purged; their numbers are the counts (I11)."""
-        self.ready = {lane: Ready() for lane in Lane}
-        self.scheduled: Line[Row] = Line()
-        self.paces: Line[Pace] = Line()
-        """Those of its rates for which a job waits, by the tick when the first may start."""
-        self._declared: QueueSettings | None = None
-
-    @property
-    def depth(self) -> int:
-        """What counts towards `max_depth`."""
-        return sum(len(self.members[state]) for state in QUEUED) - self.asleep
-
-    def apply(self, settings: QueueSettings, tick: Micros, *, declared: bool) -> None:
-        """Take over settings; of a declaration, what differs from earlier ones."""
-        if declared:
-            settings, self._declared = declare(settings, self._declared)
-        if settings.max_depth is not UNSET:
-            self.max_depth = settings.max_depth
-        if settings.paused is not UNSET:
-            self.paused = settings.paused
-        if settings.concurrency is not UNSET:
-            self.concurrency = settings.concurrency
-        if settings.pacing is not UNSET:
-            if self.pacing is not None and settings.pacing is not None:
-                self.arrival = limits.repaced(self.pacing, settings.pacing, self.arrival, tick)
-            self.pacing = settings.pacing
-
-    def leasable(self, tick: Micros) -> int | None:
-        """How many of its jobs may start now by its own limits; None: any number."""
-        room: list[int] = []
-        if self.concurrency is not None:
-            room.append(self.concurrency - len(self.members[State.RUNNING]))
-        if self.pacing is not None:
-            room.append(limits.startable(self.pacing, self.arrival, tick))
-        return max(0, min(room)) if room else None
-
-    def started(self, tick: Micros, count: int) -> None:
-        """So many of its jobs have started."""
-        if count and self.pacing is not None:
-            self.arrival = limits.started(self.pacing, self.arrival, tick, count)
-
-    def next_in(self, lane: Lane | None, now: Micros, tick: Micros) -> Micros | None:
-        """How long until its next job is due, or may start by a rate; None: nothing is to come.
-
-        The rate of the queue itself counts if it holds back a job of `lane`.
-        """
-        waits: list[Micros] = []
-        if (due := self.scheduled.due()) is not None:
-            waits.append(due - now)
-        if (opens := self.paces.due()) is not None:
-            waits.append(opens - tick)
-        if self.pacing is not None and lane is not None and self.ready[lane]:
-            held_back = not limits.startable(self.pacing, self.arrival, tick)
-            opens = limits.opens_at(self.pacing, self.arrival, 1)
-            if held_back and opens is not None:
-                waits.append(opens - tick)
-        return max(0, min(waits)) if waits else None
-
-    def stats(self, tick: Micros) -> QueueStats:
-        """The queue at this moment."""
-        oldest = [due for line in self.ready.values() if (due := line.oldest()) is not None]
-        return QueueStats(
-            queue=self.name,
-            paused=self.paused,
-            max_depth=self.max_depth,
-            counts={state: len(rows) for state, rows in self.members.items()},
-            purged=self.purged,
-            cells=len(self.ready[Lane.CELL]),
-            oldest_ready=min(oldest, default=None),
-            drain_rate=self.drained.per_second(tick),
-            arrival_rate=self.arrived.per_second(tick, ARRIVALS_SPAN),
-            concurrency=self.concurrency,
-            pacing=self.pacing,
-            asleep=self.asleep,
-        )

@@ -11,7 +11,6 @@ from backline.clock import SYSTEM_CLOCK, Clock
 from backline.fanout import KeptEvent, Publication, Published, SubscriptionChange
 from backline.job import (
     Ack,
-    Acked,
     Enqueued,
     HeldLease,
     JobId,
@@ -26,7 +25,7 @@ from backline.job import (
     WorkerName,
 )
 from backline.schedule import ScheduleChange, Tick
-from backline.states import TERMINAL, State
+from backline.states import State
 from backline.store import (
     Call,
     Cancelling,
@@ -36,6 +35,7 @@ from backline.store import (
     Edited,
     Exchange,
     Filter,
+    FlowStats,
     Hint,
     Page,
     QueueSettings,
@@ -44,7 +44,7 @@ from backline.store import (
     Timetable,
     WorkerReport,
 )
-from backline.stores.memory import finding, operating
+from backline.stores.memory import acking, finding, operating
 from backline.stores.memory.fanout import Fanout
 from backline.stores.memory.follow import follow
 from backline.stores.memory.leases import Leases
@@ -60,6 +60,7 @@ from backline.stores.requests import (
     check_edit,
     check_events,
     check_subscriptions,
+    founded,
 )
 
 _CAPABILITIES: Final = Capabilities(
@@ -106,6 +107,7 @@ class MemoryStore:
     async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
         check(calls)
         with self._lock:
+            founded(calls, self._table.founded)
             now, tick = self._clock.now(), self._clock.tick()
             answers = [self._enqueue(call, now, tick) for call in calls]
             follow(self._table, now, tick)
@@ -122,7 +124,10 @@ class MemoryStore:
     ) -> Exchange:
         with self._lock:
             now, tick = self._clock.now(), self._clock.tick()
-            acked = [self._ack(worker, ack, now, tick) for ack in acks]
+            with self._table.flows.together(now, tick):
+                acked = [
+                    acking.settle(self._table, self._leases, worker, ack, now, tick) for ack in acks
+                ]
             follow(self._table, now, tick)
             state = self._leases.worker(worker, tick)
             jobs: list[LeasedJob] = []
@@ -185,7 +190,7 @@ class MemoryStore:
     async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         with self._lock:
             now, tick = self._clock.now(), self._clock.tick()
-            answers = [operating.cancel(self._table, job_id, now, tick) for job_id in ids]
+            answers = operating.cancel(self._table, ids, now, tick)
             follow(self._table, now, tick)
         self._tell()
         return answers
@@ -193,7 +198,19 @@ class MemoryStore:
     async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
         with self._lock:
             now, tick = self._clock.now(), self._clock.tick()
-            answers = [operating.redrive(self._table, job_id, now, tick) for job_id in ids]
+            answers = operating.redrive(self._table, ids, now, tick)
+        self._tell()
+        return answers
+
+    async def flows(self, ids: Sequence[JobId]) -> list[FlowStats | None]:
+        with self._lock:
+            return [self._table.flows.stats(flow) for flow in ids]
+
+    async def cancel_flows(self, ids: Sequence[JobId], limit: int) -> list[int]:
+        with self._lock:
+            now, tick = self._clock.now(), self._clock.tick()
+            answers = [operating.cancel_flow(self._table, i, limit, now, tick) for i in ids]
+            follow(self._table, now, tick)
         self._tell()
         return answers
 
@@ -291,10 +308,10 @@ class MemoryStore:
         check([tick.jobs for tick in ticks])
         with self._lock:
             now, clock_tick = self._clock.now(), self._clock.tick()
+            founded([tick.jobs for tick in ticks], self._table.founded)
             answers = [self._schedules.tick(tick) for tick in ticks]
             for tick, done in zip(ticks, answers, strict=True):
-                for job in tick.jobs if done else ():
-                    self._table.add(job, now, clock_tick)
+                self._table.add_call(tick.jobs if done else (), now, clock_tick)
             follow(self._table, now, clock_tick)
         self._tell()
         return answers
@@ -358,35 +375,7 @@ class MemoryStore:
             if queue.max_depth is not None and queue.depth + count > queue.max_depth:
                 rate = queue.drained.per_second(tick)
                 return Refused(name, queue.depth, queue.max_depth, rate)
-        return [table.add(job, now, tick) for job in call]
-
-    def _ack(self, worker: WorkerName, ack: Ack, now: Micros, tick: Micros) -> Acked:
-        row = self._table.rows.get(ack.id)
-        if row is None:
-            husk = self._table.husks.get(ack.id)
-            return Acked.ALREADY if husk == (ack.attempt, worker) else Acked.LOST
-        if row.attempt != ack.attempt:
-            return Acked.LOST
-        if row.state is not State.RUNNING:
-            return Acked.ALREADY if row.worker == worker else Acked.LOST
-        if ack.if_overdue and row.until > tick:
-            return Acked.LOST
-        self._leases.end(row)
-        row.worker = worker
-        row.settle(ack, now)
-        target: State = ack.state
-        if target not in TERMINAL:
-            if row.cancel:
-                target = State.CANCELLED
-            elif target is State.SCHEDULED:
-                row.due = now + ack.delay
-        if target is State.READY:
-            self._table.come(row, now, tick)
-        else:
-            self._table.move(row, target, now, tick, ack.keep)
-        if ack.asleep and target is State.SCHEDULED:
-            row.sleep()
-        return Acked.APPLIED
+        return table.add_call(call, now, tick)
 
     def _running(self, lease: Lease | Progress | Step) -> Row | None:
         row = self._table.rows.get(lease.id)

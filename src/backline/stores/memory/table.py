@@ -1,7 +1,6 @@
 """All jobs of a memory store, every index over them, and the one way a job moves."""
 
 from collections.abc import Iterable
-from heapq import heappop, heappush
 from typing import Final
 
 from msgspec import UNSET
@@ -17,14 +16,19 @@ from backline.job import (
     Micros,
     OnConflict,
 )
-from backline.states import MOVES, TERMINAL, Effect, State
-from backline.store import Edit, Hint
+from backline.states import MOVES, Effect, State
+from backline.store import Call, Edit, Hint
+from backline.stores.memory.due import pop_due
+from backline.stores.memory.flows import Flows
 from backline.stores.memory.gates import Gates
 from backline.stores.memory.husks import Husks
 from backline.stores.memory.idempotency import IdempotencyKeys
 from backline.stores.memory.ids import Ids
+from backline.stores.memory.keys import Keys
 from backline.stores.memory.line import Line
-from backline.stores.memory.row import Fuse, Key, QueueState, Row
+from backline.stores.memory.queue import QueueState
+from backline.stores.memory.row import Fuse, Row
+from backline.stores.requests import Founded
 
 _ENDS: Final = {
     source: {target: bool(effect & Effect.ENDS) for target, effect in targets.items()}
@@ -48,15 +52,18 @@ class Table:
         """What happened since the last `Watchers.tell`."""
         self.ids = Ids(self.rows)
         self._idempotency = IdempotencyKeys()
-        self._keys: dict[str, Key] = {}
+        self._keys = Keys()
         self._gates = Gates(lambda: self.hints.add(Hint.WORK))
-        self._lapsing: Line[Key] = Line()
-        """Keys that an ended job still holds."""
         self._fuses: Line[Fuse] = Line()
         self._finished: Line[Row] = Line()
         self._seq = 0
         self.ended: list[Row] = []
         """Jobs with follow-ups that have ended in this call."""
+        self.flows = Flows(self)
+        self._stand_ins: dict[JobId, JobId] = {}
+        """Of the call that is being added: who has the key of a job that was not."""
+        self._tied: list[Row] = []
+        """Of that call: the jobs that have to do with others."""
 
     def queue(self, name: str) -> QueueState:
         """The queue of that name, made if need be."""
@@ -69,30 +76,49 @@ class Table:
         """Whether the job was added before, even if it is purged by now."""
         return job_id in self.rows or job_id in self.husks
 
+    def founded(self, ids: set[JobId]) -> Founded:
+        """Which of some parents are known."""
+        known = {i for i in ids if self.known(i) or i in self.flows.groups}
+        return Founded(known, self.rows.keys())
+
     def answered(self, request: JobRequest, now: Micros) -> Enqueued | None:
         """The answer for a job that an earlier enqueue settled, which adds nothing now."""
         if self.known(request.id):
             return Enqueued(request.id)
         return self._idempotency.answer(request, now)
 
-    def add(self, request: JobRequest, now: Micros, tick: Micros) -> Enqueued:
-        """Add one job of an admitted call."""
+    def add_call(self, call: Call, now: Micros, tick: Micros) -> list[Enqueued]:
+        """Add the jobs of an admitted call."""
+        self._stand_ins.clear()
+        with self.flows.together(now, tick):
+            answers = [self._add_one(job, now, tick) for job in call]
+            tied, self._tied = self._tied, []
+            self.flows.added(tied, now, tick)
+        return answers
+
+    def _add_one(self, request: JobRequest, now: Micros, tick: Micros) -> Enqueued:
+        if request.group_id is not None and request.flow_id is not None:
+            self.flows.make_group(request.group_id, request.flow_id, now)
         answer = self.answered(request, now)
         if answer is None:
             answer = self._add(request, now, tick)
             self._idempotency.remember(request, answer, now)
+        self._stand_ins[request.id] = answer.id
         return answer
 
     def _add(self, request: JobRequest, now: Micros, tick: Micros) -> Enqueued:
         name = request.unique_key
-        key = None if name is None else self._keys.get(name)
-        taken = key is not None and not key.free(now)
-        if taken and key is not None and request.on_conflict is not OnConflict.REPLACE:
-            return Enqueued(key.holder.id, False, request.on_conflict is OnConflict.RAISE)
+        if name is not None and request.on_conflict is not OnConflict.REPLACE:
+            holder = self._keys.holder(name, now)
+            if holder is not None:
+                return Enqueued(holder, False, request.on_conflict is OnConflict.RAISE)
         self._seq += 1
         row = Row(request, self.queue(request.queue), self._seq, now)
         if name is not None:
-            self._take(name, key, row, now, tick)
+            self._replace(self._keys.take(name, row, now), now, tick)
+        if request.after or request.group_id is not None:
+            self.flows.tie(row, self.rows, self._ends_of(request), self._stand_ins)
+            self._tied.append(row)
         if request.limits is not None:
             self._go_on(self._gates.declare(row.queue, request.limits, tick), now, tick)
             if row.state is State.READY:
@@ -142,13 +168,26 @@ class Table:
             if source is not State.RUNNING:
                 self._arrive(row, tick)
             self._stand(row, now, tick)
-        if row.stand is not None:
-            self._go_on(self._gates.moved(row, row.stand, tick), now, tick)
+        if row.stand is not None or row.ties is not None:
+            self._let_others(row, now, tick, ends=bool(ends))
         if source is State.RUNNING and row.queue.concurrency is not None:
             self.hints.add(Hint.WORK)  # what was held back by the limit may run elsewhere
 
-    def revive(self, row: Row, now: Micros, tick: Micros) -> None:
-        """Make a finished job ready again, as if it had never failed or expired."""
+    def go_on(self, row: Row, now: Micros, tick: Micros) -> None:
+        """Let a job that waited for others go on, unless there is one left to wait for."""
+        key, ties = row.key, row.ties
+        if key is not None and key.holder is row and key.predecessor is not None:
+            return
+        if ties is not None and ties.waits:
+            return
+        if row.due > now:
+            self.move(row, State.SCHEDULED, now, tick)
+        else:
+            self.come(row, now, tick)
+
+    def start_over(self, row: Row, now: Micros, tick: Micros, *, waits: bool = False) -> None:
+        """Let a finished job live again, as if it had never failed or expired: its time has come,
+        unless it `waits` for others."""
         row.failures = 0
         row.redrives += 1
         row.cancel = False
@@ -156,14 +195,11 @@ class Table:
         row.expires_at = row.finished_at = row.purge_at = row.result = None
         name = row.request.unique_key
         if name is not None:
-            key = self._keys.get(name)
-            if key is None:
-                row.key = self._keys[name] = Key(name, row, now)
-            elif key.holder is row or key.free(now):
-                self._keep_key(key)
-                key.holder, row.key = row, key
-                key.until, key.since = row.window_end, now
-        self.come(row, now, tick)
+            self._keys.take_back(name, row, now)
+        if waits:
+            self.move(row, State.WAITING, now, tick)
+        else:
+            self.come(row, now, tick)
 
     def lent(self, now: Micros, tick: Micros) -> None:
         """The leases of a call are out: where they used up permits, others may go on."""
@@ -208,22 +244,7 @@ class Table:
 
     def promote(self, limit: int, now: Micros, tick: Micros) -> int:
         """Make jobs ready that are due, earliest first, and those that a rate lets start."""
-        lines: list[tuple[Micros, str]] = []
-        for name, queue in self.queues.items():
-            due = queue.scheduled.due()
-            if due is not None and due <= now:
-                heappush(lines, (due, name))
-        rows: list[Row] = []
-        while lines and len(rows) < limit:
-            _, name = heappop(lines)
-            line = self.queues[name].scheduled
-            row = line.pop()
-            if row is not None:
-                row.line = None
-                rows.append(row)
-            due = line.due()
-            if due is not None and due <= now:
-                heappush(lines, (due, name))
+        rows = pop_due(self.queues, limit, now)
         for row in sorted(rows, key=lambda row: row.priority, reverse=True):
             self.come(row, now, tick)
         return len(rows) + self._permit(limit - len(rows), now, tick)
@@ -240,10 +261,11 @@ class Table:
     def expire(self, limit: int, now: Micros, tick: Micros) -> int:
         """End jobs that are past their expiry and never started, earliest first."""
         count = 0
-        while count < limit and self._fuses.is_due(now) and (fuse := self._fuses.pop()):
-            fuse.row.fuse = None
-            self.move(fuse.row, State.EXPIRED, now, tick)
-            count += 1
+        with self.flows.together(now, tick):
+            while count < limit and self._fuses.is_due(now) and (fuse := self._fuses.pop()):
+                fuse.row.fuse = None
+                self.move(fuse.row, State.EXPIRED, now, tick)
+                count += 1
         return count
 
     def purge(self, row: Row, now: Micros, tick: Micros) -> None:
@@ -254,6 +276,8 @@ class Table:
         del self.rows[row.id]
         self.ids.drop()
         self.husks.add(row, now)
+        if row.ties is not None:
+            self.flows.purged(row, now)
         self._go_on(self._gates.leave(row, tick), now, tick)
 
     def sweep(self, limit: int, now: Micros, tick: Micros) -> int:
@@ -268,10 +292,8 @@ class Table:
         count += self.husks.forget(limit - count, now)
         count += self._idempotency.forget(limit - count, now)
         count += self._gates.forget(limit - count, tick)
-        while self._lapsing.is_due(now):
-            key = self._lapsing.pop()
-            if key is not None:
-                del self._keys[key.name]
+        self.flows.sweep(now)
+        self._keys.lapse(now)
         return count
 
     def _insert(self, row: Row, now: Micros, tick: Micros) -> None:
@@ -339,61 +361,29 @@ class Table:
         row.queue.drained.add(tick)
         self.hints.add(Hint.FINISHED)
         if row.key is not None:
-            self._give_back(row, row.key, now, tick)
+            successor = self._keys.give_back(row, row.key, now)
+            if successor is not None:
+                self.go_on(successor, now, tick)
         if row.request.follow_ups:
             self.ended.append(row)
 
-    def _take(self, name: str, key: Key | None, row: Row, now: Micros, tick: Micros) -> None:
-        """Let a job that is being added hold the key, in the place of whoever holds it."""
-        if key is None:
-            key = self._keys[name] = Key(name, row, now)
-        since = now
-        if key.holder is not row:
-            since = self._replace(key, now, tick)
-        key.holder, row.key = row, key
-        key.until, key.since = row.window_end, since
-        row.due = row.request.due(now, since)
-        row.state = State.SCHEDULED if row.due > now else State.READY
-        if key.predecessor is not None:
-            row.state = State.WAITING
+    def _let_others(self, row: Row, now: Micros, tick: Micros, *, ends: bool) -> None:
+        """A job has moved for which others may wait: because of limits, or for its end."""
+        if row.stand is not None:
+            self._go_on(self._gates.moved(row, row.stand, tick), now, tick)
+        if ends and row.ties is not None:
+            self.flows.ended(row, now, tick)
 
-    def _replace(self, key: Key, now: Micros, tick: Micros) -> Micros:
-        """Let go of who holds a key; returns what the `max_wait` of the next one counts from."""
-        holder = key.holder
-        self._keep_key(key)
-        if holder.state is State.RUNNING:
-            key.predecessor = holder
-        elif holder.state not in TERMINAL:
-            holder.key = None
+    def _replace(self, holder: Row | None, now: Micros, tick: Micros) -> None:
+        """Another job has taken the key of this one."""
+        if holder is not None:
             keep = holder.request.terms.keep
             if not holder.attempt:
                 keep = min(keep, REPLACED_KEEP)
             self.move(holder, State.CANCELLED, now, tick, keep)
-            if not holder.attempt:
-                return min(key.since, now)
-        return now
 
-    def _give_back(self, row: Row, key: Key, now: Micros, tick: Micros) -> None:
-        """A job that held a key, or lived on while its successor did, has ended."""
-        row.key = None
-        holder = key.holder
-        if key.predecessor is row:
-            key.predecessor = None
-            if holder.due > now:
-                self.move(holder, State.SCHEDULED, now, tick)
-            else:
-                self.come(holder, now, tick)
-        elif key.predecessor is not None:
-            # The successor ended before its turn: the key is the predecessor's again.
-            key.holder, key.predecessor = key.predecessor, None
-            key.until = key.holder.window_end
-        elif key.until > now:
-            self._lapsing.push(key.until, row.seq, key)
-        else:
-            del self._keys[key.name]
-
-    def _keep_key(self, key: Key) -> None:
-        """A key that was about to lapse is held by a live job again."""
-        if key.holder.state in TERMINAL:
-            key.mark += 1
-            self._lapsing.drop()
+    def _ends_of(self, request: JobRequest) -> dict[JobId, State]:
+        """How those of its parents ended that are purged."""
+        parents = [self._stand_ins.get(after.parent, after.parent) for after in request.after]
+        husks = ((parent, self.husks.get(parent)) for parent in parents)
+        return {parent: husk.state for parent, husk in husks if husk is not None}

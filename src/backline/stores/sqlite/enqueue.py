@@ -10,7 +10,7 @@ import msgspec
 from backline.job import Enqueued, JobRequest, Micros, Refused
 from backline.states import State
 from backline.store import Call, Hint
-from backline.stores.sqlite import endings, gates, idempotency, keys
+from backline.stores.sqlite import endings, flows, gates, idempotency, keys
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import (
     QueueRow,
@@ -21,6 +21,7 @@ from backline.stores.sqlite.transaction import (
 )
 
 _ENQUEUE: Final = statement("enqueue")
+_ENQUEUE_TIED: Final = statement("enqueue_tied")
 _ADDED: Final = statement("added")
 _KNOWN: Final = statement("known")
 _RATES: Final = statement("rates")
@@ -33,7 +34,11 @@ _added: Final = msgspec.json.Decoder(list[tuple[int, str, str, int]])
 
 def enqueue(tx: Transaction, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
     """See `backline.store.Store.enqueue`."""
+    flows.check_parents(tx, calls)
     queues = tx.queues({job.queue for job in chain.from_iterable(calls)}, make=True)
+    if len(calls) > 1 and any(job.after and job.limits for call in calls for job in call):
+        # Who has a slot already when a job goes on at once depends on the calls before its own.
+        return [answer for call in calls for answer in _in_turn(tx, call)]
     limited = any(queue.max_depth is not None for queue in queues.values())
     if not limited:
         return [*_add(tx, calls, queues)]
@@ -48,6 +53,7 @@ def enqueue(tx: Transaction, calls: Sequence[Call]) -> list[list[Enqueued] | Ref
 
 def add_unrefused(tx: Transaction, jobs: Sequence[JobRequest]) -> None:
     """Add jobs in their order, whatever the depth of their queues; two may share a key."""
+    flows.check_parents(tx, [jobs])
     queues = tx.queues({job.queue for job in jobs}, make=True) if jobs else {}
     together: list[JobRequest] = []
     taken: set[tuple[str, str | None]] = set()
@@ -73,13 +79,14 @@ def _add(
 ) -> list[list[Enqueued]]:
     """Add the jobs of admitted calls, as far as their ids and keys are free."""
     jobs = list(chain.from_iterable(calls))
+    groups = flows.groups_of(tx, jobs) if any(flows.is_tied(job) for job in jobs) else None
     placed = keys.Placed({}, set(), {}, [], [], [])
-    tied = [job for job in jobs if _is_tied(job)]
-    if tied:
-        known = _known(tx, tied)
-        answered = idempotency.answers(tx, [job for job in tied if job.id not in known])
+    special = [job for job in jobs if _is_special(job)]
+    if special:
+        known = _known(tx, special)
+        answered = idempotency.answers(tx, [job for job in special if job.id not in known])
         skipped = known | answered.keys()
-        new = [job for job in tied if job.id not in skipped]
+        new = [job for job in special if job.id not in skipped]
         if keyed := [job for job in new if job.unique_key is not None]:
             placed = keys.place(tx, keyed)
             endings.replace(tx, placed)
@@ -87,14 +94,19 @@ def _add(
         placed.refused.update(answered)
         skipped |= placed.refused.keys()
         jobs = [job for job in jobs if job.id not in skipped]
-    if jobs:
-        _insert(tx, jobs, queues, placed)
-    keys.take(tx, placed.taking)
     refused = placed.refused
+    added = _insert(tx, jobs, queues, placed, groups) if jobs else range(0)
+    keys.take(tx, placed.taking)
+    endings.replaced(tx, placed)
+    if groups is not None and added:
+        stand_ins = {job_id: answer.id for job_id, answer in refused.items()}
+        waiting, gone = flows.tie(tx, jobs, groups, stand_ins, added)
+        endings.end(tx, gone, State.CANCELLED)
+        endings.left(tx, flows.go_on(tx, waiting))
     return [[refused.get(job.id) or Enqueued(job.id) for job in call] for call in calls]
 
 
-def _is_tied(job: JobRequest) -> bool:
+def _is_special(job: JobRequest) -> bool:
     """More tables than that of the jobs are to know of it."""
     return job.unique_key is not None or job.idempotency_key is not None or job.limits is not None
 
@@ -149,7 +161,9 @@ def _insert(
     jobs: Sequence[JobRequest],
     queues: Mapping[str, QueueRow],
     placed: keys.Placed,
-) -> None:
+    groups: flows.Groups | None,
+) -> range:
+    """Add rows for those that are not known; returns their seqs. `groups`: some have ties."""
     ids = {name: queue.id for name, queue in queues.items()}
     now, waiting, dues = tx.now, placed.waiting, placed.due
     limited = [job for job in jobs if job.limits is not None]
@@ -162,7 +176,7 @@ def _insert(
         if dues:
             due = dues.get(job.id, due)
         state = "ready" if due <= now else "scheduled"
-        if waiting and job.id in waiting:
+        if job.after or (waiting and job.id in waiting):
             state = "waiting"
         elif standings and job.id in standings:
             state = standings[job.id].state
@@ -173,18 +187,31 @@ def _insert(
             _expiry(job, now), job.terms, job.unique_key, keys.window_end(job, now),
             job.headers, job.tags, start, length,
         )  # fmt: skip
-        rows.append((*row, dumps(job.follow_ups)) if job.follow_ups else row)
+        if groups is not None:
+            follow_ups = dumps(job.follow_ups) if job.follow_ups else None
+            row += (follow_ups, groups.seqs.get(job.group_id or ""), 0 if job.after else None)
+        elif job.follow_ups:
+            row += (dumps(job.follow_ups),)
+        rows.append(row)
         payloads.append(payload)
         start += length
     params = {"jobs": dumps(rows), "payloads": b"".join(payloads), "now": now}
-    added = tx.db.run(_ENQUEUE, params)
+    added = tx.db.run(_ENQUEUE if groups is None else _ENQUEUE_TIED, params)
+    last = tx.db.last_rowid()
+    seqs = range(last - added + 1, last + 1)
     if limited:
         gates.write(tx, limited, standings)
-    if added == len(rows):
+    _count(tx, rows, seqs)
+    return seqs
+
+
+def _count(tx: Transaction, rows: Sequence[tuple[Any, ...]], seqs: range) -> None:
+    """Count what was added, of these rows or all of them."""
+    if len(seqs) == len(rows):
         counts = Counter((row[2], row[3], row[4]) for row in rows)
         moves = [(*key, n) for key, n in counts.items()]
     else:
-        moves = _count_added(tx, added)
+        moves = _count_added(tx, seqs)
     for queue, lane, state, n in moves:
         tx.count(queue, state, lane, n)
         if state != State.WAITING:
@@ -199,7 +226,7 @@ def _standings(
     come = {
         job.id: (job, queues[job.queue])
         for job in limited
-        if job.id not in placed.waiting and _due(job, placed, tx.now) <= tx.now
+        if not job.after and job.id not in placed.waiting and _due(job, placed, tx.now) <= tx.now
     }
     return gates.admit(tx, list(come.values())) if come else {}
 
@@ -209,11 +236,10 @@ def _due(job: JobRequest, placed: keys.Placed, now: Micros) -> Micros:
     return placed.due.get(job.id, due)
 
 
-def _count_added(tx: Transaction, added: int) -> list[tuple[int, str, str, int]]:
-    if not added:
+def _count_added(tx: Transaction, seqs: range) -> list[tuple[int, str, str, int]]:
+    if not seqs:
         return []
-    last = tx.db.last_rowid()
-    params = {"first": last - added + 1, "last": last}
+    params = {"first": seqs[0], "last": seqs[-1]}
     return _added.decode(tx.db.value(_ADDED, params))
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -56,6 +56,9 @@ class _Met(msgspec.Struct, array_like=True, gc=False):
     cancel: bool
     ties: int
 
+
+_Over: TypeAlias = defaultdict[int, list[int]]
+"""Jobs that ended, by their ties."""
 
 _met: Final = msgspec.json.Decoder(list[_Met])
 _leased: Final = msgspec.json.Decoder(list[LeasedJob])
@@ -118,13 +121,17 @@ def _rate_opens_in(
 
 
 def _settle(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> list[Acked]:
-    done = _succeed_plain(tx, worker, acks)
+    over: _Over = defaultdict(list)
+    done = _succeed_plain(tx, worker, acks, over)
     rest = [ack for ack in acks if ack.id not in done]
-    answers = iter(_settle_each(tx, worker, rest) if rest else ())
+    answers = iter(_settle_each(tx, worker, rest, over) if rest else ())
+    endings.follow(tx, over)
     return [Acked.APPLIED if ack.id in done else next(answers) for ack in acks]
 
 
-def _succeed_plain(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> set[JobId]:
+def _succeed_plain(
+    tx: Transaction, worker: WorkerName, acks: Sequence[Ack], over: _Over
+) -> set[JobId]:
     """Record the jobs that ran well and left nothing to keep; returns which it recorded.
 
     Most jobs end so, and what all of them change is the same: two statements for each `keep`.
@@ -145,7 +152,7 @@ def _succeed_plain(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> 
             params = {"seqs": seqs, "worker": worker, "now": tx.now, "keep": keep}
             tx.moved(queue, lane, State.RUNNING, State.SUCCEEDED, n)
             if ties:
-                endings.succeed(tx, params, ties)
+                over[ties] += endings.succeed(tx, params, ties)
             else:
                 tx.db.run(_SUCCEED, params)
         done.update(runs)
@@ -164,7 +171,9 @@ def _is_plain(ack: Ack) -> bool:
     )
 
 
-def _settle_each(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> list[Acked]:
+def _settle_each(
+    tx: Transaction, worker: WorkerName, acks: Sequence[Ack], over: _Over
+) -> list[Acked]:
     tokens = [(ack.id, ack.attempt, int(ack.if_overdue)) for ack in acks]
     params = {"acks": dumps(tokens), "worker": worker, "tick": tx.tick}
     met = _met.decode(tx.db.value(_ACKED, params))
@@ -180,7 +189,7 @@ def _settle_each(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> li
             applied[ack.id] = ack.attempt
             book.enter(ack, job)
             answers.append(Acked.APPLIED)
-    book.write()
+    book.write(over)
     return answers
 
 
@@ -195,8 +204,7 @@ class _Book:
         self._start = 1
         self._moved: Counter[tuple[int, str, State, str]] = Counter()
         self._steps: list[Step] = []
-        self._over: defaultdict[int, list[int]] = defaultdict(list)
-        """The jobs that end, by their ties."""
+        self._over: _Over = defaultdict(list)
         self._rejoining: list[JobPlace] = []
         self._pausing: list[int] = []
 
@@ -248,8 +256,9 @@ class _Book:
             int(ack.asleep and target is State.SCHEDULED),
         )
 
-    def write(self) -> None:
-        """Record them all, with everything that follows from it."""
+    def write(self, over: _Over) -> None:
+        """Record them all, with everything that follows from it; `endings.follow` is to be called
+        for what is over now, too."""
         tx = self._tx
         if self._acks:
             params: dict[str, object] = {
@@ -264,6 +273,7 @@ class _Book:
             tx.moved(queue, lane, State.RUNNING, target, n, to_lane=to_lane)
         for ties, seqs in self._over.items():
             endings.ran(tx, seqs, ties)
+            over[ties] += seqs
         if self._pausing:
             gates.leave(tx, self._pausing)
         if self._rejoining:
@@ -367,5 +377,7 @@ def _salvage(tx: Transaction, call: ExchangeCall) -> list[LeasedJob]:
             job_id, attempt, lane, terms = rows.text(cells[0]), cells[1], cells[4], cells[8]
             ack = policy.malformed(job_id, attempt, rows.terms_of(terms), str(error))
             book.enter(ack, _Met(seq, queue, lane, cancel=False, ties=ties))
-    book.write()
+    over: _Over = defaultdict(list)
+    book.write(over)
+    endings.follow(tx, over)
     return jobs

@@ -7,7 +7,7 @@ import msgspec
 
 from backline.job import FARTHEST, Enqueued, JobId, JobRequest, Micros, OnConflict
 from backline.states import QUEUED, State
-from backline.stores.sqlite import gates, rows
+from backline.stores.sqlite import rows, waiting
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import FOLLOWED, KEYED
 from backline.stores.sqlite.transaction import JobPlace, Transaction, dumps, seqs_of
@@ -18,7 +18,6 @@ _TAKE: Final = statement("take_keys")
 _SUCCESSIONS: Final = statement("successions")
 _REVERSIONS: Final = statement("reversions")
 _SUCCEED: Final = statement("succeed_key")
-_POSTPONE: Final = statement("postpone")
 _ORPHAN: Final = statement("orphan_keys")
 _TERMS: Final = statement("terms")
 _END: Final = statement("end")
@@ -34,7 +33,6 @@ class KeyRow(msgspec.Struct, array_like=True, gc=False):
     queue: int
     lane: str
     state: State
-    ties: int
     predecessor: int
     """The row of the job that the holder waits for; 0: none."""
     taken: bool
@@ -42,6 +40,7 @@ class KeyRow(msgspec.Struct, array_like=True, gc=False):
     """The holder is running, or was."""
     since: int
     """What `max_wait` counts from; no `Micros`: a damaged one must not stop the others."""
+    ties: int
 
 
 class Succession(msgspec.Struct, array_like=True, gc=False):
@@ -50,11 +49,6 @@ class Succession(msgspec.Struct, array_like=True, gc=False):
     name: str
     holder: JobId
     seq: int
-    queue: int
-    lane: str
-    state: State
-    ties: int
-    due: int
     until: int
     """No `Micros`, like the others: a damaged one must not stop those who ask for the key."""
 
@@ -149,15 +143,11 @@ def end(
 
 def succeed(tx: Transaction, seqs: Sequence[int]) -> None:
     """These jobs have ended: who waited for that, to hold their keys, may go on."""
-    for key in _successions.decode(tx.db.text(_SUCCESSIONS, {"seqs": dumps(seqs)})):
+    found = _successions.decode(tx.db.text(_SUCCESSIONS, {"seqs": dumps(seqs)}))
+    for key in found:
         _settle(tx, key.name, key.holder, key.until)
-        if key.state is not State.WAITING:
-            continue
-        if key.due > tx.now:
-            tx.db.run(_POSTPONE, {"seqs": dumps([key.seq])})
-            tx.moved(key.queue, key.lane, State.WAITING, State.SCHEDULED)
-        else:
-            gates.join(tx, [JobPlace(key.seq, key.queue, key.lane, key.state, key.ties)])
+    if found:
+        waiting.go_on(tx, [key.seq for key in found])
 
 
 def revert(tx: Transaction, seqs: Sequence[int]) -> None:

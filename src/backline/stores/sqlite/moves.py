@@ -9,7 +9,7 @@ from backline.display import clean
 from backline.job import DAY, JobId, Lease, Micros, Progress, Step
 from backline.states import TERMINAL, State
 from backline.store import Cancelling
-from backline.stores.sqlite import endings, gates, idle, keys, paces, rows, steps
+from backline.stores.sqlite import endings, flows, gates, idle, keys, paces, rows, steps
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import LIMITED
 from backline.stores.sqlite.transaction import (
@@ -24,7 +24,6 @@ _DUE: Final = statement("due")
 _PAST_EXPIRY: Final = statement("past_expiry")
 _PLACES: Final = statement("places")
 _REQUEST_CANCEL: Final = statement("request_cancel")
-_REDRIVE: Final = statement("redrive")
 _PAST_KEEP: Final = statement("past_keep")
 _REMEMBER: Final = statement("remember")
 _PURGE: Final = statement("purge")
@@ -32,6 +31,7 @@ _FORGET: Final = statement("forget")
 _FORGET_IDEMPOTENCY: Final = statement("forget_idempotency")
 _FORGET_EVENTS: Final = statement("forget_events")
 _FORGET_KEYS: Final = statement("forget_keys")
+_FORGET_GROUPS: Final = statement("forget_groups")
 _FORGET_WORKERS: Final = statement("forget_workers")
 _FORGET_REPORTS: Final = statement("forget_reports")
 _FORGET_TRAFFIC: Final = statement("forget_traffic")
@@ -107,6 +107,7 @@ def sweep(tx: Transaction, limit: int) -> int:
         gone += tx.db.run(_FORGET_EVENTS, {"now": tx.now, "limit": limit - gone})
     gone += idle.forget(tx, limit)
     tx.db.run(_FORGET_KEYS, {"now": tx.now, "limit": limit})
+    tx.db.run(_FORGET_GROUPS, {"before": tx.now - DAY, "limit": limit})
     tx.db.run(_FORGET_WORKERS, {"before": tx.tick - DAY})
     tx.db.run(_FORGET_REPORTS, {"tick": tx.tick})
     tx.db.run(_FORGET_TRAFFIC, {"second": rate_since(tx.tick) - 1})
@@ -118,9 +119,7 @@ def cancel(tx: Transaction, ids: Sequence[JobId]) -> list[Cancelling]:
     places = tx.places(_PLACES, ids=dumps(rows.ids(ids)))
     waiting = _once(places, lambda place: place.state not in TERMINAL | {State.RUNNING})
     running = _once(places, lambda place: place.state is State.RUNNING)
-    endings.end(tx, waiting, State.CANCELLED)
-    if running:
-        tx.db.run(_REQUEST_CANCEL, {"seqs": seqs_of(running)})
+    _cancel(tx, waiting, running)
     cancelled = {place.seq for place in waiting}
     answers: list[Cancelling] = []
     for place in places:
@@ -136,14 +135,23 @@ def cancel(tx: Transaction, ids: Sequence[JobId]) -> list[Cancelling]:
     return answers
 
 
+def cancel_flows(tx: Transaction, ids: Sequence[JobId], limit: int) -> list[int]:
+    """Cancel some of what lives in each flow, and all that is added to it from now on."""
+    answers: list[int] = []
+    for places in flows.members(tx, ids, limit):
+        running = [place for place in places if place.state is State.RUNNING]
+        _cancel(tx, [place for place in places if place.state is not State.RUNNING], running)
+        answers.append(len(places))
+    return answers
+
+
 def redrive(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
     """Start jobs that ended badly over; True for those this call did."""
     places = tx.places(_PLACES, ids=dumps(rows.ids(ids)))
     dead = _once(places, lambda place: place.state in _REDRIVABLE)
     if dead:
-        keys.take_back(tx, dead)
-        tx.db.run(_REDRIVE, {"seqs": seqs_of(dead), "now": tx.now})
-        gates.join(tx, dead)
+        flows.start_over(tx, dead)
+        flows.revive(tx, dead)
     return _first_time(places, dead)
 
 
@@ -155,11 +163,18 @@ def purge(tx: Transaction, ids: Sequence[JobId]) -> list[bool]:
     return _first_time(places, over)
 
 
+def _cancel(tx: Transaction, queued: Sequence[JobPlace], running: Sequence[JobPlace]) -> None:
+    endings.end(tx, queued, State.CANCELLED)
+    if running:
+        tx.db.run(_REQUEST_CANCEL, {"seqs": seqs_of(running)})
+
+
 def _purge(tx: Transaction, places: Sequence[JobPlace]) -> None:
     if not places:
         return
     keys.orphan(tx, places)
     steps.purge(tx, places)
+    flows.purged(tx, places)
     seqs = seqs_of(places)
     tx.db.run(_REMEMBER, {"seqs": seqs, "forget_at": tx.now + DAY})
     limited = [place.seq for place in places if place.ties & LIMITED]

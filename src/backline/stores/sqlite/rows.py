@@ -22,6 +22,7 @@ from backline.job import (
     StepRecord,
     Terms,
 )
+from backline.parents import Parent
 from backline.states import State
 
 T = TypeVar("T")
@@ -33,6 +34,9 @@ _errors: Final = msgspec.json.Decoder(tuple[AttemptError, ...])
 _limits: Final = msgspec.json.Decoder(Limits | None)
 _progress: Final = msgspec.json.Decoder(Progress | None)
 _follow_ups: Final = msgspec.json.Decoder(tuple[FollowUp, ...])
+_results: Final = msgspec.json.Decoder(Mapping[JobId, Raw])
+_parents: Final = msgspec.json.Decoder(tuple[Parent, ...])
+_pair: Final = msgspec.json.Decoder(tuple[JobId | None, JobId | None])
 _skip: Final = msgspec.json.Decoder(Raw)
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, TypeError)
 """What decoders raise for what is no JSON, not the right one, nested too deeply, or no text."""
@@ -45,7 +49,7 @@ def leased_job(cells: Sequence[Any]) -> LeasedJob:
     """Raises ValueError, saying which part cannot be read."""
     (
         job_id, attempt, task, queue, lane, failures, losses, releases, terms,
-        priority, enqueued_at, due, headers, tags, payload, steps,
+        priority, enqueued_at, due, headers, tags, payload, steps, results,
     ) = cells  # fmt: skip
     _strictly(_skip, payload, "payload")
     lease = LeasedJob(
@@ -65,6 +69,7 @@ def leased_job(cells: Sequence[Any]) -> LeasedJob:
         _strictly(_tags, tags, "tags"),
         Raw(payload),
         steps,
+        {} if results is None else _strictly(_results, results, "parents' results"),
     )
     try:
         return _lease.decode(msgspec.json.encode(lease))
@@ -100,8 +105,9 @@ def record(cells: Sequence[Any]) -> JobRecord:
         job_id, state, queue, lane, priority, due, attempt, failures, losses, releases,
         cancel, enqueued_at, started_at, finished_at, expires_at, purge_at, worker, task,
         unique_key, terms, headers, tags, payload, progress, errors, result, limits,
-        steps, asleep, follow_ups, redrives, *_,
+        steps, asleep, follow_ups, redrives, after, before, flow, *_,
     ) = cells  # fmt: skip
+    flow_id, group_id = (None, None) if flow is None else _leniently(_pair, flow, (None, None))
     return JobRecord(
         id=text(job_id),
         task=text(task),
@@ -134,6 +140,10 @@ def record(cells: Sequence[Any]) -> JobRecord:
         asleep=bool(asleep),
         follow_ups=() if follow_ups is None else _leniently(_follow_ups, follow_ups, ()),
         redrives=_number(redrives),
+        after=() if after is None else _leniently(_parents, after, ()),
+        before=() if before is None else _leniently(_tags, before, ()),
+        flow=flow_id,
+        group=group_id,
     )
 
 

@@ -38,6 +38,7 @@ from backline.store import (
     Edited,
     Exchange,
     Filter,
+    FlowStats,
     Hint,
     Page,
     QueueSettings,
@@ -61,6 +62,7 @@ from backline.stores.sqlite import (
     exchange,
     fanout,
     finding,
+    flows,
     moves,
     reads,
     schedules,
@@ -202,6 +204,13 @@ class SqliteStore:
 
     async def redrive(self, ids: Sequence[JobId]) -> list[bool]:
         return await self._write(partial(moves.redrive, ids=ids)) if ids else []
+
+    async def flows(self, ids: Sequence[JobId]) -> list[FlowStats | None]:
+        return await self._read(partial(flows.stats, ids=ids))
+
+    async def cancel_flows(self, ids: Sequence[JobId], limit: int) -> list[int]:
+        work = partial(moves.cancel_flows, ids=ids, limit=limit)
+        return await self._write(work) if ids else []
 
     async def purge(self, ids: Sequence[JobId]) -> list[bool]:
         return await self._write(partial(moves.purge, ids=ids)) if ids else []

@@ -15,3 +15,9 @@ ASLEEP: Final = 8
 """It is scheduled, and counts as asleep: its queue's depth is without it."""
 FOLLOWED: Final = 16
 """Its end enqueues others."""
+PARENT: Final = 32
+"""Jobs may wait for its end."""
+MEMBER: Final = 64
+"""It counts in a group."""
+CHILD: Final = 128
+"""It waits, or waited, for others."""

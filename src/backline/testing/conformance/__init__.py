@@ -15,7 +15,9 @@ from backline.testing.conformance.debouncing import Debouncing
 from backline.testing.conformance.editing import Editing
 from backline.testing.conformance.enqueueing import Enqueueing
 from backline.testing.conformance.fanning import Fanning
+from backline.testing.conformance.flowing import Flowing
 from backline.testing.conformance.following import Following
+from backline.testing.conformance.grouping import Grouping
 from backline.testing.conformance.holding import Holding
 from backline.testing.conformance.idempotency import Idempotency
 from backline.testing.conformance.leasing import Leasing
@@ -55,7 +57,9 @@ class StoreConformance(
     Rates,
     Stepping,
     Fanning,
+    Flowing,
     Following,
+    Grouping,
 ):
     """Every example of the suite, but those with rows that cannot be read: `Malformed`."""
 

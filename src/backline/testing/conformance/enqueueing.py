@@ -8,11 +8,11 @@ import pytest
 from msgspec import Raw
 
 from backline.errors import EnqueueError
+from backline.ids import MAX_ID
 from backline.job import (
     DAY,
     FARTHEST,
     HOUR,
-    MAX_ID,
     MINUTE,
     SECOND,
     Backoff,

@@ -136,6 +136,23 @@ def answers_true(trace: Trace) -> Iterator[str]:
             yield f"{life.id} was answered and never asked for"
 
 
+def i9_after_its_parents(trace: Trace) -> Iterator[str]:
+    """A job begins once its parents have ended, unless somebody started it over."""
+    for life in trace.lives.values():
+        if not life.attempts or life.redrives:
+            continue
+        begun = life.attempts[0].leased.seq
+        for after in life.request.after:
+            parents = [trace.lives[after.parent]] if after.parent in trace.lives else [
+                member for member in trace.lives.values()
+                if member.request.group_id == after.parent
+            ]  # fmt: skip
+            for parent in parents:
+                lived = parent.added is not None and parent.added.seq < begun
+                if lived and not parent.redrives and not parent.ended_before(begun):
+                    yield f"{life.id} began before {parent.id} had ended"
+
+
 def every_call_ends(trace: Trace) -> Iterator[str]:
     """No caller is left to wait for ever."""
     for life in trace.lives.values():

@@ -16,6 +16,7 @@ from backline.testing.simulation.answers import (
     c8_unique,
     c18_backpressure,
     every_call_ends,
+    i9_after_its_parents,
     is_stored,
 )
 from backline.testing.simulation.history import Event, What
@@ -355,6 +356,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     c17_cancel,
     c18_backpressure,
     answers_true,
+    i9_after_its_parents,
     every_call_ends,
     as_the_model,
     nothing_unforeseen,

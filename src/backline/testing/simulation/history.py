@@ -57,6 +57,8 @@ class What(StrEnum):
     """Note: answer, and what it is from then on: queue, due (null: as it was)."""
     REPLACED = "replaced"
     """Cancelled by a job that takes its unique key."""
+    BARRED = "barred"
+    """Found out: it was cancelled because of how a parent ended."""
     EXPIRED = "expired"
     PURGED = "purged"
     """Note: by (`sweep` or `operator`)."""

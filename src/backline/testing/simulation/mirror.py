@@ -145,7 +145,7 @@ class Mirror:
 
     def configure(self, settings: Sequence[QueueSettings]) -> None:
         for each in settings:
-            self._model.configure(each)
+            self._model.queues.configure(each)
 
     def stats(self, answer: Sequence[QueueStats]) -> None:
         counts: Counter[tuple[str, State | str]] = Counter()
@@ -161,7 +161,7 @@ class Mirror:
             theirs = (states, *(counts[queue, name] for name in _COUNTS))
             found = (ours.counts, *(getattr(ours, name) for name in _COUNTS))
             self._compare(f"stats of {queue}", found, theirs)
-            limits = (ours.max_depth, self._model.limits.get(queue))
+            limits = (ours.max_depth, self._model.queues.depths.get(queue))
             self._compare(f"limit of {queue}", *limits)
 
     def late(self) -> list[JobId]:

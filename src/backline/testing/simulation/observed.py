@@ -63,6 +63,8 @@ class ObservedStore(StoreWrapper):
         self._open: dict[JobId, JobRequest] = {}
         """Those that are not known to have ended."""
         self._cancelling: set[JobId] = set()
+        self._barred: dict[JobId, JobRequest] = {}
+        """Those that were cancelled because of a parent."""
         self._leased: dict[tuple[JobId, int], WorkerName] = {}
         self._snapshot: list[QueueStats] = []
         self._counts: dict[str, Note] = {}
@@ -86,6 +88,7 @@ class ObservedStore(StoreWrapper):
             for job, one in zip(call, answer, strict=True):
                 self._enqueued(job, one)
         self.mirror.enqueue(calls, answers)
+        await self._find_barred()
         await self._find_replaced([job for call in calls for job in call])
         await self._find_follow_ups()
         await self.stats()
@@ -103,6 +106,7 @@ class ObservedStore(StoreWrapper):
         for ack, answer in zip(acks, reply.acks, strict=True):
             self._acked(worker, ack, answer)
         expired = await self._find_ended(self.mirror.late(), What.EXPIRED)
+        await self._find_barred()
         if expired or any(ack.state in TERMINAL or ack.id in self._cancelling for ack in acks):
             await self._find_follow_ups()
         until = self._clock.tick() + ttl
@@ -164,6 +168,7 @@ class ObservedStore(StoreWrapper):
         self.mirror.expire(count)
         if count:
             await self._find_ended(list(self._open), What.EXPIRED)
+            await self._find_barred()
             await self._find_follow_ups()
         return count
 
@@ -186,6 +191,7 @@ class ObservedStore(StoreWrapper):
             elif answer is Cancelling.REQUESTED:
                 self._cancelling.add(job)
         self.mirror.cancel(ids, answers)
+        await self._find_barred()
         await self._find_follow_ups()
         return answers
 
@@ -196,7 +202,9 @@ class ObservedStore(StoreWrapper):
             if done:
                 self._open[job] = self._known[job]
                 self._cancelling.discard(job)
+                self._barred.pop(job, None)
         self.mirror.redrive(ids, answers)
+        await self._find_barred()
         return answers
 
     async def purge(self, ids: Sequence[JobId]) -> list[bool]:
@@ -283,6 +291,19 @@ class ObservedStore(StoreWrapper):
         keys = {job.unique_key for job in added if job.on_conflict is OnConflict.REPLACE}
         holders = [job for job, held in self._open.items() if held.unique_key in keys - {None}]
         await self._find_ended(holders, What.REPLACED)
+
+    async def _find_barred(self) -> None:
+        """The jobs that were cancelled, or wait again, because of a parent."""
+        ids = [job for job, request in self._open.items() if request.after]
+        for job in await self._find_ended(ids, What.BARRED):
+            self._barred[job] = self._known[job]
+        ids = list(self._barred)
+        for job, record in zip(ids, await self._store.get(ids), strict=True):
+            if record is None or record.state is not State.CANCELLED:
+                request = self._barred.pop(job)
+                if record is not None:
+                    self._open[job] = request
+                    self._history.record(What.REDRIVEN, "store", job, done=True)
 
     async def _find_ended(self, ids: Sequence[JobId], what: What) -> list[JobId]:
         """Of these, the jobs that ended without a word."""

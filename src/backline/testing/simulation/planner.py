@@ -22,6 +22,7 @@ from backline.job import (
     Pacing,
     Terms,
 )
+from backline.parents import After, On
 from backline.queue import OnFull
 from backline.states import TERMINAL
 from backline.store import Edit
@@ -80,6 +81,7 @@ class _Planner:
 
     def plan(self, seed: int) -> Plan:
         rng = self.rng
+        rng_of_flows = random.Random(f"flows {seed}")
         blows = self._blows()
         self.harm = bool(blows) and rng.random() < 0.5
         self.keep = rng.choice((7 * DAY, 7 * DAY, rng.randrange(20 * SECOND), 0))
@@ -87,6 +89,8 @@ class _Planner:
             # What a step back does to a key that was free already is the store's affair.
             self.windows = (0, 0, rng.randrange(30 * SECOND))
         calls = self._calls()
+        if rng_of_flows.random() < 0.5:
+            calls = tuple(_tied(call, rng_of_flows) for call in calls)
         skews = [
             (rng.choice((0.0, 0.0, rng.uniform(-3600, 3600))), rng.uniform(0, 10_000))
             for _ in range(HOSTS)
@@ -323,3 +327,21 @@ class _Planner:
             delayed=rate(0.3),
             longest_delay=rng.choice((SECOND // 100, SECOND // 10)),
         )
+
+
+def _tied(call: PlannedCall, rng: random.Random) -> PlannedCall:
+    """The jobs of a call in a flow: some wait for earlier ones, the last perhaps for a group."""
+    if len({job.id for job in call.jobs}) < len(call.jobs) or len(call.jobs) < 2:
+        return call
+    flow, jobs = f"f-{call.jobs[0].id}", list(call.jobs)
+    group = f"g-{jobs[0].id}" if rng.random() < 0.5 else None
+    for index, job in enumerate(jobs):
+        parents = [] if job.unique_key is not None else jobs[:index]
+        chosen = [parent for parent in parents if rng.random() < 0.4]
+        edges = {parent.id: rng.choice((On.SUCCESS, *On)) for parent in chosen}
+        last = index == len(jobs) - 1
+        if group is not None and last and parents:
+            edges = {group: rng.choice(tuple(On))}
+        after = tuple(After(*edge, result=edge[0] != group) for edge in edges.items())
+        jobs[index] = replace(job, after=after, flow=flow, group=None if last else group)
+    return dataclasses.replace(call, jobs=tuple(jobs))

@@ -20,6 +20,7 @@ _LISTS: Final = {
     What.UNKNOWN: "answers",
     What.EXPIRED: "silent",
     What.REPLACED: "silent",
+    What.BARRED: "silent",
     What.TAKEN: "taken",
     What.CANCEL: "cancels",
     What.ACKED: "acks",

@@ -68,11 +68,15 @@ create table job (
     follow_ups text,                  -- what its end enqueues, as JSON; large ones last: who
     payload text not null,            -- reads what is before passes none
     result text,
+    batch integer,                    -- the group it counts in
+    follows integer,                  -- null: it has no parents; 1: cancelled because of one
+    followed integer,                 -- null: it is no parent
     -- What its moves may concern: 1 unique_key, 2 gate and pace, 4 step, 8 the count of those
-    -- asleep, 16 follow_ups.
+    -- asleep, 16 follow_ups, 32 edge as a parent, 64 job_group, 128 edge as a child.
     ties integer generated always as (
         (unique_key is not null) + 2 * (limits is not null) + iif(steps, 4, 0) + iif(asleep, 8, 0)
         + 16 * (follow_ups is not null)
+        + 32 * (followed is not null) + 64 * (batch is not null) + 128 * (follows is not null)
     ) virtual
 ) strict;
 
@@ -87,6 +91,7 @@ create index job_expiry on job (expires_at)
 create index job_gate on job (gate, slot, rank, due) where gate is not null;
 create index job_pace on job (pace, permit, rank, due) where pace is not null;
 create index job_dead on job (id) where state = 'dead';
+create index job_batch on job (batch) where batch is not null and purge_at is null;
 create index job_over on job (queue, state, purge_at) where purge_at is not null;
 
 -- What a job has done and must not do again. By the job's id, not its seq, which is given anew
@@ -171,11 +176,44 @@ create table pace (
 ) strict;
 create index pace_next on pace (queue, next) where next is not null;
 
+-- A job waits for the end of its parent, which is a job or a group. It stays as long as the
+-- child, since a parent may be redriven, and its result is here when it is purged.
+create table edge (
+    child integer not null,           -- the job's seq
+    place integer not null,           -- among its parents
+    parent text not null,
+    needs text not null,              -- the end that lets the child go on: `parents.On`
+    wanted integer not null,          -- whether the child gets the result
+    ended text,                       -- the state the parent ended in; null: it has not
+    result text,
+    primary key (child, place)
+) strict, without rowid;
+create index edge_parent on edge (parent);
+create index edge_open on edge (child) where ended is null;
+
+-- Jobs that are counted together; those of one flow are cancelled together. It has ended when
+-- all that were added have.
+create table job_group (
+    seq integer primary key,
+    id text not null unique,
+    flow text not null,
+    added integer not null default 0,
+    ended integer not null default 0,
+    failed integer not null default 0, -- of those that ended
+    purged integer not null default 0,
+    cancelled integer not null default 0,
+    followed integer not null default 0, -- edges name it as a parent
+    touched integer not null          -- when a count was last moved
+) strict;
+create index job_group_flow on job_group (flow);
+create index job_group_idle on job_group (touched) where purged >= added;
+
 -- What is left of a purged job, so that a late repeat of a call changes nothing.
 create table purged (
     id text primary key,
     attempt integer not null,
     worker text,
+    state text not null,              -- how it ended
     forget_at integer not null
 ) strict, without rowid;
 create index purged_forget on purged (forget_at);
@@ -256,5 +294,20 @@ select
     cast(job.result as blob) as result, cast(job.limits as blob) as limits,
     job.steps, job.asleep,
     cast(job.follow_ups as blob) as follow_ups, job.redrives,
+    iif(job.follows is null, null, (
+        select cast(json_group_array(json_array(edge.parent, edge.needs, edge.ended)) as blob)
+        from edge where edge.child = job.seq
+    )) as parents,
+    iif(job.followed is null, null, (
+        select cast(json_group_array(counted.id) as blob) from (
+            select mine.id
+            from edge indexed by edge_parent cross join job as mine on mine.seq = edge.child
+            where edge.parent = job.id limit 100
+        ) as counted
+    )) as children,
+    iif(job.batch is null, null, (
+        select cast(json_array(job_group.flow, job_group.id) as blob)
+        from job_group where job_group.seq = job.batch
+    )) as flow,
     job.seq, job.queue as queue_id
 from job left join queue on queue.id = job.queue;

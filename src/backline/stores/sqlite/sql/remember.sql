@@ -3,7 +3,7 @@
 --   out    nothing
 --   locks  the writer's turn
 --   index  the primary key of job
-insert into purged (id, attempt, worker, forget_at)
-select id, attempt, worker, :forget_at from job
+insert into purged (id, attempt, worker, state, forget_at)
+select id, attempt, worker, state, :forget_at from job
 where seq in (select value from json_each(:seqs))
 on conflict (id) do nothing

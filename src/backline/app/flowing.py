@@ -1,0 +1,68 @@
+"""Enqueueing workflows, and what their handles ask of their app."""
+
+from typing import Final
+
+from backline.app.producing import Producing
+from backline.errors import EnqueueError
+from backline.faults import fault
+from backline.flow import Flow, FlowRun
+from backline.job import JobId
+from backline.store import FlowStats
+
+JOBS_A_COMMIT: Final = 5_000
+"""A flow of more jobs goes in several commits."""
+CANCEL_BITE: Final = 1_000
+"""How many jobs of a flow are cancelled in one commit."""
+
+
+class Flowing(Producing):
+    """The part of an app that enqueues workflows."""
+
+    def enqueue_flow(self, flow: Flow) -> FlowRun:
+        """Enqueue a workflow, in one commit: all of it or nothing.
+
+        One of more than `JOBS_A_COMMIT` jobs goes in several, its last step in the last of them;
+        if one fails, those that went in are cancelled. Enqueueing the same flow again adds
+        nothing twice. Raises what `enqueue_many` does, and UnknownParent.
+        """
+        return self.wait(lambda: self.aenqueue_flow(flow), "app.aenqueue_flow")
+
+    async def aenqueue_flow(self, flow: Flow) -> FlowRun:
+        """Enqueue a workflow, in one commit: all of it or nothing.
+
+        One of more than `JOBS_A_COMMIT` jobs goes in several, its last step in the last of them;
+        if one fails, those that went in are cancelled. Enqueueing the same flow again adds
+        nothing twice. Raises what `enqueue_many` does, and UnknownParent.
+        """
+        fault("enqueue.before_send")
+        accepted = True
+        try:
+            for start in range(0, len(flow.jobs), JOBS_A_COMMIT):
+                sent = await self._send_many(flow.jobs[start : start + JOBS_A_COMMIT])
+                accepted = accepted and all(job.accepted for job in sent)
+                fault("flow.between_bites")
+        except EnqueueError:
+            if len(flow.jobs) > JOBS_A_COMMIT:
+                await self.acancel_flow(flow.id)
+            raise
+        if not accepted:
+            await self.acancel_flow(flow.id)
+        fault("enqueue.after_send")
+        return FlowRun(flow.id, self, flow.last, accepted=accepted)
+
+    def flow(self, flow: JobId) -> FlowRun:
+        """The handle of a flow that was enqueued earlier, or elsewhere."""
+        return FlowRun(flow, self)
+
+    async def aflow_stats(self, flow: JobId) -> FlowStats | None:
+        """How far the flow is, None if it is not known."""
+        return (await self._look(lambda queue: queue.store.flows([flow])))[0]
+
+    async def acancel_flow(self, flow: JobId) -> int:
+        """Cancel all that lives in the flow; how many jobs."""
+        count = 0
+        while True:
+            [bite] = await self._look(lambda queue: queue.store.cancel_flows([flow], CANCEL_BITE))
+            if not bite:
+                return count
+            count += bite

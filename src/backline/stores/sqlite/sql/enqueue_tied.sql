@@ -1,0 +1,23 @@
+-- enqueue_tied: the same as `enqueue`, for jobs of which some have parents or a group.
+--   in     :jobs JSON, a row a job: [id, task, queue, lane, state, rank, due, expires_at,
+--          terms, unique_key, unique_until, headers, tags, start, length,
+--          follow_ups, group's seq, 0 if it has parents]; :payloads blob,
+--          every payload one after the other, of which a job has `length` bytes from `start`
+--          (1 is the first): SQLite never parses them; :now
+--   out    nothing; the rows that were added have the last rowids
+--   locks  the writer's turn
+--   index  the unique one on job (id) and the primary key of purged, a look-up a job each
+insert into job (
+    id, task, queue, lane, state, rank, due, enqueued_at, expires_at,
+    terms, unique_key, unique_until, headers, tags, payload,
+    follow_ups, batch, follows
+)
+select
+    new.value ->> 0, new.value ->> 1, new.value ->> 2, new.value ->> 3, new.value ->> 4,
+    new.value ->> 5, new.value ->> 6, :now, new.value ->> 7,
+    new.value ->> 8, new.value ->> 9, new.value ->> 10, new.value ->> 11, new.value ->> 12,
+    cast(substr(:payloads, new.value ->> 13, new.value ->> 14) as text),
+    new.value ->> 15, new.value ->> 16, new.value ->> 17
+from json_each(:jobs) as new
+where not exists (select 1 from purged where purged.id = new.value ->> 0)
+on conflict (id) do nothing
