@@ -185,8 +185,7 @@ class Enqueueing(Harness):
     ) -> None:
         job = make_job(clock)
         await add(store, job)
-        [lease] = await worker.lease()
-        await worker.settle(done(lease, keep=0))
+        await worker.run_one(done, keep=0)
         clock.advance("1s")
         await store.sweep(100)
         assert await state_of(store, job.id) == [None]

@@ -124,13 +124,11 @@ class Following(Harness):
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:
         await add(store, followed(clock))
-        [lease] = await worker.lease()
-        await worker.settle(later(lease, MINUTE))
+        lease = await worker.run_one(later, MINUTE)
         assert await BareWorker(store, "late").settle(done(lease)) == [Acked.LOST]
         clock.advance("1m")
         await store.promote(1)
-        [lease] = await worker.lease()
-        await worker.settle(put_back(lease))
+        await worker.run_one(put_back)
         assert not await after(store)
 
     async def test_i14_a_repeated_ack_or_cancel_enqueues_nothing_more(
@@ -138,8 +136,7 @@ class Following(Harness):
     ) -> None:
         waits = followed(clock, delay=HOUR)
         await add(store, followed(clock), waits)
-        [lease] = await worker.lease()
-        await worker.settle(done(lease))
+        await worker.run_one()
         assert (await worker.repeat()).acks == [Acked.ALREADY]
         await store.cancel([waits.id, waits.id])
         await store.cancel([waits.id])
@@ -154,11 +151,9 @@ class Following(Harness):
         await store.redrive([job.id])
         await store.cancel([job.id])  # within the same microsecond, never started
         await store.redrive([job.id])
-        [lease] = await worker.lease()
-        await worker.settle(failed(lease))
+        await worker.run_one(failed)
         await store.redrive([job.id])
-        [lease] = await worker.lease()
-        await worker.settle(done(lease))
+        await worker.run_one()
         told = await states_told(store, job.id)
         assert sorted(told) == ["cancelled", "cancelled", "dead", "succeeded"]
         assert (await get(store, job.id)).redrives == 3
@@ -187,8 +182,7 @@ class Following(Harness):
         own = follow_up(outcome=False, payload=Raw(b'[["mine"],{}]'))
         odd = follow_up(payload=Raw(b'"no arguments"'))
         await add(store, followed(clock, follow_up(), own, odd))
-        [lease] = await worker.lease()
-        await worker.settle(done(lease, b'{"total":[1,2]}'))
+        await worker.run_one(done, b'{"total":[1,2]}')
         told, odd_one, mine = sorted(await after(store), key=lambda each: -len(bytes(each.payload)))
         assert _outcome(told).result == {"total": [1, 2]}
         assert bytes(mine.payload) == b'[["mine"],{}]'
@@ -202,8 +196,7 @@ class Following(Harness):
         )
         await add(store, followed(clock, wanted))
         clock.advance("1h")
-        [lease] = await worker.lease()
-        await worker.settle(done(lease))
+        lease = await worker.run_one()
         [told] = await after(store)
         assert (told.state, told.due) == (State.SCHEDULED, clock.now() + MINUTE)
         assert (told.expires_at, told.priority) == (clock.now() + HOUR, 5)
@@ -246,8 +239,7 @@ class Following(Harness):
         skips = follow_up(unique_key="k")
         takes = follow_up(unique_key="k", on_conflict=OnConflict.REPLACE)
         await add(store, followed(clock, skips, skips, takes))
-        [lease] = await worker.lease()
-        await worker.settle(done(lease))
+        await worker.run_one()
         first, second = sorted(await after(store), key=lambda each: each.state)
         assert (first.state, second.state) == (State.CANCELLED, State.READY)
 
@@ -270,8 +262,7 @@ class Following(Harness):
         holder = followed(clock, unique_key="k", delay=HOUR)
         takes = follow_up(unique_key="k", on_conflict=OnConflict.REPLACE)
         await add(store, holder, followed(clock, takes))
-        [lease] = await worker.lease()
-        await worker.settle(done(lease))
+        await worker.run_one()
         assert await states_told(store, holder.id) == [State.CANCELLED]
 
     async def test_i14_what_could_not_be_enqueued_is_refused_at_once(

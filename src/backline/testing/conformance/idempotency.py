@@ -89,8 +89,7 @@ class Idempotency(Harness):
     ) -> None:
         first = asked(clock)
         await add(store, first)
-        [lease] = await worker.lease()
-        await worker.settle(done(lease, keep=0))
+        await worker.run_one(done, keep=0)
         same = [Enqueued(first.id, added=False)]
         assert await add(store, asked(clock)) == same
         clock.advance("1m")
@@ -128,8 +127,7 @@ class Idempotency(Harness):
     ) -> None:
         first = asked(clock)
         await add(store, first)
-        [lease] = await worker.lease()
-        await worker.settle(failed(lease))
+        await worker.run_one(failed)
         assert await add(store, asked(clock)) == [Enqueued(first.id, added=False)]
         assert await store.redrive([first.id]) == [True]
         assert await add(store, asked(clock)) == [Enqueued(first.id, added=False)]
@@ -174,8 +172,7 @@ class Idempotency(Harness):
         await add(store, holder)
         second = asked(clock, unique_key="k")
         assert await add(store, second) == [Enqueued(holder.id, added=False)]
-        [lease] = await worker.lease()
-        await worker.settle(done(lease))
+        await worker.run_one()
         for job in (second, asked(clock, unique_key="k")):
             assert await add(store, job) == [Enqueued(holder.id, added=False)]
 
@@ -186,8 +183,7 @@ class Idempotency(Harness):
         await add(store, holder)
         late = asked(clock, unique_key="k", on_conflict=OnConflict.RAISE)
         assert await add(store, late) == [Enqueued(holder.id, added=False, conflict=True)]
-        [lease] = await worker.lease()
-        await worker.settle(done(lease))
+        await worker.run_one()
         assert await add(store, late) == [Enqueued(late.id)]
 
     async def test_a_repeat_takes_nobodys_place(self, store: Store, clock: VirtualClock) -> None:

@@ -1,6 +1,6 @@
 """What every test of the suite starts from: jobs, acks, a worker without a process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Raw
@@ -118,6 +118,12 @@ class BareWorker:
     async def settle(self, *acks: Ack) -> list[Acked]:
         """Record outcomes and lease nothing."""
         return (await self.exchange(acks)).acks
+
+    async def run_one(self, end: Callable[..., Ack] = done, *args: Any, **fields: Any) -> LeasedJob:
+        """Lease the one job that may run now, and record how that ended: `end(lease, ...)`."""
+        [lease] = await self.lease(10)
+        assert await self.settle(end(lease, *args, **fields)) == [Acked.APPLIED]
+        return lease
 
 
 async def add(store: Store, *jobs: JobRequest) -> list[Enqueued]:

@@ -106,8 +106,7 @@ class Limiting(Harness):
     ) -> None:
         first, second = make_jobs(clock, 2, limits=ONE)
         await add(store, first, second)
-        [lease] = await worker.lease(10)
-        await worker.settle(later(lease, 5 * SECOND))
+        await worker.run_one(later, 5 * SECOND)
         assert await state_of(store, first.id, second.id) == [SCHEDULED, WAITING]
         assert await worker.lease(10) == []
         clock.advance(5)
@@ -157,8 +156,7 @@ class Limiting(Harness):
     ) -> None:
         first, second = make_jobs(clock, 2, limits=ONE)
         await add(store, first, second)
-        [lease] = await worker.lease(10)
-        await worker.settle(failed(lease))
+        await worker.run_one(failed)
         assert await state_of(store, first.id, second.id) == [DEAD, READY]
 
     async def test_a_dead_job_that_blocks_holds_up_its_key_until_it_is_redriven(
@@ -166,8 +164,7 @@ class Limiting(Harness):
     ) -> None:
         first, second = make_jobs(clock, 2, limits=BLOCK)
         await add(store, first, second)
-        [lease] = await worker.lease(10)
-        await worker.settle(failed(lease))
+        await worker.run_one(failed)
         assert await state_of(store, first.id, second.id) == [DEAD, WAITING]
         assert await store.redrive([first.id]) == [True]
         [lease] = await worker.lease(10)
@@ -180,8 +177,7 @@ class Limiting(Harness):
     ) -> None:
         first, second = make_jobs(clock, 2, limits=BLOCK)
         await add(store, first, second)
-        [lease] = await worker.lease(10)
-        await worker.settle(failed(lease, keep=HOUR))
+        await worker.run_one(failed, keep=HOUR)
         clock.advance("1h")
         assert await state_of(store, second.id) == [WAITING]
         await store.sweep(10)
@@ -209,12 +205,10 @@ class Limiting(Harness):
     ) -> None:
         first, second = make_jobs(clock, 2, limits=ONE)
         await add(store, first, second)
-        [lease] = await worker.lease(1)
-        await worker.settle(failed(lease))
+        await worker.run_one(failed)
         assert await store.redrive([first.id]) == [True]
         assert await state_of(store, first.id, second.id) == [WAITING, READY]
-        [lease] = await worker.lease(10)
-        await worker.settle(done(lease))
+        await worker.run_one()
         assert ids(await worker.lease(10)) == [first.id]
 
     async def test_a_scheduled_job_stands_in_nobodys_way(
@@ -227,8 +221,7 @@ class Limiting(Harness):
         clock.advance(1)
         assert await store.promote(10) == 1
         assert await state_of(store, tomorrow.id) == [WAITING]
-        [lease] = await worker.lease(10)
-        await worker.settle(done(lease))
+        await worker.run_one()
         assert ids(await worker.lease(10)) == [tomorrow.id]
 
     async def test_a_limit_that_is_raised_lets_those_who_wait_go_first(
@@ -291,8 +284,7 @@ class Limiting(Harness):
     ) -> None:
         first, second = make_jobs(clock, 2, limits=BLOCK)
         await add(store, first, second)
-        [lease] = await worker.lease(10)
-        await worker.settle(failed(lease))
+        await worker.run_one(failed)
         await add(store, make_job(clock, limits=ONE))
         assert await state_of(store, first.id, second.id) == [DEAD, READY]
 
@@ -318,8 +310,7 @@ class Limiting(Harness):
         await add(store, make_job(clock, limits=ONE))
         before = (await stats_of(store)).arrival_rate
         for _ in range(3):
-            [lease] = await worker.lease(10)
-            await worker.settle(put_back(lease))
+            await worker.run_one(put_back)
         assert (await stats_of(store)).arrival_rate == before > 0
 
     async def test_i5_a_repeat_gives_no_slot_twice(
@@ -346,18 +337,15 @@ class Limiting(Harness):
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:
         await add(store, make_job(clock, limits=ONE))
-        [lease] = await worker.lease(10)
-        await worker.settle(later(lease, HOUR))
+        await worker.run_one(later, HOUR)
         await store.sweep(10)
         second = make_job(clock, limits=ONE)
         await add(store, second)
         assert await state_of(store, second.id) == [WAITING]
         clock.advance("1h")
         await store.promote(10)
-        [lease] = await worker.lease(10)
-        await worker.settle(done(lease))
-        [lease] = await worker.lease(10)
-        await worker.settle(done(lease))
+        await worker.run_one()
+        await worker.run_one()
         await store.sweep(10)
         await add(store, *make_jobs(clock, 2, limits=ONE))
         assert (await stats_of(store)).counts[WAITING] == 1

@@ -141,14 +141,12 @@ class Upkeep(Harness):
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:
         await add(store, make_job(clock))
-        [lease] = await worker.lease()
-        await worker.settle(failed(lease, keep=MINUTE))
+        lease = await worker.run_one(failed, keep=MINUTE)
         await store.redrive([lease.id])
         clock.advance("1h")
         await store.sweep(100)
         assert await state_of(store, lease.id) == [State.READY]
-        [again] = await worker.lease()
-        await worker.settle(done(again, keep=HOUR))
+        await worker.run_one(done, keep=HOUR)
         clock.advance("30m")
         await store.sweep(100)
         assert await state_of(store, lease.id) == [State.SUCCEEDED]
@@ -158,8 +156,7 @@ class Upkeep(Harness):
     ) -> None:
         job = make_job(clock, tags=("t",))
         await add(store, job)
-        [lease] = await worker.lease()
-        await worker.settle(done(lease, keep=0))
+        await worker.run_one(done, keep=0)
         clock.advance("1s")
         await store.sweep(100)
         assert await store.get([job.id]) == [None]
@@ -238,8 +235,7 @@ class Operating(Harness):
     ) -> None:
         job = make_job(clock)
         await add(store, job)
-        [lease] = await worker.lease()
-        await worker.settle(failed(lease, charge=Charge.FAILURE, result=Raw(b"1")))
+        await worker.run_one(failed, charge=Charge.FAILURE, result=Raw(b"1"))
         clock.advance("1h")
         assert await store.redrive([job.id]) == [True]
         record = await get(store, job.id)
@@ -293,8 +289,7 @@ class Operating(Harness):
         await store.cancel([lease.id])
         await worker.settle(failed(lease))
         await store.redrive([lease.id])
-        [again] = await worker.lease()
-        await worker.settle(put_back(again))
+        await worker.run_one(put_back)
         assert await state_of(store, lease.id) == [State.READY]
 
     async def test_i4_a_redriven_job_stands_behind_those_that_waited(

@@ -123,8 +123,7 @@ class Rates(Harness):
     ) -> None:
         first, second = make_jobs(clock, 2, limits=EACH_SECOND)
         await add(store, first, second)
-        [lease] = await worker.lease(10)
-        await worker.settle(put_back(lease))
+        await worker.run_one(put_back)
         assert await state_of(store, first.id, second.id) == [WAITING, WAITING]
         clock.advance(1)
         await store.promote(10)
@@ -147,8 +146,7 @@ class Rates(Harness):
     ) -> None:
         job = make_job(clock, limits=EACH_SECOND)
         await add(store, job)
-        [lease] = await worker.lease(10)
-        await worker.settle(failed(lease))
+        await worker.run_one(failed)
         await store.redrive([job.id])
         assert await state_of(store, job.id) == [WAITING]
         clock.advance(1)

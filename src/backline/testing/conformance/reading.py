@@ -116,8 +116,7 @@ class Reading(Harness):
         for lease in leases[:2]:
             await worker.settle(ack(lease, State.DEAD, error=errors[lease.id]))
         await store.redrive([other.id])
-        [again] = await worker.lease(1)
-        await worker.settle(ack(again, State.DEAD, error=route))
+        await worker.run_one(ack, State.DEAD, error=route)
 
         async def found(**fields: object) -> list[str]:
             where = Filter(**fields)  # type: ignore[arg-type]
@@ -262,7 +261,7 @@ class Reading(Harness):
         assert await rate() > before
         clock.advance("1h")
         assert await rate() == 0.0
-        [dead] = await worker.lease(1)
+        [dead] = await worker.lease()
         await worker.settle(failed(dead))
         assert await store.redrive([dead.id]) == [True]
         assert await rate() == 0.1
@@ -357,8 +356,7 @@ class Watching(Harness):
             await hinted()
             await add(store, make_job(clock))
             await hinted()
-            [lease] = await worker.lease()
-            await worker.settle(put_back(lease))
+            await worker.run_one(put_back)
             await hinted()
             clock.advance("2m")
             assert await store.promote(10) == 1

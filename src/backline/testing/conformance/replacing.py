@@ -185,8 +185,7 @@ class Replacing(Harness):
     ) -> None:
         holder = make_job(clock, unique_key="k", unique_for=HOUR)
         await add(store, holder)
-        [lease] = await worker.lease()
-        await worker.settle(done(lease))
+        await worker.run_one()
         late = make_job(clock, unique_key="k", on_conflict=OnConflict.REPLACE)
         assert await add(store, late) == [Enqueued(late.id)]
         assert await state_of(store, holder.id, late.id) == [State.SUCCEEDED, State.READY]

@@ -81,8 +81,7 @@ class Settling(Harness):
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:
         await add(store, make_job(clock))
-        [lease] = await worker.lease()
-        await worker.settle(ack(lease, State.CANCELLED))
+        lease = await worker.run_one(ack, State.CANCELLED)
         assert await state_of(store, lease.id) == [State.CANCELLED]
 
     async def test_i7_a_retry_waits_for_its_delay(
@@ -105,8 +104,7 @@ class Settling(Harness):
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:
         await add(store, make_job(clock))
-        [lease] = await worker.lease()
-        await worker.settle(later(lease, 0, error=AttemptError(1, "E", "m", at=5)))
+        lease = await worker.run_one(later, 0, error=AttemptError(1, "E", "m", at=5))
         assert [e.at for e in (await get(store, lease.id)).errors] == [clock.now()]
 
     async def test_each_charge_moves_its_counter_only(
@@ -131,8 +129,7 @@ class Settling(Harness):
     ) -> None:
         await add(store, make_job(clock))
         for charge in (Charge.LOSS, Charge.FAILURE, Charge.RELEASE, Charge.LOSS, Charge.CLEAN):
-            [lease] = await worker.lease()
-            await worker.settle(put_back(lease, charge=charge))
+            await worker.run_one(put_back, charge=charge)
         [lease] = await worker.lease()
         assert (lease.failures, lease.losses, lease.releases) == (1, 0, 1)
 

@@ -46,8 +46,7 @@ class Uniqueness(Harness):
     ) -> None:
         await add(store, make_job(clock, unique_key="k"))
         clock.step_wall(-3600)
-        [lease] = await worker.lease()
-        await worker.settle(done(lease))
+        await worker.run_one()
         later_one = make_job(clock, unique_key="k")
         assert await add(store, later_one) == [Enqueued(later_one.id)]
 
@@ -71,12 +70,10 @@ class Uniqueness(Harness):
     ) -> None:
         first = make_job(clock, unique_key="k")
         await add(store, first)
-        [lease] = await worker.lease()
-        await worker.settle(done(lease))
+        await worker.run_one()
         second = make_job(clock, unique_key="k")
         assert await add(store, second) == [Enqueued(second.id)]
-        [lease] = await worker.lease()
-        await worker.settle(failed(lease))
+        await worker.run_one(failed)
         third = make_job(clock, unique_key="k")
         assert await add(store, third) == [Enqueued(third.id)]
         await store.cancel([third.id])
@@ -92,8 +89,7 @@ class Uniqueness(Harness):
     ) -> None:
         holder = make_job(clock, unique_key="k", unique_for=HOUR)
         await add(store, holder)
-        [lease] = await worker.lease()
-        await worker.settle(done(lease))
+        await worker.run_one()
         clock.advance("59m")
         late = make_job(clock, unique_key="k")
         assert await add(store, late) == [Enqueued(holder.id, added=False)]
@@ -136,8 +132,7 @@ class Uniqueness(Harness):
     ) -> None:
         holder = make_job(clock, unique_key="k", unique_for=HOUR)
         await add(store, holder)
-        [lease] = await worker.lease()
-        await worker.settle(done(lease, keep=0))
+        await worker.run_one(done, keep=0)
         clock.advance("1m")
         await store.sweep(100)
         assert await state_of(store, holder.id) == [None]
@@ -149,8 +144,7 @@ class Uniqueness(Harness):
     ) -> None:
         holder = make_job(clock, unique_key="k", unique_for=9 * DAY)
         await add(store, holder)
-        [lease] = await worker.lease()
-        await worker.settle(done(lease, keep=0))
+        await worker.run_one(done, keep=0)
         for _ in range(4):
             clock.advance("2d")
             await store.sweep(100)
