@@ -2,38 +2,24 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tests import deploys
+from tests.deploys import A_ROUND, worker
 
 from backline import App, ConfigError
-from backline.app.declaring import AGAIN
 from backline.job import DAY, FARTHEST, HOUR, MINUTE, SECOND, JobRequest, Lane, Micros
 from backline.schedule import Cron, Every, ScheduleChange, ScheduleRecord, change
 from backline.store import Store, WorkerReport
-from backline.stores.memory import MemoryStore
-from backline.testing.clock import START, VirtualClock
+from backline.testing.clock import START
 from backline.testing.conformance.jobs import find_all
-from backline.testing.loop import run
-
-A_ROUND = (AGAIN + 2 * SECOND) / SECOND
 
 
-class Deploy:
-    """One store, and processes with versions of the code of the task `report`."""
-
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.store = MemoryStore(clock=self.clock)
-
-    def run(self, main: Callable[[], Awaitable[None]]) -> None:
-        async def inside() -> None:
-            await main()
-
-        run(inside(), clock=self.clock)
+class Deploy(deploys.Deploy):
+    """Versions of the code of the task `report`, and what became of its schedule."""
 
     def version(self, **settings: Any) -> App:
         app = App(store=self.store, clock=self.clock)
@@ -80,11 +66,6 @@ class Deploy:
 @pytest.fixture
 def deploy() -> Deploy:
     return Deploy()
-
-
-async def worker(stack: AsyncExitStack, app: App) -> None:
-    await stack.enter_async_context(app.worker())
-    await asyncio.sleep(1)
 
 
 # ------------------------------------------------------------------------- two versions at once

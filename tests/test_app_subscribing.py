@@ -1,35 +1,20 @@
 """What the store has of the subscriptions that stand in code, with two versions of the code."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
+from tests import deploys
+from tests.deploys import A_ROUND, worker
 
 from backline import App
-from backline.app.declaring import AGAIN
 from backline.app.subscribing import drop_subscription
 from backline.fanout import SubscriptionChange
-from backline.job import SECOND
 from backline.stores.memory import MemoryStore
-from backline.testing.clock import VirtualClock
-from backline.testing.loop import run
-
-A_ROUND = (AGAIN + 2 * SECOND) / SECOND
 
 
-class Deploy:
-    """One store, and processes with versions of the code of the task `mail`."""
-
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.store = MemoryStore(clock=self.clock)
-
-    def run(self, main: Callable[[], Awaitable[None]]) -> None:
-        async def inside() -> None:
-            await main()
-
-        run(inside(), clock=self.clock)
+class Deploy(deploys.Deploy):
+    """Versions of the code of the task `mail`, and what it is subscribed to."""
 
     def version(self, *patterns: str, name: str = "mail") -> App:
         app = App(store=self.store, clock=self.clock)
@@ -49,11 +34,6 @@ class Deploy:
 @pytest.fixture
 def deploy() -> Deploy:
     return Deploy()
-
-
-async def worker(stack: AsyncExitStack, app: App) -> None:
-    await stack.enter_async_context(app.worker())
-    await asyncio.sleep(1)
 
 
 def test_the_worker_that_started_last_has_the_say_until_it_is_gone(deploy: Deploy) -> None:
