@@ -26,7 +26,7 @@ from backline.cli.bulk import (
 from backline.cli.common import ExitCode, Failure
 from backline.cli.ids import resolve, resolve_all
 from backline.cli.options import json_option
-from backline.cli.queues import require_known
+from backline.cli.queues import require_queues
 from backline.cli.session import Session
 from backline.cli.text import coloured, note, plural, say, say_json, say_table
 from backline.display import safe
@@ -112,7 +112,7 @@ async def change(session: Session, how: Change, which: Which) -> int:
             f"{how.verb} which jobs? Give ids, or a filter such as --queue or --task, or --all"
         )
     if which.where.queue is not None:
-        require_known(await session.store.stats(), [which.where.queue])
+        require_queues(await session.store.stats(), [which.where.queue])
     return await _by_filter(session, how, which)
 
 

@@ -16,7 +16,7 @@ from backline.cli.options import (
     filter_options,
     state_option,
 )
-from backline.cli.queues import check_name, require_known
+from backline.cli.queues import check_name, require_queues
 from backline.cli.session import Session, with_store
 from backline.cli.text import note
 from backline.display import safe
@@ -141,6 +141,6 @@ async def _check_target(session: Session, queue: str, *, new: bool) -> None:
     check_name(queue)
     if not new:
         known = await session.store.stats()
-        require_known(known, [queue], fix="add --new to move them to a queue that is new")
+        require_queues(known, [queue], fix="add --new to move them to a queue that is new")
     if not any(queue in worker.queues for worker in await session.store.workers()):
         note(f"no worker serves the queue {safe(queue)} now")

@@ -8,8 +8,8 @@ import click
 from backline.cli.bulk import Search, matching
 from backline.cli.common import Failure
 from backline.cli.ids import resolve
+from backline.cli.known import closest
 from backline.cli.options import chosen, filter_options, json_option, state_option
-from backline.cli.queues import closest
 from backline.cli.records import as_json, signature
 from backline.cli.session import Session, with_store
 from backline.cli.text import coloured, note, plural, say, say_facts, say_json, say_table

@@ -9,11 +9,10 @@ import msgspec
 from backline.app.publishing import EVENT_TTL
 from backline.app.subscribing import drop_subscription, every_subscription
 from backline.cli.arguments import checked_json
-from backline.cli.common import ExitCode, Failure
 from backline.cli.enqueue import producing_app
 from backline.cli.findings import known_tasks
+from backline.cli.known import require_known
 from backline.cli.options import a_duration, json_option
-from backline.cli.queues import closest
 from backline.cli.session import (
     Session,
     run_on,
@@ -22,7 +21,7 @@ from backline.cli.session import (
     with_store,
 )
 from backline.cli.text import note, say, say_json, say_table
-from backline.display import safe, shown
+from backline.display import safe
 from backline.fanout import SubscriptionRecord
 from backline.job import SECOND, Micros
 
@@ -115,15 +114,7 @@ async def drop(session: Session, names: tuple[str, ...], as_json_lines: bool) ->
     back without losing any, pause the queue of the task: backline pause QUEUE.
     """
     known = {record.name for record in await every_subscription(session.store)}
-    for name in names:
-        if name not in known:
-            close = closest(name, sorted(known))
-            guess = f"; did you mean {close!r}?" if close else ""
-            raise Failure(
-                f"there is no subscription {shown(name)}{guess}",
-                fix="backline subscriptions",
-                code=ExitCode.NOT_DONE,
-            )
+    require_known(names, known, "subscription", fix="backline subscriptions")
     for name in dict.fromkeys(names):
         dropped = await drop_subscription(session.store, name)
         if as_json_lines:

@@ -1,15 +1,14 @@
 """`backline queues`, `pause` and `resume`."""
 
-import difflib
 from collections.abc import Sequence
 
 import click
 
-from backline.cli.common import ExitCode, Failure
+from backline.cli.known import require_known
 from backline.cli.options import json_option
 from backline.cli.session import Session, with_store
 from backline.cli.text import note, say, say_json, say_table
-from backline.display import iso, pace, rate, safe, shown, span
+from backline.display import iso, pace, rate, safe, span
 from backline.job import Micros
 from backline.states import State
 from backline.store import QueueSettings, QueueStats
@@ -27,7 +26,7 @@ async def queues(session: Session, names: tuple[str, ...], as_json_lines: bool) 
     limit. RATE is how many jobs ended per second lately.
     """
     stats = await session.store.stats()
-    require_known(stats, names)
+    require_queues(stats, names)
     found = [queue for queue in stats if not names or queue.queue in names]
     if as_json_lines:
         for queue in found:
@@ -65,7 +64,7 @@ async def _set_paused(
 ) -> None:
     stats = await session.store.stats()
     if not new:
-        require_known(stats, names, fix="add --new to pause a queue before its first job")
+        require_queues(stats, names, fix="add --new to pause a queue before its first job")
     before = {queue.queue: queue.paused for queue in stats}
     for name in names:
         if name not in before:
@@ -89,23 +88,11 @@ def check_name(name: str) -> None:
         raise click.UsageError(f"a queue's name: {error}") from None
 
 
-def require_known(stats: Sequence[QueueStats], names: Sequence[str], *, fix: str = "") -> None:
+def require_queues(
+    stats: Sequence[QueueStats], names: Sequence[str], *, fix: str = "backline queues"
+) -> None:
     """Raises Failure for the first of `names` that is no queue of the store."""
-    known = [queue.queue for queue in stats]
-    for name in names:
-        if name not in known:
-            close = closest(name, known)
-            guess = f"; did you mean {close!r}?" if close else ""
-            raise Failure(
-                f"there is no queue {shown(name)}{guess}",
-                fix=fix or "backline queues",
-                code=ExitCode.NOT_DONE,
-            )
-
-
-def closest(name: str, known: Sequence[str]) -> str | None:
-    """The one of `known` that `name` was probably meant to be."""
-    return next(iter(difflib.get_close_matches(name[:200], known, 1)), None)
+    require_known(names, [queue.queue for queue in stats], "queue", fix=fix)
 
 
 def queue_json(queue: QueueStats, now: Micros) -> dict[str, object]:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from backline.cli.change import Change, Which, bulk_options, change
 from backline.cli.common import ExitCode
 from backline.cli.options import chosen, filter_options, state_option
-from backline.cli.queues import require_known
+from backline.cli.queues import require_queues
 from backline.cli.session import Session, with_store
 from backline.job import JobId
 from backline.states import TERMINAL, State
@@ -62,7 +62,7 @@ async def redrive(
             "redrive which jobs? Name queues, or give a filter such as --task, or --all"
         )
     if names:
-        require_known(await session.store.stats(), names)
+        require_queues(await session.store.stats(), names)
     code: int = ExitCode.OK
     for name in names or (None,):
         dead = replace(where, queue=name, states=frozenset({State.DEAD}))

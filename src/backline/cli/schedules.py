@@ -7,13 +7,12 @@ import click
 
 from backline.app import App, Schedule
 from backline.app.arranging import BITE, every_schedule
-from backline.cli.common import ExitCode, Failure
 from backline.cli.findings import known_tasks
+from backline.cli.known import require_known
 from backline.cli.options import json_option
-from backline.cli.queues import closest
 from backline.cli.session import Session, run_on, store_of, store_options, with_store
 from backline.cli.text import coloured, note, say, say_json, say_table
-from backline.display import iso, moment, safe, shown
+from backline.display import iso, moment, safe
 from backline.job import JobId, JobRecord, Micros
 from backline.schedule import Cron, ScheduleRecord, slot_id
 
@@ -131,15 +130,7 @@ async def _each(
 async def _known(session: Session, names: Sequence[str]) -> dict[str, Schedule]:
     """The schedules of these names. Raises Failure for the first that there is not."""
     records = {record.name: record for record in await every_schedule(session.store)}
-    for name in names:
-        if name not in records:
-            close = closest(name, list(records))
-            guess = f"; did you mean {close!r}?" if close else ""
-            raise Failure(
-                f"there is no schedule {shown(name)}{guess}",
-                fix="backline schedules",
-                code=ExitCode.NOT_DONE,
-            )
+    require_known(names, records, "schedule", fix="backline schedules")
     return {name: Schedule(records[name]) for name in dict.fromkeys(names)}
 
 
