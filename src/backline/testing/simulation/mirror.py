@@ -31,29 +31,10 @@ from backline.store import (
     QueueSettings,
     QueueStats,
 )
-from backline.testing.kept import Kept
+from backline.testing.kept import COMPARED, Kept
 from backline.testing.model import Model
 from backline.testing.simulation.history import History, What
 
-COMPARED: Final = (
-    "state",
-    "queue",
-    "priority",
-    "due",
-    "lane",
-    "attempt",
-    "failures",
-    "losses",
-    "releases",
-    "redrives",
-    "cancel",
-    "enqueued_at",
-    "finished_at",
-    "expires_at",
-    "purge_at",
-    "steps",
-    "asleep",
-)
 _COUNTS: Final = ("purged", "cells", "asleep")
 
 
