@@ -19,6 +19,7 @@ pytestmark = pytest.mark.processes
 SECONDS = 60
 APP = """
     import asyncio
+    import os
     import subprocess
     from backline import App
 
@@ -29,16 +30,20 @@ APP = """
         return f"hello {name}"
 
     @app.task(max_attempts=1)
-    def sleep(seconds: float) -> None:
-        print("sleep has begun", flush=True)
-        subprocess.run(["sleep", str(seconds)], check=True)
+    def child() -> None:
+        print("child has begun", flush=True)
+        subprocess.run(["cat", "gate"], check=True)
 
     @app.task
-    async def slow(seconds: float) -> str:
+    async def slow() -> str:
+        gate = os.open("gate", os.O_RDONLY | os.O_NONBLOCK)
+        opened = asyncio.Event()
+        asyncio.get_running_loop().add_reader(gate, opened.set)
         print("slow has begun", flush=True)
-        await asyncio.sleep(seconds)
+        await opened.wait()
         return "slow has ended"
 """
+"""Its tasks take until the test opens the `gate`, a FIFO."""
 
 
 class Running:
@@ -92,7 +97,13 @@ def backline(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "app.py").write_text(textwrap.dedent(APP))
+    os.mkfifo(tmp_path / "gate")
     return tmp_path
+
+
+def open_gate(folder: Path) -> None:
+    """Let the job end that has begun."""
+    (folder / "gate").write_text("open")
 
 
 @pytest.fixture
@@ -115,7 +126,7 @@ def test_worker_enqueue_and_run(folder, start):
     screen = worker.until("Ctrl-C")
     assert "store sqlite:///backline.db (SQLite 3." in screen
     assert "worker 1\N{MULTIPLICATION SIGN}3" in screen
-    assert "app.hello, app.sleep, app.slow" in screen
+    assert "app.child, app.hello, app.slow" in screen
 
     done = backline(folder, "run", "app.hello", "--text", "name=Ann")
     assert (done.returncode, done.stdout, done.stderr) == (0, '"hello Ann"\n', "")
@@ -133,9 +144,11 @@ def test_worker_enqueue_and_run(folder, start):
 def test_ctrl_c_drains(folder, start):
     worker = start("worker")
     worker.until("Ctrl-C")
-    backline(folder, "enqueue", "app.slow", "1.0")
+    backline(folder, "enqueue", "app.slow")
     worker.until("slow has begun")
     worker.process.send_signal(signal.SIGINT)
+    worker.until("draining")
+    open_gate(folder)
     code, _ = worker.end()
     assert code == 0
     [job] = map(json.loads, backline(folder, "jobs", "--json").stdout.splitlines())
@@ -174,16 +187,19 @@ def in_a_terminal(folder, command, *, until):
 
 
 def test_ctrl_c_in_a_terminal_does_not_reach_what_jobs_have_started(folder):
-    backline(folder, "enqueue", "app.sleep", "1.5")
-    with in_a_terminal(folder, "dev", until=b"sleep has begun") as (dev, screen):
+    backline(folder, "enqueue", "app.child")
+    with in_a_terminal(folder, "dev", until=b"child has begun") as (dev, screen):
         os.write(screen, b"\x03")
         said = b""
+        while b"draining" not in said:
+            assert select.select([screen], [], [], SECONDS)[0], said
+            said += os.read(screen, 65536)
+        open_gate(folder)
         with contextlib.suppress(OSError):  # its end of the terminal is closed
             while data := os.read(screen, 65536):
                 said += data
         assert dev.wait(SECONDS) == 0, said
     os.close(screen)
-    assert b"draining" in said
     [job] = map(json.loads, backline(folder, "jobs", "--json").stdout.splitlines())
     assert job["state"] == "succeeded", said
 
@@ -197,7 +213,7 @@ def test_a_terminal_that_closes_ends_what_was_started_in_it(folder):
 def test_a_second_ctrl_c_quits_and_hands_back(folder, start):
     worker = start("worker")
     worker.until("Ctrl-C")
-    backline(folder, "enqueue", "app.slow", "50")
+    backline(folder, "enqueue", "app.slow")
     worker.until("slow has begun")
     worker.process.send_signal(signal.SIGINT)
     worker.until("draining")
@@ -215,7 +231,7 @@ def test_worker_speaks_json(folder, start):
     said = worker.until('"event":"started"')
     lines = [json.loads(line) for line in said.splitlines()]
     [started] = [line for line in lines if line.get("event") == "started"]
-    assert started["tasks"] == ["app.hello", "app.sleep", "app.slow"]
+    assert started["tasks"] == ["app.child", "app.hello", "app.slow"]
     assert all("event" in line or line["logger"] == "backline.supervisor" for line in lines)
 
 
