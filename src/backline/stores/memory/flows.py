@@ -33,11 +33,13 @@ class Moving(Protocol):
 class Edge:
     """A child waits for a parent."""
 
-    __slots__ = ("after", "child", "ended", "parent", "result")
+    __slots__ = ("after", "child", "ended", "parent", "parent_id", "result")
 
-    def __init__(self, after: After, child: Row) -> None:
+    def __init__(self, after: After, child: Row, parent_id: JobId) -> None:
         self.after = after
         self.child = child
+        self.parent_id = parent_id
+        """Who is waited for: the parent asked for, or who has its unique key."""
         self.parent: Ties | Group | None = None
         """None: it is purged."""
         self.ended: State | None = None
@@ -63,8 +65,8 @@ class Ties:
 
     def __init__(self) -> None:
         self.parents: list[Edge] = []
-        self.children: dict[int, Edge] = {}
-        """By the child's `seq`."""
+        self.children: dict[Edge, None] = {}
+        """In their order; one child may stand here twice, for another parent too."""
         self.group: Group | None = None
         self.stopped = False
         """It was cancelled because of how a parent ended."""
@@ -85,11 +87,11 @@ class Ties:
 
     def after(self) -> tuple[Parent, ...]:
         """The parents as people see them."""
-        return tuple(Parent(e.after.parent, e.after.on, e.ended) for e in self.parents)
+        return tuple(Parent(e.parent_id, e.after.on, e.ended) for e in self.parents)
 
     def before(self) -> tuple[JobId, ...]:
         """The first of those that wait for this one."""
-        return tuple(edge.child.id for edge in islice(self.children.values(), MOST_SHOWN))
+        return tuple(dict.fromkeys(e.child.id for e in islice(self.children, MOST_SHOWN)))
 
 
 class Group:
@@ -108,7 +110,7 @@ class Group:
         self.touched: Micros = 0
         self.live: dict[int, Row] = {}
         """Those that have not ended, by `seq`."""
-        self.children: dict[int, Edge] = {}
+        self.children: dict[Edge, None] = {}
 
     def state_for(self, on: On) -> State | None:
         """How the group has ended for who waits for that; None: it has not."""
@@ -143,8 +145,8 @@ class Flows:
         row.ties = ties = Ties()
         request = row.request
         for after in request.after:
-            edge = Edge(after, row)
-            self._link(edge, rows, states, stand_ins.get(after.parent, after.parent))
+            edge = Edge(after, row, stand_ins.get(after.parent, after.parent))
+            self._link(edge, rows, states)
             ties.parents.append(edge)
         if ties.parents:
             row.state = State.WAITING
@@ -207,13 +209,13 @@ class Flows:
             if ties is None:
                 continue
             ties.stopped = False
-            edges = [edge for edge in ties.children.values() if edge.binds]
+            edges = [edge for edge in ties.children if edge.binds]
             for edge in edges:
                 edge.ended = edge.result = None
             group = ties.group
             if group is not None:
                 self._count_out(group, row, now)
-                for edge in group.children.values():
+                for edge in group.children:
                     if edge.binds:
                         edge.ended = group.state_for(edge.after.on)
                         edges.append(edge)
@@ -229,7 +231,7 @@ class Flows:
         assert ties is not None
         for edge in ties.parents:
             if edge.parent is not None:
-                del edge.parent.children[row.seq]
+                del edge.parent.children[edge]
         group = ties.group
         if group is not None:
             group.purged += 1
@@ -272,20 +274,19 @@ class Flows:
         live = (row for group in groups.values() for row in group.live.values())
         return list(islice((row for row in live if not row.cancel), max(limit, 0)))
 
-    def _link(
-        self, edge: Edge, rows: dict[JobId, Row], states: dict[JobId, State], parent: JobId
-    ) -> None:
+    def _link(self, edge: Edge, rows: dict[JobId, Row], states: dict[JobId, State]) -> None:
+        parent = edge.parent_id
         row = rows.get(parent)
         if row is not None:
             if row.ties is None:
                 row.ties = Ties()
-            row.ties.children[edge.child.seq] = edge
+            row.ties.children[edge] = None
             edge.parent = row.ties
             if row.state in TERMINAL:
                 self._end_edge(edge, row)
         elif parent in self.groups:
             group = self.groups[parent]
-            group.children[edge.child.seq] = edge
+            group.children[edge] = None
             edge.parent = group
             edge.ended = group.state_for(edge.after.on)
         else:
@@ -302,7 +303,7 @@ class Flows:
         ties = row.ties
         assert ties is not None
         touched: list[Edge] = []
-        for edge in ties.children.values():
+        for edge in ties.children:
             if edge.ended is None:
                 self._end_edge(edge, row)
                 touched.append(edge)
@@ -317,7 +318,7 @@ class Flows:
         return touched
 
     def _end_group(self, group: Group) -> Iterable[Edge]:
-        for edge in group.children.values():
+        for edge in group.children:
             if edge.ended is None and edge.binds:
                 edge.ended = group.state_for(edge.after.on)
                 if edge.ended is not None:

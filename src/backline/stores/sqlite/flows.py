@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from backline.job import JobId, JobRequest
+from backline.parents import After, On
 from backline.states import State
 from backline.store import Call, FlowStats
 from backline.stores.requests import Founded, founded
@@ -110,7 +111,7 @@ def tie(
     if groups.seqs:
         tx.db.run(_COUNT_ADDED, params | {"now": tx.now})
     edges = [
-        (job.id, place, stand_ins.get(after.parent, after.parent), after.on, int(after.result))
+        (job.id, place, *_parent(after, stand_ins))
         for job in jobs
         for place, after in enumerate(job.after)
     ]
@@ -127,6 +128,12 @@ def tie(
         JobPlace(one.seq, one.queue, one.lane, one.state, one.ties) for one in found if one.gone
     ]
     return [one.seq for one in found if not one.gone], gone
+
+
+def _parent(after: After, stand_ins: dict[JobId, JobId]) -> tuple[JobId, On, int, JobId | None]:
+    parent = stand_ins.get(after.parent, after.parent)
+    asked = None if parent == after.parent else after.parent
+    return parent, after.on, int(after.result), asked
 
 
 def ended(tx: Transaction, over: Mapping[int, Sequence[int]]) -> list[JobPlace]:

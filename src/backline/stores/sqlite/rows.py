@@ -141,7 +141,7 @@ def record(cells: Sequence[Any]) -> JobRecord:
         follow_ups=() if follow_ups is None else _leniently(_follow_ups, follow_ups, ()),
         redrives=_number(redrives),
         after=() if after is None else _leniently(_parents, after, ()),
-        before=() if before is None else _leniently(_tags, before, ()),
+        before=() if before is None else tuple(dict.fromkeys(_leniently(_tags, before, ()))),
         flow=flow_id,
         group=group_id,
     )

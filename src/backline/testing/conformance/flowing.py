@@ -311,6 +311,23 @@ class Flowing(Harness):
         await worker.settle(done(lease))
         assert await state_of(store, child.id) == [State.READY]
 
+    async def test_a_job_that_waits_twice_for_who_stands_in_gets_both_results(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        holder, skipped = make_jobs(clock, 2, unique_key="k")
+        edges = [After(job.id, result=True) for job in (holder, skipped)]
+        child = make_job(clock, after=tuple(edges))
+        await add(store, holder)
+        await add(store, skipped, child)
+        assert (await get(store, holder.id)).before == (child.id,)
+        await worker.run_one(done, b"7", keep=0)
+        lease = await worker.run_one(done, keep=0)
+        assert lease.id == child.id
+        results = {name: bytes(raw) for name, raw in lease.results.items()}
+        assert results == {holder.id: b"7", skipped.id: b"7"}
+        assert [one.id for one in (await get(store, child.id)).after] == [holder.id] * 2
+        assert await store.sweep(9) == 2
+
     async def test_a_parent_that_is_replaced_has_ended(
         self, store: Store, clock: VirtualClock
     ) -> None:

@@ -186,6 +186,7 @@ create table edge (
     wanted integer not null,          -- whether the child gets the result
     ended text,                       -- the state the parent ended in; null: it has not
     result text,
+    asked text,                       -- the parent asked for, if who has its key stands in
     primary key (child, place)
 ) strict, without rowid;
 create index edge_parent on edge (parent);

@@ -1,10 +1,11 @@
 -- add_edges: let jobs that were just added wait for their parents.
---   in     :edges JSON, a list: [child's id, place, parent's id, needs, wanted]; :first, the
+--   in     :edges JSON, a list: [child's id, place, parent's id, needs, wanted, null or
+--          the id of the parent asked for, if that is another]; :first, the
 --          rowid of the first job that was added: older children are repeats
 --   out    nothing
 --   locks  the writer's turn
 --   index  job_id; the unique one on job_group (id); the primary key of purged
-insert into edge (child, place, parent, needs, wanted, ended, result)
+insert into edge (child, place, parent, needs, wanted, ended, result, asked)
 select
     child.seq, edge.value ->> 1, edge.value ->> 2, edge.value ->> 3, edge.value ->> 4,
     case
@@ -16,7 +17,8 @@ select
             and (edge.value ->> 3 = 'success' or job_group.ended >= job_group.added) then 'dead'
         when job_group.ended >= job_group.added then 'succeeded'
     end,
-    iif(edge.value ->> 4 and parent.state = 'succeeded', parent.result, null)
+    iif(edge.value ->> 4 and parent.state = 'succeeded', parent.result, null),
+    edge.value ->> 5
 from json_each(:edges) as edge
 cross join job as child on child.id = edge.value ->> 0
 left join job as parent on parent.id = edge.value ->> 2

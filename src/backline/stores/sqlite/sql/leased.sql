@@ -12,7 +12,7 @@ select count(*), cast('[' || group_concat(
     || ',' || job.headers || ',' || job.tags || ',' || job.payload
     || ',' || job.steps || iif(job.follows is null, '', ',' || (
         select coalesce('{' || group_concat(
-            json_quote(edge.parent) || ':' || coalesce(edge.result, 'null')
+            json_quote(coalesce(edge.asked, edge.parent)) || ':' || coalesce(edge.result, 'null')
         ) || '}', '{}')
         from edge where edge.child = job.seq and edge.wanted
     )) || ']'

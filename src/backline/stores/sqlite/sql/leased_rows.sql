@@ -10,7 +10,7 @@ select seq, queue, ties, cast(id as blob), attempt,
     cast(headers as blob), cast(tags as blob), cast(payload as blob), steps,
     iif(follows is null, null, (
         select cast(coalesce('{' || group_concat(
-            json_quote(edge.parent) || ':' || coalesce(edge.result, 'null')
+            json_quote(coalesce(edge.asked, edge.parent)) || ':' || coalesce(edge.result, 'null')
         ) || '}', '{}') as blob)
         from edge where edge.child = job.seq and edge.wanted
     ))
