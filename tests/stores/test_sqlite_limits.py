@@ -5,11 +5,20 @@ from pathlib import Path
 import apsw
 import pytest
 
-from backline.job import SECOND, Lane, Limits, Pacing
+from backline.job import SECOND, Lane, Limits, Micros, Pacing
 from backline.states import State
+from backline.store import QueueSettings
 from backline.stores.sqlite import SqliteStore
 from backline.testing.clock import VirtualClock
-from backline.testing.conformance.jobs import BareWorker, done, make_job, make_jobs, state_of
+from backline.testing.conformance.jobs import (
+    MAIN,
+    QUEUE,
+    BareWorker,
+    done,
+    make_job,
+    make_jobs,
+    state_of,
+)
 
 LIMITED = Limits("k", 1, rate_key="r", pacing=Pacing(SECOND, 1))
 PACED = Limits(rate_key="p", pacing=Pacing(SECOND, 1))
@@ -68,4 +77,26 @@ async def test_a_damaged_limit_stops_no_other_job(tmp_path: Path, damage: str) -
     assert await state_of(store, later.id) == [State.SUCCEEDED]
     await store.enqueue([make_jobs(clock, 2, limits=LIMITED)])
     await store.cancel([job.id for job in limited])
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "next_in"),
+    [
+        (QueueSettings(queue=QUEUE, concurrency=1), None),
+        (QueueSettings(queue=QUEUE, pacing=Pacing(SECOND)), SECOND),
+    ],
+)
+async def test_who_is_woken_for_a_queue_at_its_limit_writes_nothing(
+    tmp_path: Path, limit: QueueSettings, next_in: Micros | None
+) -> None:
+    store = SqliteStore(tmp_path / "jobs.db", clock=VirtualClock())
+    await store.open()
+    await store.configure([limit])
+    await store.enqueue([make_jobs(VirtualClock(), 3)])
+    assert len(await BareWorker(store, "first").lease(3)) == 1
+    answer = await BareWorker(store, "second").exchange((), {MAIN: 3})
+    assert (answer.jobs, answer.next_in) == ([], next_in)
+    with apsw.Connection(str(tmp_path / "jobs.db")) as db:
+        assert db.execute("select name from worker").fetchall() == [("first",)]
     await store.close()
