@@ -53,7 +53,7 @@ def test_without_a_manager_or_with_one_that_is_away_nothing_happens(
     ("usec", "pid", "interval"),
     [
         ("20000000", "", 10 * SECOND),
-        ("20000000", str(os.getpid()), 10 * SECOND),
+        pytest.param("20000000", str(os.getpid()), 10 * SECOND, id="own"),
         ("20000000", "1", None),
         ("", "", None),
         ("0", "", None),
