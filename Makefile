@@ -13,6 +13,9 @@ UV_INSTALL := $(UV) pip install -q --python $(BIN)/python -c constraints.txt -b 
 install = $(if $(UV),$(UV_INSTALL) $(1) || { echo "uv failed; trying pip" >&2; $(PIP_INSTALL) $(1); },\
 	$(PIP_INSTALL) $(1))
 
+# Processes that share the tests: many of these wait.
+TESTERS ?= 3
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL: # one virtual environment, one installer at a time
@@ -22,7 +25,7 @@ demo: .venv/.demo ## the photo service, inline and through the queue, with its f
 	@$(BIN)/backline demo
 
 test: .venv/.test ## all tests but the long campaigns
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n $(TESTERS) --dist worksteal
 
 check: format lint types floors house ## format, lint, types, layers, size budgets (-k: all of them)
 
