@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import Final
 
 from backline import App
 from backline.app.declaring import AGAIN
@@ -11,9 +10,6 @@ from backline.job import SECOND
 from backline.stores.memory import MemoryStore
 from backline.testing.clock import VirtualClock
 from backline.testing.loop import run
-
-A_ROUND: Final = (AGAIN + 2 * SECOND) / SECOND
-"""Seconds until every worker has looked again what is declared."""
 
 
 class Deploy:
@@ -30,6 +26,11 @@ class Deploy:
             await main()
 
         run(inside(), clock=self.clock)
+
+
+async def rounds(count: int = 1) -> None:
+    """Let every worker look again, so often, what is declared."""
+    await asyncio.sleep(count * (AGAIN + 2 * SECOND) / SECOND)
 
 
 async def worker(stack: AsyncExitStack, app: App) -> None:

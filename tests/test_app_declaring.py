@@ -1,6 +1,5 @@
 """What the store has of the schedules that stand in code, with two versions of the code."""
 
-import asyncio
 import logging
 from contextlib import AsyncExitStack
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests import deploys
-from tests.deploys import A_ROUND, worker
+from tests.deploys import rounds, worker
 
 from backline import App, ConfigError
 from backline.job import DAY, FARTHEST, HOUR, MINUTE, SECOND, JobRequest, Lane, Micros
@@ -79,14 +78,14 @@ def test_the_worker_that_started_last_has_the_say_until_it_is_gone(deploy: Deplo
             await worker(new, deploy.version(every="2h"))
             assert await deploy.every() == 2 * HOUR
             before = await deploy.found()
-            await asyncio.sleep(10 * A_ROUND)
+            await rounds(10)
             assert await deploy.found() == before, "the two do not undo each other"
             await new.aclose()  # rolled back
-            await asyncio.sleep(A_ROUND)
+            await rounds()
             assert await deploy.every() == HOUR
             await worker(new, deploy.version(every="3h"))
             await old.aclose()
-            await asyncio.sleep(A_ROUND)
+            await rounds()
             assert await deploy.every() == 3 * HOUR
 
     deploy.run(main)
@@ -105,7 +104,7 @@ def test_a_worker_that_died_has_no_say(deploy: Deploy) -> None:
             theirs = replace(found, declared=replace(found.declared, rule=Every(2 * HOUR)))
             [done] = await deploy.store.arrange([ScheduleChange("report", found.version, theirs)])
             assert done
-            await asyncio.sleep(A_ROUND)
+            await rounds()
             assert await deploy.every() == HOUR
 
     deploy.run(main)
@@ -155,7 +154,7 @@ def test_a_process_declares_beside_its_own_worker_what_it_learns_later(deploy: D
         app = deploy.version()
         async with AsyncExitStack() as stack:
             await worker(stack, app)
-            await asyncio.sleep(A_ROUND)
+            await rounds()
 
             @app.task(name="later", every="30s")
             def later() -> None: ...
@@ -171,7 +170,7 @@ def test_an_edit_outlives_two_versions_side_by_side(deploy: Deploy) -> None:
             await worker(stack, deploy.version(every="1h"))
             await worker(stack, deploy.version(every="2h"))
             await deploy.edit(rule=Every(5 * MINUTE))
-            await asyncio.sleep(3 * A_ROUND)
+            await rounds(3)
             await deploy.opened(every="1h")
             assert await deploy.every() == 5 * MINUTE
 
@@ -214,7 +213,7 @@ def test_what_people_made_of_a_schedule_is_theirs(
         app = deploy.version()
         async with AsyncExitStack() as stack:
             await worker(stack, app)
-            await asyncio.sleep(3 * A_ROUND)
+            await rounds(3)
             assert await deploy.every() == MINUTE
         await deploy.opened(every="1h")
         assert await deploy.every() == MINUTE, "also when the schedule is back"

@@ -1,11 +1,10 @@
 """What the store has of the subscriptions that stand in code, with two versions of the code."""
 
-import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
 from tests import deploys
-from tests.deploys import A_ROUND, worker
+from tests.deploys import rounds, worker
 
 from backline import App
 from backline.app.subscribing import drop_subscription
@@ -44,10 +43,10 @@ def test_the_worker_that_started_last_has_the_say_until_it_is_gone(deploy: Deplo
             await worker(new, deploy.version("a", "b"))
             assert await deploy.heard() == {"mail": ("a", "b")}
             before = await deploy.store.subscriptions(limit=9)
-            await asyncio.sleep(5 * A_ROUND)
+            await rounds(5)
             assert await deploy.store.subscriptions(limit=9) == before, "nobody undoes it"
             await new.aclose()  # rolled back
-            await asyncio.sleep(A_ROUND)
+            await rounds()
             assert await deploy.heard() == {"mail": ("a",)}
             await worker(new, deploy.version())
             assert await deploy.heard() == {}, "the task stays, and subscribes no more"
@@ -61,12 +60,12 @@ def test_one_that_is_gone_with_its_task_stays_until_it_is_dropped(deploy: Deploy
             await worker(stack, deploy.version("a"))
         async with AsyncExitStack() as stack:
             await worker(stack, deploy.version("b", name="crm"))
-            await asyncio.sleep(A_ROUND)
+            await rounds()
             assert await deploy.heard() == {"mail": ("a",), "crm": ("b",)}
             assert await drop_subscription(deploy.store, "mail")
             assert not await drop_subscription(deploy.store, "mail")
             assert await drop_subscription(deploy.store, "crm")
-            await asyncio.sleep(A_ROUND)
+            await rounds()
             assert await deploy.heard() == {"crm": ("b",)}, "it stands in code"
 
     deploy.run(main)
