@@ -141,10 +141,16 @@ def record(cells: Sequence[Any]) -> JobRecord:
         follow_ups=() if follow_ups is None else _leniently(_follow_ups, follow_ups, ()),
         redrives=_number(redrives),
         after=() if after is None else _leniently(_parents, after, ()),
-        before=() if before is None else tuple(dict.fromkeys(_leniently(_tags, before, ()))),
+        before=_before(before),
         flow=flow_id,
         group=group_id,
     )
+
+
+def _before(cell: bytes | None) -> tuple[JobId, ...]:
+    """Who waits for a job, each once."""
+    waiting = () if cell is None else _leniently(_tags, cell, ())
+    return tuple(dict.fromkeys(waiting))
 
 
 def step_record(cells: Sequence[Any], now: Micros) -> StepRecord:
