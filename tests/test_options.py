@@ -8,9 +8,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from backline import BacklineError, ConfigError, Retry, UnknownOption
-from backline.job import DAY, HOUR, SECOND, Backoff, Lane, OnConflict, Terms
+from backline import BacklineError, ConfigError, InvalidArguments, Retry, UnknownOption
+from backline.job import (
+    DAY,
+    HOUR,
+    SECOND,
+    Backoff,
+    Lane,
+    Limits,
+    OnConflict,
+    OnPoison,
+    Pacing,
+    Terms,
+)
 from backline.task import dialects
+from backline.task.limiting import limits_of
 from backline.task.options import OPTIONS, Executor, TaskOptions, instant, lane_of, with_options
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -118,6 +130,39 @@ def test_a_later_time_takes_the_place_of_an_earlier_one() -> None:
     assert (fixed.expires_in, fixed.expires_at) == (None, instant(NOON))
     assert (again.delay, again.run_at) == (SECOND, None)
     assert (again.expires_in, again.expires_at) == (2 * SECOND, None)
+
+
+LIMITED = with_options(
+    TaskOptions(),
+    {"rate": "10/s", "burst": 5, "rate_key": "r", "weight": 2, "concurrency": 1,
+     "concurrency_key": "k", "on_poison": "block"},
+    "app.t",
+)  # fmt: skip
+
+
+def test_a_limit_that_is_lifted_takes_along_what_belongs_to_it() -> None:
+    slow = with_options(LIMITED, {"concurrency": None}, "app.t")
+    assert limits_of(slow, "t", (), {}) == Limits(
+        None, rate_key="r", pacing=Pacing(SECOND // 10, 5), weight=2
+    )
+    single = with_options(LIMITED, {"rate": None}, "app.t")
+    assert limits_of(single, "t", (), {}) == Limits("k", 1, OnPoison.BLOCK)
+    assert with_options(slow, {"rate": None}, "app.t") == TaskOptions()
+    with pytest.raises(ConfigError, match=r"burst= of app\.t needs a rate="):
+        with_options(LIMITED, {"rate": None, "burst": 3}, "app.t")
+
+
+@pytest.mark.parametrize("option", ["concurrency_key", "rate_key"])
+def test_the_key_of_a_limit_is_a_name_or_none(option: str) -> None:
+    keyed = with_options(TaskOptions(), {option: lambda key: key, "rate": "1/s"}, "app.t")
+    for key in ("", "a\nb", "x" * 201, 7, " a"):
+        with pytest.raises(InvalidArguments, match=f"the {option} of t: .*wanted, not"):
+            limits_of(keyed, "t", (key,), {})
+    found = limits_of(keyed, "t", ("alice",), {})
+    assert found is not None
+    assert "alice" in {found.key, found.rate_key}
+    free = limits_of(keyed, "t", (None,), {})
+    assert free is None or (free.key, free.rate_key) == (None, "t")
 
 
 def test_headers_add_up_and_the_later_wins() -> None:

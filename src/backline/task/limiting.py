@@ -8,12 +8,11 @@ from backline.display import shown
 from backline.duration import micros
 from backline.errors import ConfigError, InvalidArguments
 from backline.job import DAY, MOST_AT_ONCE, SECOND, Limits, Micros, OnPoison, Pacing
+from backline.task.names import name_text
 
 if TYPE_CHECKING:
     from backline.task.options import TaskOptions
 
-_MOST: Final = 200
-"""Characters of a key."""
 LIMIT_OPTIONS: Final = (
     "concurrency_key",
     "concurrency",
@@ -24,6 +23,11 @@ LIMIT_OPTIONS: Final = (
     "weight",
 )
 
+_PARTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "concurrency": {"concurrency_key": None, "on_poison": OnPoison.SKIP},
+    "rate": {"rate_key": None, "burst": None, "weight": 1},
+}
+"""What says more of a limit, and what it is where there is no limit."""
 _RATE: Final = re.compile(r"([0-9]+)/([0-9]*[a-z]+)")
 _SLOWEST: Final[Micros] = 366 * DAY
 _LATENESS: Final[Micros] = SECOND // 5
@@ -64,6 +68,12 @@ def pacing_of(interval: Micros | None, burst: int | None) -> Pacing | None:
     if interval is None:
         return None
     return Pacing(interval, burst_of(interval) if burst is None else burst)
+
+
+def lifted(given: Mapping[str, object]) -> dict[str, Any]:
+    """What goes with the limits that are None, unless it is given beside them."""
+    gone = (parts for name, parts in _PARTS.items() if name in given and given[name] is None)
+    return {name: none for parts in gone for name, none in parts.items() if name not in given}
 
 
 def check_limits(options: "TaskOptions", where: str) -> None:
@@ -121,9 +131,9 @@ def _key(
     if not callable(key):
         return key
     found: object = key(*args, **kwargs)
-    if found is None or (isinstance(found, str) and 1 <= len(found) <= _MOST):
-        return found
-    raise InvalidArguments(
-        f"the {option} of {task} is a text of 1 to {_MOST} characters, or None for no limit, "
-        f"not {shown(found)}"
-    )
+    if found is None:
+        return None
+    try:
+        return name_text(found)
+    except (TypeError, ValueError) as error:
+        raise InvalidArguments(f"the {option} of {task}: {error}") from None

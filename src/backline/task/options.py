@@ -30,7 +30,7 @@ from backline.states import State
 from backline.task.callbacks import Callback, follow_ups
 from backline.task.dialects import unknown_option
 from backline.task.following import Named, parents, parents_on
-from backline.task.limiting import LIMIT_OPTIONS, check_limits, interval_of
+from backline.task.limiting import LIMIT_OPTIONS, check_limits, interval_of, lifted
 from backline.task.names import name_text
 from backline.task.retry import Retry
 
@@ -84,12 +84,14 @@ class CommonOptions(TypedDict, total=False):
     concurrency_key: UniqueKey | None
     """At most `concurrency` jobs with this key run at a time, in their order; the others wait.
     A callable gets the task's arguments, and None means no limit. Default: the task's own."""
-    concurrency: int
-    """How many jobs of the key may run at a time, on all workers. Default 1."""
+    concurrency: int | None
+    """How many jobs of the key may run at a time, on all workers. Default 1; None: any number,
+    whatever the task says."""
     on_poison: Literal["skip", "block"]
     """With concurrency=1: whether a dead job lets the next one of its key go on."""
-    rate: str
-    """How often jobs of the `rate_key` may start, on all workers: "100/m", "5/s", "1/10m"."""
+    rate: str | None
+    """How often jobs of the `rate_key` may start, on all workers: "100/m", "5/s", "1/10m". None:
+    at once, whatever the task says."""
     burst: int
     """How many of them may start at once after a rest."""
     rate_key: UniqueKey | None
@@ -236,7 +238,7 @@ def with_options(
         raise ConfigError(f"{where} has both delay= and run_at=; give one")
     if "headers" in changes:
         changes["headers"] = {**base.headers, **changes["headers"]}
-    merged = msgspec.structs.replace(base, **changes)
+    merged = msgspec.structs.replace(base, **changes, **lifted(given))
     if merged.unique_for and merged.unique_key is None:
         raise ConfigError(f"unique_for= of {where} needs a unique_key=")
     replaces = merged.unique_key is not None and merged.on_conflict is OnConflict.REPLACE
@@ -373,9 +375,9 @@ _CHECKS: Final[Mapping[str, Callable[[object], dict[str, Any]]]] = {
     "max_wait": lambda v: {"max_wait": _some_length(v)},
     "idempotency_key": lambda v: {"idempotency_key": _key(v)},
     "concurrency_key": lambda v: {"concurrency_key": _key(v)},
-    "concurrency": lambda v: {"concurrency": _whole(v, 1, MOST_AT_ONCE)},
+    "concurrency": lambda v: {"concurrency": None if v is None else _whole(v, 1, MOST_AT_ONCE)},
     "on_poison": _on_poison,
-    "rate": lambda v: {"rate": interval_of(v)},
+    "rate": lambda v: {"rate": None if v is None else interval_of(v)},
     "burst": lambda v: {"burst": _whole(v, 1, MOST_AT_ONCE)},
     "rate_key": lambda v: {"rate_key": _key(v)},
     "weight": lambda v: {"weight": _whole(v, 1, MOST_AT_ONCE)},
