@@ -36,7 +36,7 @@ class _Gate(msgspec.Struct, array_like=True, gc=False):
     taken: int
     waiting: int
 
-    def admit(self) -> bool:
+    def take_slot(self) -> bool:
         """Whether a job that comes now has a slot; if not, it is the last that waits."""
         if self.taken >= self.slots:
             return False
@@ -100,7 +100,7 @@ def join(
         said = rows.limits_of(text)
         asked = msgspec.structs.replace(said, key=None) if has_slot else said
         wanted.append((limited[seq].queue, asked))
-    standings = _admit(tx, wanted)
+    standings = _standings_of(tx, wanted)
     lines = [(row[2], *standing) for row, standing in zip(found, standings, strict=True)]
     tx.db.run(_JOIN, {"jobs": dumps(lines)})
     for row, standing in zip(found, standings, strict=True):
@@ -118,7 +118,7 @@ def admit(tx: Transaction, jobs: Sequence[tuple[JobRequest, int]]) -> dict[str, 
     """
     wanted = [(queue, job.limits) for job, queue in jobs if job.limits is not None]
     ids = [job.id for job, _ in jobs]
-    return dict(zip(ids, _admit(tx, wanted), strict=True))
+    return dict(zip(ids, _standings_of(tx, wanted), strict=True))
 
 
 def declare(tx: Transaction, jobs: Iterable[tuple[JobRequest, int]]) -> None:
@@ -159,7 +159,7 @@ def go_on(tx: Transaction, freed: tuple[list[int], list[int]]) -> None:
     paces.settle(tx, at_paces)
 
 
-def _admit(tx: Transaction, wanted: Sequence[tuple[int, Limits]]) -> list[Standing]:
+def _standings_of(tx: Transaction, wanted: Sequence[tuple[int, Limits]]) -> list[Standing]:
     """Where jobs stand that come in this order, each with its queue."""
     gates = _load_gates(tx, wanted, declared=False)
     rates = paces.load(tx, _pacings(wanted), declared=False)
@@ -185,12 +185,12 @@ def _stand(
     pace = None if asked.rate_key is None else rates[queue, asked.rate_key]
     weight = 1 if pace is None else max(1, min(asked.weight, pace.burst))
     row, at = (None if gate is None else gate.id), (None if pace is None else pace.id)
-    if gate is not None and not gate.admit():
+    if gate is not None and not gate.take_slot():
         return Standing(State.WAITING, row, 0, at, None, weight)
     slot = None if gate is None else 1
     if pace is None:
         return Standing(State.READY, row, slot, None, None, weight)
-    let = pace.admit(weight, tx.tick)
+    let = pace.take_permit(weight, tx.tick)
     return Standing(State.READY if let else State.WAITING, row, slot, at, int(let), weight)
 
 
@@ -231,7 +231,7 @@ def _release(tx: Transaction, gates: Sequence[int]) -> None:
         if free[job.gate]:
             free[job.gate] -= 1
             let.append(job)
-    lines = [_let(job) for job in let]
+    lines = [_with_slot(job) for job in let]
     tx.db.run(_JOIN, {"jobs": dumps(lines)})
     for job in let:
         if job.pace is None:
@@ -239,7 +239,7 @@ def _release(tx: Transaction, gates: Sequence[int]) -> None:
     paces.settle(tx, {job.pace for job in let if job.pace is not None})
 
 
-def _let(job: _AtGate) -> tuple[int | State | None, ...]:
+def _with_slot(job: _AtGate) -> tuple[int | State | None, ...]:
     """A job that has a slot from now on; whether its rate lets it start is said next."""
     if job.pace is None:
         return (job.seq, State.READY, job.gate, 1, None, None, job.weight)

@@ -54,7 +54,7 @@ class Pace(msgspec.Struct, array_like=True, gc=False):
         """What more may be permitted now."""
         return limits.startable(self.pacing, self.arrival, tick) - self.permitted
 
-    def admit(self, weight: int, tick: Micros) -> bool:
+    def take_permit(self, weight: int, tick: Micros) -> bool:
         """Whether a job that comes now has a permit; if not, it is the last that waits."""
         if self.first is not None:
             return False
