@@ -369,7 +369,8 @@ class MemoryStore:
 
     def _enqueue(self, call: Call, now: Micros, tick: Micros) -> list[Enqueued] | Refused:
         table = self._table
-        arriving = Counter(job.queue for job in call if table.answered(job, now) is None)
+        bounded = [job for job in call if table.queue(job.queue).max_depth is not None]
+        arriving = Counter(job.queue for job in bounded if table.answered(job, now) is None)
         for name, count in arriving.items():
             queue = table.queue(name)
             if queue.max_depth is not None and queue.depth + count > queue.max_depth:

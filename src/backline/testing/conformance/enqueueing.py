@@ -256,6 +256,8 @@ class Enqueueing(Harness):
         jobs = make_jobs(clock, 2)
         first = await store.enqueue([jobs])
         assert await store.enqueue([jobs]) == first
+        await store.configure([QueueSettings(queue=QUEUE, max_depth=1)])
+        assert await store.enqueue([jobs]) == first
 
     async def test_i8_a_full_queue_refuses_no_retry_no_release_and_no_redrive(
         self, store: Store, clock: VirtualClock, worker: BareWorker
