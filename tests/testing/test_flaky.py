@@ -272,6 +272,8 @@ async def test_every_method_of_the_contract_passes_through(bench: Bench) -> None
         "subscribe": lambda: store.subscribe([]),
         "publish": lambda: store.publish([]),
         "events": lambda: store.events([]),
+        "flows": lambda: store.flows([]),
+        "cancel_flows": lambda: store.cancel_flows([], 1),
         "report": lambda: store.report([], TTL),
         "workers": store.workers,
         "purge": lambda: store.purge([job.id]),

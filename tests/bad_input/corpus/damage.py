@@ -366,8 +366,12 @@ def _other_tables() -> list[Damage]:
         Damage("boot is gone", "delete from meta"),
         Damage("worker is no text", f"insert into worker values ({text}, {MOST}, 5, -1)"),
         Damage("worker of the future", f"insert into worker values ('w', -1, -1, {MOST})"),
-        Damage("purged id is no text", f"insert into purged values ({text}, -1, {text}, -1)"),
-        Damage("purged at the beginning", f"insert into purged values ('x', -1, null, {LEAST})"),
+        Damage(
+            "purged id is no text", f"insert into purged values ({text}, -1, {text}, {text}, -1)"
+        ),
+        Damage(
+            "purged at the beginning", f"insert into purged values ('x', -1, null, '', {LEAST})"
+        ),
     ]
 
 
