@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from backline import group
 from backline.job import JobRequest
 from bench import huey_tasks, raw
 from bench.processes import Drained, Running, backline, drained, started, wait_for
-from bench.producing import A_CALL, add, check, succeeded, tasks, url
+from bench.producing import A_CALL, add, check, enqueue_group, succeeded, tasks, url
 from bench.report import Bar, Finding, Samples, rated
 from bench.settings import Size
 from bench.tally import Tally
@@ -34,9 +33,9 @@ class Ours(NamedTuple):
 def run(size: Size, folder: Path) -> list[Finding]:
     """Every kind of drain once in each round."""
     plain, threads, burning = (Ours(Samples(), Samples("µs")) for _ in range(3))
-    batched, keyed = (Ours(Samples(), Samples("µs")) for _ in range(2))
+    batched, keyed, grouped = (Ours(Samples(), Samples("µs")) for _ in range(3))
     huey, huey_cpu = Samples(), Samples("µs")
-    bare, whole, grouped = Samples(), Samples(), Samples()
+    bare, whole = Samples(), Samples()
     requests = _noops(tasks(folder), size.drained)
     tape = raw.record(folder / "tape.db", requests, a_call=A_CALL, leased=LEASED)
     for number in range(size.rounds):
@@ -51,7 +50,7 @@ def run(size: Size, folder: Path) -> list[Finding]:
         _note(batched, drain(place / "batched", _noops_in_batches, size.drained))
         _note(threads, drain(place / "threads", _noops_in_threads, size.drained))
         _note(keyed, drain(place / "keyed", _noops_with_keys, size.drained))
-        grouped.add(drain_group(place / "grouped", size.drained))
+        _note(grouped, drain_group(place / "grouped", size.grouped))
         whole.add(raw.replay(place / "whole.db", tape, only=False).exchanges)
     cpu = f"{plain.cpu} of processor time a job, supervisor included, Huey {huey_cpu}"
     return [
@@ -59,7 +58,14 @@ def run(size: Size, folder: Path) -> list[Finding]:
         rated("drain, async no-op", plain.rates, "bare lease and finish", bare, Bar(50, "%")),
         rated("drain, async no-op", plain.rates, "all our statements, bare", whole),
         *_others(plain, threads, burning, batched, keyed, huey),
-        rated("drain, a group with a continuation", grouped, "plain", plain.rates, Bar(80, "%")),
+        rated(
+            f"drain, a group of {size.grouped:,} with a continuation",
+            grouped.rates,
+            "plain",
+            plain.rates,
+            Bar(80, "%"),
+            f"{grouped.cpu} of processor time a job",
+        ),
     ]
 
 
@@ -135,18 +141,12 @@ def drain_ready(
     return found
 
 
-def drain_group(folder: Path, jobs: int) -> float:
-    """Jobs a second of one group, to the end of its continuation."""
+def drain_group(folder: Path, jobs: int) -> Drained:
+    """The same of one group, to the end of its continuation."""
     folder.mkdir(exist_ok=True)
     of = tasks(folder)
-    flow = group(_noops(of, jobs - 1)).then(of.noop.job(jobs))
-
-    async def send() -> None:
-        async with of.app as app:
-            await app.aenqueue_flow(flow)
-
-    asyncio.run(send())
-    return drain_ready(folder, of, jobs, jobs).rate
+    asyncio.run(enqueue_group(of, jobs))
+    return drain_ready(folder, of, jobs, jobs)
 
 
 def drain_huey(folder: Path, jobs: int) -> Drained:

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from bench import huey_tasks, raw
-from bench.producing import A_CALL, tasks
+from bench.producing import A_CALL, enqueue_group, tasks
 from bench.report import Bar, Finding, Samples, rated
 from bench.settings import Size
 
@@ -18,7 +18,7 @@ def run(size: Size, folder: Path) -> list[Finding]:
     """In bulk, by many callers at once, and by one."""
     bulk, many, one = Samples(), Samples(), Samples()
     huey, bulk_limit, single_limit = Samples(), Samples(), Samples()
-    whole = Samples()
+    whole, grouped = Samples(), Samples()
     singles = size.by_caller * 10
     requests = [tasks(folder).noop.job(number) for number in range(size.enqueued)]
     in_bulk = raw.record(folder / "bulk.db", requests, a_call=A_CALL, leased=0)
@@ -26,6 +26,7 @@ def run(size: Size, folder: Path) -> list[Finding]:
     for number in range(size.rounds):
         place = folder / str(number)
         bulk.add(asyncio.run(_in_bulk(_made(place / "bulk"), size.enqueued)))
+        grouped.add(asyncio.run(enqueue_group(tasks(_made(place / "grouped")), size.grouped)))
         bulk_limit.add(raw.replay(place / "bulk.db", in_bulk, only=True).inserts)
         many.add(asyncio.run(_at_once(_made(place / "many"), size.callers, size.by_caller)))
         single_limit.add(raw.replay(place / "single.db", one_by_one, only=True).inserts)
@@ -38,6 +39,13 @@ def run(size: Size, folder: Path) -> list[Finding]:
     return [
         rated("enqueue_many, 1,000 a call", bulk, limit, bulk_limit, Bar(40, "%")),
         rated("enqueue_many, 1,000 a call", bulk, "all our statements, bare", whole),
+        rated(
+            f"enqueue, a group of {size.grouped:,} with a continuation",
+            grouped,
+            "enqueue_many",
+            bulk,
+            Bar(80, "%"),
+        ),
         rated(f"enqueue, {callers}", many, single, single_limit, Bar(4, "x")),
         rated("enqueue, one caller, one by one", one, single, single_limit),
         rated("enqueue, one caller, one by one", one, "Huey", huey),

@@ -1,11 +1,12 @@
 """What producers do: filling a store before its workers start, and asking what became of it."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from backline import App, State
+from backline import App, State, group
 from backline.job import JobRequest
 from bench.processes import Failure
 from bench.tasks import Tasks, declare
@@ -32,6 +33,15 @@ def add(of: Tasks, requests: Sequence[JobRequest]) -> None:
                 await app.aenqueue_many(requests[at : at + A_CALL])
 
     asyncio.run(send())
+
+
+async def enqueue_group(of: Tasks, jobs: int) -> float:
+    """Enqueue a group with its continuation, `jobs` in all: how many a second, made included."""
+    async with of.app as app:
+        start = time.perf_counter()
+        members = [of.noop.job(number) for number in range(jobs - 1)]
+        await app.aenqueue_flow(group(members).then(of.noop.job(jobs - 1)))
+        return jobs / (time.perf_counter() - start)
 
 
 def succeeded(of: Tasks) -> int:

@@ -18,6 +18,8 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     drained: int
     """Jobs in a drain of ours."""
+    grouped: int
+    """Jobs of a group, and its continuation."""
     drained_by_peer: int
     enqueued: int
     callers: int = 100
@@ -34,6 +36,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 FULL: Final = Size(
     rounds=5,
     drained=50_000,
+    grouped=100_000,
     drained_by_peer=5_000,
     enqueued=50_000,
     by_caller=100,
@@ -45,6 +48,7 @@ FULL: Final = Size(
 QUICK: Final = Size(
     rounds=1,
     drained=4_000,
+    grouped=8_000,
     drained_by_peer=500,
     enqueued=5_000,
     by_caller=10,

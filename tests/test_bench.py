@@ -4,16 +4,19 @@ How fast anything is, is no test's business.
 """
 
 import importlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from backline import App
+from backline import App, group
 from backline.job import JobRequest
 
 ROOT: Final = Path(__file__).parents[1]
 JOBS: Final = 30
+
+app = App("memory://")
 
 
 @pytest.fixture
@@ -66,6 +69,45 @@ def test_a_loop_that_left_work_undone_is_no_limit(raw: Any, tmp_path: Path) -> N
     tape.exchanges[1] = [step for step in tape.exchanges[1] if step[0] != raw.LEASE_AND_FINISH[2]]
     with pytest.raises(AssertionError, match="left 23 of 30 jobs"):
         raw.replay(tmp_path / "replay.db", tape, only=False)
+
+
+@app.task(concurrency_key=lambda number: f"customer {number % 10}", concurrency=99, unique_key=str)
+def keyed(number: int) -> None: ...
+
+
+@app.task(rate="100000/s", burst=10_000, rate_key="one", weight=2)
+def paced(number: int) -> None: ...
+
+
+@app.task
+def plain(number: int) -> None: ...
+
+
+def _group(jobs: int) -> Sequence[JobRequest]:
+    *members, last = map(plain.job, range(jobs))
+    return group(members).then(last).jobs
+
+
+KINDS: Final[dict[str, Callable[[int], Sequence[JobRequest]]]] = {
+    "plain": lambda jobs: [plain.job(number) for number in range(jobs)],
+    "group": _group,
+    "keyed": lambda jobs: [keyed.job(number) for number in range(jobs)],
+    "paced": lambda jobs: [paced.job(number) for number in range(jobs)],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_commit_has_no_statement_a_job(raw: Any, tmp_path: Path, kind: str) -> None:
+    """However many jobs a commit has, it has as many statements; none more in a group of many."""
+    few, many = (
+        raw.record(
+            tmp_path / f"{jobs}.db", KINDS[kind](jobs + 1), a_call=jobs // 2, leased=jobs // 2
+        )
+        for jobs in (20, 200)
+    )
+    assert few.jobs * 10 == many.jobs
+    for of_few, of_many in ((few.enqueues, many.enqueues), (few.exchanges, many.exchanges)):
+        assert [len(commit) for commit in of_few] == [len(commit) for commit in of_many]
 
 
 @pytest.mark.parametrize(
