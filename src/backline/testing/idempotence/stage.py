@@ -228,12 +228,18 @@ class Stage:
 
 @contextmanager
 def _only_the_new_is_collected() -> Iterator[None]:
-    """Spare the collector what was there before: in a long test run, a second at each death."""
-    gc.freeze()
+    """Spare the collector what was there before: in a long test run, a second at each death.
+
+    Where somebody froze it already, that is left to them.
+    """
+    ours = gc.get_freeze_count() == 0
+    if ours:
+        gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if ours:
+            gc.unfreeze()
 
 
 def _clear(error: BaseException | None) -> None:
