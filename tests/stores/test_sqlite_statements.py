@@ -152,6 +152,29 @@ async def test_how_many_errors_are_kept_is_said_in_one_place(
     await store.close()
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "swapped"),
+    [
+        *(
+            (
+                f"{name}_newest",
+                f"{name}_oldest",
+                {"id < ": "id > ", "id >= ": "id <= ", "id desc": "id asc"},
+            )
+            for name in ("find", "bound", "dead")
+        ),
+        ("gate_window", "pace_window", {"from gate": "from pace", "gates_seen": "paces_seen"}),
+    ],
+)
+def test_two_statements_that_stand_twice_differ_in_these_words_alone(
+    one: str, other: str, swapped: dict[str, str]
+) -> None:
+    found = statement(one)
+    for before, after in swapped.items():
+        found = found.replace(before, after)
+    assert found == statement(other)
+
+
 def test_every_statement_is_used() -> None:
     code = "".join(file.read_text() for file in FOLDER.glob("*.py"))
     assert {file.stem for file in FILES} == set(re.findall(r'statement\(\s*"([a-z_]+)"\s*\)', code))
