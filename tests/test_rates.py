@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.rates import Case, Start, excess, in_file, in_memory, race
+from tests.rates import Case, Start, cases, excess, in_file, in_memory, race
 
 from backline import limits
 from backline.job import SECOND, Micros, Pacing
@@ -29,8 +29,17 @@ def test_a_rate_is_never_exceeded_and_nearly_reached(case: Case) -> None:
 
 @pytest.mark.parametrize("scope", ["key", "queue"])
 def test_the_same_on_a_file(scope: str, tmp_path: Path) -> None:
-    case = Case(starts=10, burst=3, scope=scope, seconds=60, troubles=4)
+    case = Case(starts=10, burst=3, scope=scope, seconds=40, troubles=4)
     found = race(case, in_file(tmp_path / "jobs.db"))
+    assert found.excess <= 0
+    assert found.share >= LEAST
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("case", [*cases()], ids=str)
+@pytest.mark.parametrize("store", ["memory", "sqlite"])
+def test_the_whole_campaign(case: Case, store: str, tmp_path: Path) -> None:
+    found = race(case, in_memory if store == "memory" else in_file(tmp_path / "jobs.db"))
     assert found.excess <= 0
     assert found.share >= LEAST
 
