@@ -146,6 +146,8 @@ def _unfit(name: str, spec: SubscriptionSpec) -> str:
         return "it could not be read back as what it is"
     if spec.job.unique_key is not None or spec.job.idempotency_key is not None:
         return "its jobs have a unique or an idempotency key, and each event is to make one"
+    if _is_tied(spec.job):
+        return "its jobs wait for others, or are part of a flow, and each event makes one anew"
     sample = Publication(id="", name="any", at=LAST_SLOT)
     anything = SubscriptionRecord(name=name, spec=replace(spec, patterns=("#",)))
     job = jobs_of(sample, [anything], LAST_SLOT)[name]
@@ -157,9 +159,15 @@ def _unusable(schedule: ScheduleRecord) -> str:
     """What would be wrong with the jobs of a schedule; empty: nothing."""
     if schedule.spec is None or schedule.paused:
         return ""
+    if _is_tied(schedule.spec.job):
+        return "its jobs wait for others, or are part of a flow, and each slot makes one anew"
     job = job_of(schedule.name, schedule.spec, LAST_SLOT)
     complaint = _complaint(job) or _follow_ups_complaint(job)
     return f"its jobs could not be: {complaint}" if complaint else ""
+
+
+def _is_tied(job: JobRequest) -> bool:
+    return bool(job.after) or job.group_id is not None
 
 
 def _are_fine(jobs: Sequence[JobRequest]) -> bool:
@@ -215,7 +223,7 @@ def _follow_ups_complaint(job: JobRequest) -> str:
             return f"a follow-up of it is on {shown(each.on)}; at least one terminal state is due"
         if each.job.follow_ups:
             return "a follow-up of it has follow-ups of its own"
-        if each.job.after or each.job.group_id is not None:
+        if _is_tied(each.job):
             return "a follow-up of it waits for others, or is part of a flow"
         if complaint := _complaint(each.job):
             return f"a follow-up of it: {complaint}"

@@ -38,6 +38,8 @@ def make_task(
     options = dict(settings)
     if "within" in options:
         raise ConfigError("within= is for one transaction: task.using(within=...).enqueue(...)")
+    if "after" in options:
+        raise ConfigError("after= is for one job: task.using(after=[...]).enqueue(...)")
     name = _given_name(options.pop("name", None)) or task_name(fn)
     timing = {option: options.pop(option, None) for option in SCHEDULE_OPTIONS}
     is_async = inspect.iscoroutinefunction(fn)

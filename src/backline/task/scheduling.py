@@ -76,7 +76,7 @@ def job_for(job: object, where: str) -> JobRequest:
     if job.after:
         raise ConfigError(f"{where} cannot make jobs that wait for others (after=, previous)")
     headers = job.headers.own if isinstance(job.headers, MadeHeaders) else job.headers
-    return replace(job, id="", headers=headers)
+    return replace(job, id="", headers=headers, flow=None, group=None)
 
 
 def declared_schedule(

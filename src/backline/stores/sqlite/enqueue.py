@@ -53,7 +53,6 @@ def enqueue(tx: Transaction, calls: Sequence[Call]) -> list[list[Enqueued] | Ref
 
 def add_unrefused(tx: Transaction, jobs: Sequence[JobRequest]) -> None:
     """Add jobs in their order, whatever the depth of their queues; two may share a key."""
-    flows.check_parents(tx, [jobs])
     queues = tx.queues({job.queue for job in jobs}, make=True) if jobs else {}
     together: list[JobRequest] = []
     taken: set[tuple[str, str | None]] = set()

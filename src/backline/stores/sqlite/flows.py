@@ -20,6 +20,7 @@ _FOUNDED: Final = statement("founded")
 _ADD_GROUPS: Final = statement("add_groups")
 _GROUPS: Final = statement("groups")
 _COUNT_ADDED: Final = statement("count_added")
+_CLEAR_EDGES: Final = statement("clear_edges")
 _ADD_EDGES: Final = statement("add_edges")
 _MARK_PARENTS: Final = statement("mark_parents")
 _MARK_GROUPS: Final = statement("mark_groups")
@@ -116,6 +117,7 @@ def tie(
         for place, after in enumerate(job.after)
     ]
     if edges:
+        tx.db.run(_CLEAR_EDGES, params)
         tx.db.run(_ADD_EDGES, {"edges": dumps(edges), "first": first})
         parents = dumps(list({edge[2] for edge in edges}))
         tx.db.run(_MARK_PARENTS, {"ids": parents})

@@ -8,7 +8,7 @@ import msgspec
 from backline.job import Micros
 from backline.schedule import ScheduleChange, ScheduleRecord, ScheduleSpec, Tick
 from backline.store import Hint, Timetable
-from backline.stores.sqlite import enqueue, rows
+from backline.stores.sqlite import enqueue, flows, rows
 from backline.stores.sqlite.driver import Connection, Row
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import Transaction, dumps
@@ -59,6 +59,7 @@ def tick(tx: Transaction, ticks: Sequence[Tick]) -> list[bool]:
     moved = {rows.text(name) for (name,) in tx.db.rows(_TICK, {"ticks": wanted})}
     answers = [tick.schedule in moved for tick in ticks]
     jobs = [job for tick, done in zip(ticks, answers, strict=True) if done for job in tick.jobs]
+    flows.check_parents(tx, [jobs])
     enqueue.add_unrefused(tx, jobs)
     return answers
 

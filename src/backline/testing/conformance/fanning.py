@@ -18,6 +18,7 @@ from backline.fanout import (
     job_id,
 )
 from backline.job import DAY, FARTHEST, HOUR, MINUTE, SECOND, JobRequest, as_datetime
+from backline.parents import After
 from backline.states import State
 from backline.store import QueueSettings, Store
 from backline.testing.clock import VirtualClock
@@ -322,6 +323,8 @@ class Fanning(Harness):
             make_spec("half \ud800"),
             make_spec(unique_key="k"),
             make_spec(idempotency_key="k"),
+            make_spec(after=(After("a"),)),
+            make_spec(group="g"),
             make_spec(priority=2**80),
         ):
             changes = [

@@ -195,6 +195,19 @@ class Flowing(Harness):
         stats = await flow_of(store)
         assert (stats.added, stats.ended, stats.failed) == (2, 2, 0)
 
+    async def test_i5_a_job_that_comes_twice_at_once_is_tied_once(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        [parent] = members(clock, 1)
+        child = after(clock, parent.id, flow="f")
+        answers = await store.enqueue([[parent, child], [parent, child]])
+        assert answers == [[Enqueued(parent.id), Enqueued(child.id)]] * 2
+        [lease] = await worker.lease(9)
+        await worker.settle(done(lease))
+        assert await state_of(store, child.id) == [State.READY]
+        stats = await flow_of(store)
+        assert (stats.added, stats.ended) == (2, 1)
+
     async def test_results_outlive_the_parents_that_left_them(
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:

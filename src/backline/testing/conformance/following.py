@@ -21,6 +21,7 @@ from backline.job import (
     OnConflict,
     Refused,
 )
+from backline.parents import After
 from backline.states import TERMINAL, State
 from backline.store import Cancelling, Filter, QueueSettings, Store
 from backline.testing.clock import VirtualClock
@@ -273,6 +274,8 @@ class Following(Harness):
             FollowUp((), follow_up().job),
             FollowUp((State.READY,), follow_up().job),
             FollowUp(EVERY_END, nested),
+            follow_up(after=(After("a"),)),
+            follow_up(flow="f"),
             follow_up(payload=Raw(b"[")),
             follow_up(tags=("\ud800",)),
             "notify",

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from backline.errors import ConfigError, EnqueueError
 from backline.job import FARTHEST, HOUR, MINUTE, SECOND, JobRequest, Micros, OnConflict
+from backline.parents import After
 from backline.schedule import (
     Cron,
     Every,
@@ -306,6 +307,8 @@ class Scheduling(Harness):
             change.created("half \ud800", make_spec(), clock.now()),
             replace(found, name="bad", last=2**80),
             change.created("bad", make_spec(delay=FARTHEST), clock.now()),
+            change.created("bad", make_spec(after=(After("a"),)), clock.now()),
+            change.created("bad", make_spec(flow="f"), clock.now()),
         ]
         for schedule in bad:
             with pytest.raises(ConfigError, match="cannot be stored"):

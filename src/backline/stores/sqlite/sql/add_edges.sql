@@ -1,7 +1,8 @@
 -- add_edges: let jobs that were just added wait for their parents.
 --   in     :edges JSON, a list: [child's id, place, parent's id, needs, wanted, null or
 --          the id of the parent asked for, if that is another]; :first, the
---          rowid of the first job that was added: older children are repeats
+--          rowid of the first job that was added: older children are repeats, and
+--          so is one that comes twice
 --   out    nothing
 --   locks  the writer's turn
 --   index  job_id; the unique one on job_group (id); the primary key of purged
@@ -24,3 +25,4 @@ cross join job as child on child.id = edge.value ->> 0
 left join job as parent on parent.id = edge.value ->> 2
 left join job_group on job_group.id = edge.value ->> 2
 where child.seq >= :first
+on conflict (child, place) do nothing
