@@ -19,6 +19,7 @@ Points are named `where.when`. In use:
 - `complete.before_insert`, `complete.after_insert`: around what `job.complete` writes.
 - `enqueue.before_send`, `enqueue.after_send`, `publish.before_send`, `publish.after_send`, in
   the code that enqueues or publishes (with `within=` too);
+  `map.before_enqueue`, `map.after_enqueue`, in a planner: around the commit of a bite;
   `progress.before_report`, `progress.after_report`, in the code that reports;
   `step.before_record`, `step.after_record`, in the task: its step is done and not on record
   yet; it is.

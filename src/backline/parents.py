@@ -47,3 +47,14 @@ class Parent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     on: On
     ended: State | None = None
     """None: it has not, as far as that matters to the child."""
+
+
+def map_group(planner: JobId) -> JobId:
+    """The group of a map that is in no other: its planner, and all jobs that it enqueues."""
+    return f"m-{planner}"
+
+
+def whole_of(job: JobId, group: JobId | None) -> JobId:
+    """Whose end is the end of all that a job stands for: its own, or that of its map."""
+    whole = map_group(job)
+    return whole if group == whole else job

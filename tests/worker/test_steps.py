@@ -297,7 +297,7 @@ def test_a_task_in_a_thread_has_no_steps() -> None:
 
 
 def test_no_more_than_a_bound_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_steps, "MAX_STEPS", 3)
+    monkeypatch.setattr(Task, "most_steps", 3)
 
     async def scenario(bench: StepBench) -> None:
         async def order(job: JobContext) -> None:

@@ -1,6 +1,7 @@
 """Workflows: jobs that run after others, and what is said of them as a whole."""
 
 from backline.flow.handle import FlowClient, FlowRun, FlowStatus
+from backline.flow.mapping import Mappable, MapTask, make_map
 from backline.flow.shape import (
     Flow,
     Group,
@@ -19,9 +20,12 @@ __all__ = [
     "FlowRun",
     "FlowStatus",
     "Group",
+    "MapTask",
+    "Mappable",
     "Undoable",
     "chain",
     "group",
+    "make_map",
     "previous",
     "result_of",
     "undoable",

@@ -12,7 +12,7 @@ import msgspec
 from backline.codec import Result, renamed
 from backline.display import shown
 from backline.job import JobId, JobRequest
-from backline.parents import MOST_PARENTS, After, On
+from backline.parents import MOST_PARENTS, After, On, whole_of
 
 OnFailure: TypeAlias = Literal["stop", "continue"]
 
@@ -106,8 +106,8 @@ def chain(*steps: Step, on_failure: OnFailure = "stop") -> Flow:
         many = isinstance(step, Group)
         name = f"g-{part[0].id}" if many else None
         jobs += [_part(_following(job, before, ids, on), flow, name) for job in part]
-        ids = [job.id for job in part] if many else part[0].id
-        parent = name or part[0].id
+        ids = _results_of(part) if many else part[0].id
+        parent = name or _whole(part[0])
         before = (After(parent, on),)
     last = ids if isinstance(ids, str) else None
     return Flow(flow, (*jobs, *_undoing(steps, After(parent, On.FAILURE))), last)
@@ -117,8 +117,8 @@ def _undoing(steps: Sequence[Step], end: After) -> Iterable[JobRequest]:
     """The compensations, the last step's first; each waits for the one before it."""
     before: tuple[After, ...] = ()
     for step in reversed(steps):
-        if isinstance(step, Undoable) and step.job.id != end.parent:
-            undo = _following(step.undo, (After(step.job.id),), step.job.id, On.SUCCESS)
+        if isinstance(step, Undoable) and _whole(step.job) != end.parent:
+            undo = _following(step.undo, (After(_whole(step.job)),), step.job.id, On.SUCCESS)
             after = _merged((*undo.after, end, *before))
             yield msgspec.structs.replace(undo, after=after)
             before = (After(undo.id, On.END),)
@@ -132,7 +132,10 @@ def _following(
     if len(own) == len(job.after):
         return msgspec.structs.replace(job, after=_merged((*own, *before))) if before else job
     if not ids:
-        raise ValueError(f"previous in the first step of a chain ({job.task}): there is none")
+        raise ValueError(
+            f"previous of {job.task}: there is none in the first step of a chain, nor after a "
+            "group with a map in it; let the map's jobs store their results"
+        )
     if len(ids) > MOST_PARENTS and isinstance(ids, list):
         raise ValueError(
             f"previous after a group of {len(ids):,} ({job.task}): {MOST_PARENTS:,} results can be "
@@ -140,8 +143,9 @@ def _following(
         )
     parents = ids if isinstance(ids, list) else [ids]
     edges = tuple(After(parent, on, result=True) for parent in parents)
+    whole = () if isinstance(ids, list) else before  # a map's jobs, besides its planner
     payload = renamed(job.payload, ids)
-    return msgspec.structs.replace(job, payload=payload, after=_merged((*own, *edges)))
+    return msgspec.structs.replace(job, payload=payload, after=_merged((*own, *whole, *edges)))
 
 
 def _merged(edges: tuple[After, ...]) -> tuple[After, ...]:
@@ -154,7 +158,19 @@ def _merged(edges: tuple[After, ...]) -> tuple[After, ...]:
     return tuple(found.values())
 
 
+def _results_of(group: Sequence[JobRequest]) -> list[JobId]:
+    """Whose results are those of a group; none: there is a map in it."""
+    ids = [job.id for job in group]
+    return ids if ids == [_whole(job) for job in group] else []
+
+
+def _whole(job: JobRequest) -> JobId:
+    return whole_of(job.id, job.group)
+
+
 def _part(job: JobRequest, flow: JobId, name: JobId | None = None) -> JobRequest:
+    if name is None and _whole(job) != job.id:
+        name = job.group
     return msgspec.structs.replace(job, flow=flow, group=name)
 
 

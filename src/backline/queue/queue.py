@@ -69,12 +69,13 @@ class Queue:
             return []
         alone = distinct(call)
         answer = await self._admitted(alone)
-        if answer is None:
-            return None
-        for request, stored in zip(alone.requests, answer, strict=True):
-            if (error := dispute(request, stored)) is not None:
-                raise error
-        return answer if len(call) == 1 else alone.answers(answer, call)
+        return None if answer is None else _told(alone, answer, call)
+
+    async def offer(self, call: Sequence[JobRequest]) -> list[Enqueued] | Refused:
+        """As `enqueue`, but Refused when a queue is full, whatever `on_full` says."""
+        alone = distinct(call)
+        answer = await self._send(alone.requests)
+        return answer if isinstance(answer, Refused) else _told(alone, answer, call)
 
     async def fetch(self, job_id: JobId) -> JobRecord | None:
         """The job as it is now, None if unknown or purged."""
@@ -153,6 +154,16 @@ class Queue:
         return [
             Enqueued(request.id, added=bool(r)) for request, r in zip(call, records, strict=True)
         ]
+
+
+def _told(
+    alone: Distinct, stored: Sequence[Enqueued], call: Sequence[JobRequest]
+) -> list[Enqueued]:
+    """The answers for a call that was added. Raises UniqueConflict, IdempotencyConflict."""
+    for request, answer in zip(alone.requests, stored, strict=True):
+        if (error := dispute(request, answer)) is not None:
+            raise error
+    return alone.answers(stored, call)
 
 
 def _keys(call: Call) -> set[Hashable]:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from backline.display import shown
-from backline.job import JobId
-from backline.parents import MOST_PARENTS, On
+from backline.job import JobId, JobRequest
+from backline.parents import MOST_PARENTS, On, whole_of
 
 
 class Named(Protocol):
@@ -22,6 +22,8 @@ def parents(value: object) -> tuple[JobId, ...]:
     ids: dict[JobId, None] = {}
     for one in value:
         job_id: object = one if isinstance(one, str) else getattr(one, "id", None)
+        if isinstance(one, JobRequest):
+            job_id = whole_of(one.id, one.group)
         if not isinstance(job_id, str) or not job_id:
             raise TypeError(f"a job, or its id, is wanted, not {shown(one)}")
         ids[str.__str__(job_id)] = None

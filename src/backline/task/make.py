@@ -18,8 +18,9 @@ def make_task(
     settings: Mapping[str, object],
     producer: Producer,
     transactions: Transactions | None = None,
+    kind: type[AnyTask] | None = None,
 ) -> AnyTask:
-    """The task that `@app.task(**settings)` makes of `fn`.
+    """The task that `@app.task(**settings)` makes of `fn`, of the class `kind` if given.
 
     Raises ConfigError for what is no plain function, has no name in other processes, has
     annotations that cannot work, or an executor or a schedule that does not fit; UnknownOption.
@@ -47,7 +48,8 @@ def make_task(
     rule = batch_rule(
         {option: options.pop(option, None) for option in ("batch", "wait")}, name, executor
     )
-    kind: type[AnyTask] = AsyncTask if is_async else SyncTask
+    if kind is None:
+        kind = AsyncTask if is_async else SyncTask
     if rule is not None:
         kind = AsyncBatchTask if is_async else SyncBatchTask
     task = kind(fn, name, executor, producer, transactions, rule)

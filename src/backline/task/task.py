@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import (
     TYPE_CHECKING,
     Any,
+    ClassVar,
     Generic,
     ParamSpec,
     Protocol,
@@ -20,7 +21,7 @@ from backline.codec import MARK, TaskCodec, results_in
 from backline.context import JobContext, current_job
 from backline.errors import ConfigError, InvalidArguments
 from backline.faults import fault
-from backline.job import FollowUp, JobId, JobRequest
+from backline.job import MAX_STEPS, FollowUp, JobId, JobRequest
 from backline.parents import After
 from backline.schedule import ScheduleSpec
 from backline.task.callbacks import EVERY_END
@@ -81,6 +82,9 @@ class Task(Generic[P, R]):
 
     Made by `@app.task`; immutable.
     """
+
+    most_steps: ClassVar[int] = MAX_STEPS
+    """How many steps a job of it may record."""
 
     def __init__(
         self,

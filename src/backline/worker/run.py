@@ -180,7 +180,7 @@ class Run(msgspec.Struct, eq=False, gc=False):
                 raise BacklineError(f"a job of a batch has no steps: {self.lease.task} has batch=")
             if self.ack is not None:
                 raise BacklineError(f"the run of {self.lease.task} has ended: no more steps")
-            self.steps = RunSteps(self.lease, self.recorder, self._lose)
+            self.steps = RunSteps(self.lease, self.recorder, self._lose, self.task.most_steps)
         if self.lost:
             raise CancelledError
         return self.steps

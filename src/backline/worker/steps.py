@@ -109,10 +109,17 @@ class RunSteps:
     `lost` is called when a record is refused because the lease is not held any more.
     """
 
-    def __init__(self, lease: LeasedJob, recorder: StepRecorder, lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        lease: LeasedJob,
+        recorder: StepRecorder,
+        lost: Callable[[], None],
+        most: int = MAX_STEPS,
+    ) -> None:
         self._lease = lease
         self._recorder = recorder
         self._lost = lost
+        self._most = most
         self._known: dict[str, StepRecord] | None = {} if lease.steps == 0 else None
         self._looking = asyncio.Lock()
         self._looked_at: Micros = 0
@@ -164,9 +171,9 @@ class RunSteps:
                 "its name: number the names, as in f'charge {line}'"
             )
         record = known.get(name)
-        if record is None and len(known) + len(self._met - known.keys()) >= MAX_STEPS:
+        if record is None and len(known) + len(self._met - known.keys()) >= self._most:
             raise BacklineError(
-                f"{self._lease.task} has recorded {MAX_STEPS:,} steps, the most a job may have: "
+                f"{self._lease.task} has recorded {self._most:,} steps, the most a job may have: "
                 "do several things in one step, or enqueue a job for a part"
             )
         self._met.add(name)

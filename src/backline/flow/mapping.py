@@ -1,0 +1,331 @@
+"""Maps: tasks that enqueue a job of another task for each item of a source, bite by bite.
+
+A map's job is the planner. Each bite is one commit of jobs whose ids are made of the planner's id
+and their number, and then a step of the planner, which says after which item the next one
+begins. So a crash between the two repeats the bite, and adds nothing twice.
+"""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from functools import update_wrapper
+from hashlib import sha256
+from typing import Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar
+
+import msgspec
+
+from backline.clock import drawn_id
+from backline.codec import ResultCodec, hints_of
+from backline.context import JobContext
+from backline.display import shown
+from backline.errors import BacklineError, ConfigError, JobNotFound, Snooze
+from backline.faults import fault
+from backline.job import Enqueued, JobId, JobRecord, JobRequest, Micros, Refused
+from backline.limits import retry_after
+from backline.parents import map_group
+from backline.task import AnyTask, AsyncTask, Producer, Task, Transactions, make_task
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Arg = TypeVar("Arg", contravariant=True)
+
+BITE: Final = 1_000
+"""Jobs of one commit, at most."""
+ITEMS_A_BITE: Final = 10_000
+BYTES_A_BITE: Final = 8 * 1024 * 1024
+MAX_CHUNK: Final = 10_000
+MOST_BITES: Final = 10_000
+_LOOK_S: Final = 1.0
+"""When a full queue is tried again from which nothing has gone lately."""
+_LONGEST_LOOK_S: Final = 60.0
+
+
+class Mappable(Protocol[Arg]):
+    """A task that takes one argument."""
+
+    def job(self, argument: Arg, /) -> JobRequest: ...
+
+
+class Feeding(Producer, Protocol):
+    """What a map needs of the app it belongs to."""
+
+    async def afetch(self, job_id: JobId) -> JobRecord | None:
+        """The job as the store sees it now, None if unknown or purged."""
+        ...
+
+    async def aoffer(self, call: Sequence[JobRequest]) -> list[Enqueued] | Refused:
+        """Enqueue jobs, unless a queue is full, whatever it does to others then."""
+        ...
+
+
+class MapTask(AsyncTask[P, int]):
+    """A task whose job enqueues jobs of another task. Its result is how many items there were.
+
+    In a flow, what comes after it waits for all these jobs as well.
+    """
+
+    most_steps = MOST_BITES
+
+    def _request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobRequest:
+        request = super()._request(args, kwargs)
+        return msgspec.structs.replace(request, group=map_group(request.id))
+
+
+class _Bite(msgspec.Struct, frozen=True):
+    """What is on record of a bite."""
+
+    jobs: int
+    items: int
+    after: str
+    """The last item, as JSON."""
+    more: bool
+
+
+class _Source:
+    """A function that gives the items after one."""
+
+    def __init__(self, fn: Callable[..., Any], name: str) -> None:
+        parameters = list(inspect.signature(fn).parameters.values())
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        if not parameters or parameters[0].kind not in positional:
+            raise ConfigError(
+                f"{name} maps over the items it yields, so its first parameter is the item to go "
+                f"on after, None at first: def {fn.__name__}(after: int | None, ...)"
+            )
+        if inspect.iscoroutinefunction(fn):
+            raise ConfigError(f"{name} returns; a map's function yields its items")
+        hints = hints_of(fn, name)
+        self._fn = fn
+        self.name = name
+        self.parameters = parameters[1:]
+        self.hints = {one.name: hints[one.name] for one in self.parameters if one.name in hints}
+        kind = hints.get(parameters[0].name, Any)
+        try:
+            self._items = ResultCodec(kind, f"an item of {name}")
+        except Exception as error:
+            raise ConfigError(f"argument {parameters[0].name!r} of {name}: {error}") from error
+
+    def encode(self, item: object) -> str:
+        """An item as the next bite gets it. Raises InvalidResult."""
+        return bytes(self._items.encode(item) or b"null").decode()
+
+    def decode(self, item: str) -> Any:
+        """The item again. Raises InvalidResult."""
+        return self._items.decode(item.encode())
+
+    async def read(
+        self, take: Callable[[Any], bool], after: object, args: Sequence[Any], kwargs: Any
+    ) -> bool:
+        """Give `take` the items after one until it has enough; whether it had."""
+        if inspect.isasyncgenfunction(self._fn):
+            return await _read_async(self._fn(after, *args, **kwargs), take)
+        found = await asyncio.to_thread(self._fn, after, *args, **kwargs)
+        if isinstance(found, AsyncIterable):
+            return await _read_async(found, take)
+        if not isinstance(found, Iterable):
+            raise BacklineError(f"{self.name} gave {shown(found)}, and is to yield items")
+        return await asyncio.to_thread(_read, found, take)
+
+
+def _read(found: Iterable[Any], take: Callable[[Any], bool]) -> bool:
+    try:
+        return any(take(item) for item in found)
+    finally:
+        if hasattr(found, "close"):
+            found.close()
+
+
+async def _read_async(found: AsyncIterable[Any], take: Callable[[Any], bool]) -> bool:
+    try:
+        async for item in found:
+            if take(item):
+                return True
+        return False
+    finally:
+        if hasattr(found, "aclose"):
+            await found.aclose()
+
+
+class _Gathering:
+    """The jobs of a bite, made as their items come."""
+
+    def __init__(self, task: AnyTask, chunk: int | None) -> None:
+        self.jobs: list[JobRequest] = []
+        self.lasts: list[Any] = []
+        """Of each job its last item."""
+        self.counts: list[int] = []
+        """Of each job how many items it has."""
+        self._task = task
+        self._chunk = chunk
+        self._items: list[Any] = []
+        self._bytes = 0
+
+    def take(self, item: object) -> bool:
+        """Take an item; whether that is enough."""
+        if item is None:
+            raise BacklineError(
+                "a map's function yielded None, which says where to begin: yield items"
+            )
+        self._items.append(item)
+        if len(self._items) < (self._chunk or 1):
+            return False
+        self.end()
+        most = min(BITE, max(1, ITEMS_A_BITE // (self._chunk or 1)))
+        return len(self.jobs) >= most or self._bytes >= BYTES_A_BITE
+
+    def end(self) -> None:
+        """Make a job of the items that are left."""
+        if not self._items:
+            return
+        argument = self._items if self._chunk else self._items[0]
+        job = self._task._request((argument,), {})  # noqa: SLF001 - a part of the task
+        self.jobs.append(job)
+        self.lasts.append(self._items[-1])
+        self.counts.append(len(self._items))
+        self._bytes += len(bytes(job.payload))
+        self._items = []
+
+
+class _Planning:
+    """One run of a planner."""
+
+    def __init__(
+        self,
+        plan: "_Plan",
+        job: JobContext,
+        record: JobRecord,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        self._plan = plan
+        self._job = job
+        self._record = record
+        self._args = args
+        self._kwargs = kwargs
+        self._fed = False
+        """This run has enqueued a bite."""
+
+    async def run(self) -> int:
+        """Go on where the last run was; how many items there were in all.
+
+        Raises Snooze after each bite: the next one comes behind what this one has enqueued.
+        """
+        jobs = items = number = 0
+        after: Any = None
+        while not self._fed:
+            number += 1
+            bite = await self._job.step(f"bite {number}", self._feed, jobs, after)
+            jobs += bite.jobs
+            items += bite.items
+            self._job.progress(items)
+            if not bite.more:
+                return items
+            after = self._plan.source.decode(bite.after)
+        raise Snooze(0)
+
+    async def _feed(self, start: int, after: object) -> _Bite:
+        """Enqueue the next jobs, the first of which is number `start`. Raises Snooze."""
+        plan = self._plan
+        found = _Gathering(plan.task, plan.chunk)
+        more = await plan.source.read(found.take, after, self._args, self._kwargs)
+        if not more:
+            found.end()
+        call = [self._named(job, start + n) for n, job in enumerate(found.jobs)]
+        fault("map.before_enqueue")
+        sent = await self._send(call) if call else 0
+        fault("map.after_enqueue")
+        self._fed = True
+        last = plan.source.encode(found.lasts[sent - 1]) if sent else "null"
+        return _Bite(sent, sum(found.counts[:sent]), last, more or sent < len(call))
+
+    async def _send(self, call: Sequence[JobRequest]) -> int:
+        """Enqueue as many as there is room for; how many. Raises Snooze if that is too few."""
+        while True:
+            answer = await self._plan.app.aoffer(call)
+            if not isinstance(answer, Refused):
+                return len(call)
+            room = answer.max_depth - answer.depth
+            least = max(1, min(len(call), answer.max_depth) // 2)
+            if not least <= room < len(call):
+                rate = answer.drain_rate
+                wait = retry_after(answer.depth, answer.max_depth, least, rate) or _LOOK_S
+                raise Snooze(min(wait, _LONGEST_LOOK_S))
+            call = call[:room]
+
+    def _named(self, job: JobRequest, number: int) -> JobRequest:
+        record = self._record
+        job_id = id_of(record.id, number, record.enqueued_at)
+        return msgspec.structs.replace(job, id=job_id, flow=record.flow, group=record.group)
+
+
+class _Plan(NamedTuple):
+    """What a map does."""
+
+    app: Feeding
+    task: AnyTask
+    source: _Source
+    chunk: int | None
+
+    async def run(self, job: JobContext, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+        """Run its planner."""
+        record = await self.app.afetch(job.id)
+        if record is None:
+            raise JobNotFound(job.id)
+        return await _Planning(self, job, record, args, kwargs).run()
+
+
+def id_of(planner: JobId, number: int, at: Micros) -> JobId:
+    """The id of a job of a map: the same whoever makes it. Those of one map sort by number."""
+    drawn = (number & 0xFFFFFFFF).to_bytes(4) + sha256(planner.encode()).digest()[:6]
+    return drawn_id(at // 1_000, drawn)
+
+
+def make_map(
+    app: Feeding,
+    transactions: Transactions,
+    task: object,
+    fn: Callable[..., Any],
+    settings: Mapping[str, Any],
+) -> MapTask[...]:
+    """The task that `@app.map(task, **settings)` makes of `fn`. Raises ConfigError."""
+    options = dict(settings)
+    chunk = options.pop("chunk", None)
+    if not inspect.isfunction(fn):
+        raise ConfigError(f"a map is made of a function that yields items, not {fn!r}")
+    mapped = _mappable(task, chunk, fn.__qualname__)
+    for option in ("executor", "batch", "wait"):
+        if option in options:
+            raise ConfigError(
+                f"{option}= of {fn.__qualname__}: a map plans on the loop, and reads the items "
+                "of a def in a thread; the task it maps has options of its own"
+            )
+    source = _Source(fn, fn.__qualname__)
+    what = _Plan(app, mapped, source, chunk)
+
+    async def plan(_planner: JobContext, *args: Any, **kwargs: Any) -> int:
+        return await what.run(_planner, args, kwargs)
+
+    update_wrapper(plan, fn)
+    first = inspect.Parameter("_planner", inspect.Parameter.POSITIONAL_ONLY)
+    plan.__annotations__ = {"_planner": JobContext, **source.hints, "return": int}
+    plan.__signature__ = inspect.Signature([first, *source.parameters])  # type: ignore[attr-defined]
+    options = {"queue": mapped.options.queue, "priority": mapped.options.priority, **options}
+    made = make_task(plan, options, app, transactions, kind=MapTask)
+    assert isinstance(made, MapTask)
+    return made
+
+
+def _mappable(task: object, chunk: object, name: str) -> AnyTask:
+    """The task that is mapped. Raises ConfigError."""
+    if not isinstance(task, Task):
+        raise ConfigError(f"{name} maps a task of the app, not {shown(task)}")
+    if task.batch is not None:
+        raise ConfigError(f"{name} maps {task.name}, which has batch=: use chunk= instead")
+    if task.options.within is not None:
+        raise ConfigError(f"{name} maps {task.name} with within=: its jobs are no caller's")
+    if not task.codec.takes(1):
+        raise ConfigError(f"{name} maps {task.name}, which cannot be called with one argument")
+    whole = isinstance(chunk, int) and not isinstance(chunk, bool)
+    if chunk is not None and not (whole and 1 <= chunk <= MAX_CHUNK):
+        raise ConfigError(f"chunk= of {name} is an int from 1 to {MAX_CHUNK:,}, not {shown(chunk)}")
+    return task
