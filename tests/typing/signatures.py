@@ -4,6 +4,7 @@ Each line that must be an error carries an ignore with its code, and unused igno
 too: so both directions are checked.
 """
 
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, assert_type
 
 from backline import App, Batch, Event, Job, JobContext, Outcome, PublishedEvent, Retry, Task
@@ -160,3 +161,31 @@ app.job("x").get()  # type: ignore[attr-defined]  # pyright: ignore[reportAttrib
 
 @app.task(countdown=3)  # type: ignore[call-overload, untyped-decorator]  # pyright: ignore[reportCallIssue]
 def wrong() -> None: ...
+
+
+@app.map(called)
+def mapped(after: int | None, name: str, *, least: int = 0) -> Iterator[int]:
+    yield least
+
+
+@app.task
+def chunked(user_ids: list[int], *, dry: bool = False) -> None: ...
+
+
+@app.map(chunked, chunk=100, queue="bulk")
+async def mapped_in_chunks(after: int | None) -> AsyncIterator[int]:
+    yield 1
+
+
+@app.map(chunked, chunk=100)  # type: ignore[arg-type]
+def of_another_type(after: str | None) -> Iterator[str]:  # pyright: ignore[reportArgumentType]
+    yield ""
+
+
+async def maps() -> None:
+    assert_type(mapped.enqueue("a", least=2), Job[int])
+    mapped.job("a")
+    mapped.job(3, "a")  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    mapped_in_chunks.job()
+    mapped_in_chunks.job(None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    app.map(chunked, chunk="7")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]

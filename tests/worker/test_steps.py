@@ -27,10 +27,10 @@ from backline.job import (
 )
 from backline.states import State
 from backline.store import Store
+from backline.task import Task
 from backline.testing.clock import VirtualClock
 from backline.testing.loop import VirtualLoop
 from backline.testing.wrapper import StoreWrapper
-from backline.worker import steps as worker_steps
 
 
 @dataclass

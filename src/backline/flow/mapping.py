@@ -27,7 +27,7 @@ from backline.task import AnyTask, AsyncTask, Producer, Task, Transactions, make
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Arg = TypeVar("Arg", contravariant=True)
+A_contra = TypeVar("A_contra", contravariant=True)
 
 BITE: Final = 1_000
 """Jobs of one commit, at most."""
@@ -40,10 +40,10 @@ _LOOK_S: Final = 1.0
 _LONGEST_LOOK_S: Final = 60.0
 
 
-class Mappable(Protocol[Arg]):
+class Mappable(Protocol[A_contra]):
     """A task that takes one argument."""
 
-    def job(self, argument: Arg, /) -> JobRequest: ...
+    def job(self, argument: A_contra, /) -> JobRequest: ...
 
 
 class Feeding(Producer, Protocol):
@@ -131,8 +131,8 @@ def _read(found: Iterable[Any], take: Callable[[Any], bool]) -> bool:
     try:
         return any(take(item) for item in found)
     finally:
-        if hasattr(found, "close"):
-            found.close()
+        if (close := getattr(found, "close", None)) is not None:
+            close()
 
 
 async def _read_async(found: AsyncIterable[Any], take: Callable[[Any], bool]) -> bool:
@@ -142,8 +142,8 @@ async def _read_async(found: AsyncIterable[Any], take: Callable[[Any], bool]) ->
                 return True
         return False
     finally:
-        if hasattr(found, "aclose"):
-            await found.aclose()
+        if (close := getattr(found, "aclose", None)) is not None:
+            await close()
 
 
 class _Gathering:
@@ -325,7 +325,7 @@ def _mappable(task: object, chunk: object, name: str) -> AnyTask:
         raise ConfigError(f"{name} maps {task.name} with within=: its jobs are no caller's")
     if not task.codec.takes(1):
         raise ConfigError(f"{name} maps {task.name}, which cannot be called with one argument")
-    whole = isinstance(chunk, int) and not isinstance(chunk, bool)
-    if chunk is not None and not (whole and 1 <= chunk <= MAX_CHUNK):
+    whole = chunk if isinstance(chunk, int) and not isinstance(chunk, bool) else 0
+    if chunk is not None and not 1 <= whole <= MAX_CHUNK:
         raise ConfigError(f"chunk= of {name} is an int from 1 to {MAX_CHUNK:,}, not {shown(chunk)}")
     return task
