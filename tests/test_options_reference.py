@@ -151,6 +151,7 @@ def in_code() -> dict[Any, str]:
         **of_queue(),
         **of_call("app.webhooks", App.webhooks, {"timeout"}),
         **of_call("app.schedule", App.schedule, set()),
+        ("app.map", "chunk"): shown(None),
         **of_call("app.publish", App.publish, {"event_ttl"}),
         **of_call("app.worker", App.worker, {"lease", "grace"}),
         **of_worker_settings(),

@@ -8,13 +8,14 @@ begins. So a crash between the two repeats the bite, and adds nothing twice.
 import asyncio
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
-from functools import update_wrapper
+from contextvars import copy_context
+from functools import partial, update_wrapper
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
-from backline.clock import drawn_id
+from backline.clock import Clock, Pool, drawn_id
 from backline.codec import ResultCodec, hints_of
 from backline.context import JobContext
 from backline.display import shown
@@ -48,6 +49,8 @@ class Mappable(Protocol[A_contra]):
 
 class Feeding(Producer, Protocol):
     """What a map needs of the app it belongs to."""
+
+    clock: Clock
 
     async def afetch(self, job_id: JobId) -> JobRecord | None:
         """The job as the store sees it now, None if unknown or purged."""
@@ -95,7 +98,7 @@ class _Source:
         if inspect.iscoroutinefunction(fn):
             raise ConfigError(f"{name} returns; a map's function yields its items")
         hints = hints_of(fn, name)
-        self._fn = fn
+        self.fn = fn
         self.name = name
         self.parameters = parameters[1:]
         self.hints = {one.name: hints[one.name] for one in self.parameters if one.name in hints}
@@ -113,18 +116,20 @@ class _Source:
         """The item again. Raises InvalidResult."""
         return self._items.decode(item.encode())
 
-    async def read(
-        self, take: Callable[[Any], bool], after: object, args: Sequence[Any], kwargs: Any
-    ) -> bool:
-        """Give `take` the items after one until it has enough; whether it had."""
-        if inspect.isasyncgenfunction(self._fn):
-            return await _read_async(self._fn(after, *args, **kwargs), take)
-        found = await asyncio.to_thread(self._fn, after, *args, **kwargs)
+    async def read(self, items: Callable[[], Any], take: Callable[[Any], bool], pool: Pool) -> bool:
+        """Give `take` the items that `items()` yields until it has enough; whether it had.
+
+        `items` is a call of the function; what may block runs in the one thread of `pool`.
+        """
+        if inspect.isasyncgenfunction(self.fn):
+            return await _read_async(items(), take)
+        loop, context = asyncio.get_running_loop(), copy_context()
+        found = await loop.run_in_executor(pool, partial(context.run, items))
         if isinstance(found, AsyncIterable):
             return await _read_async(found, take)
         if not isinstance(found, Iterable):
             raise BacklineError(f"{self.name} gave {shown(found)}, and is to yield items")
-        return await asyncio.to_thread(_read, found, take)
+        return await loop.run_in_executor(pool, partial(context.run, partial(_read, found, take)))
 
 
 def _read(found: Iterable[Any], take: Callable[[Any], bool]) -> bool:
@@ -227,7 +232,12 @@ class _Planning:
         """Enqueue the next jobs, the first of which is number `start`. Raises Snooze."""
         plan = self._plan
         found = _Gathering(plan.task, plan.chunk)
-        more = await plan.source.read(found.take, after, self._args, self._kwargs)
+        pool = plan.app.clock.executor("backline map")
+        try:
+            items = partial(plan.source.fn, after, *self._args, **self._kwargs)
+            more = await plan.source.read(items, found.take, pool)
+        finally:
+            pool.shutdown(wait=False)
         if not more:
             found.end()
         call = [self._named(job, start + n) for n, job in enumerate(found.jobs)]
