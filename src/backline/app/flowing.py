@@ -7,7 +7,7 @@ from backline.app.producing import Producing
 from backline.errors import EnqueueError
 from backline.faults import fault
 from backline.flow import Flow, FlowRun, Mappable, MapTask, make_map
-from backline.job import Enqueued, JobId, JobRequest, Refused
+from backline.job import Enqueued, JobId, JobRequest, Refused, StepRecord
 from backline.queue import PATIENCE
 from backline.store import FlowStats
 from backline.task import TaskSettings
@@ -95,6 +95,10 @@ class Flowing(Producing):
     async def aflow_stats(self, flow: JobId) -> FlowStats | None:
         """How far the flow is, None if it is not known."""
         return (await self._look(lambda queue: queue.store.flows([flow])))[0]
+
+    async def asteps(self, job_id: JobId) -> list[StepRecord]:
+        """The steps that are recorded of a job, in their order."""
+        return (await self._look(lambda queue: queue.store.steps([job_id])))[0]
 
     async def aoffer(self, call: Sequence[JobRequest]) -> list[Enqueued] | Refused:
         """Enqueue jobs, unless a queue is full, whatever it does to others then."""

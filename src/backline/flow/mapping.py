@@ -7,7 +7,7 @@ begins. So a crash between the two repeats the bite, and adds nothing twice.
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial, update_wrapper
 from hashlib import sha256
@@ -19,9 +19,16 @@ from backline.clock import Clock, Pool, drawn_id
 from backline.codec import ResultCodec, hints_of
 from backline.context import JobContext
 from backline.display import shown
-from backline.errors import BacklineError, ConfigError, JobNotFound, Snooze
+from backline.errors import (
+    BacklineError,
+    ConfigError,
+    JobNotFound,
+    Snooze,
+    StoreFull,
+    StoreUnavailable,
+)
 from backline.faults import fault
-from backline.job import Enqueued, JobId, JobRecord, JobRequest, Micros, Refused
+from backline.job import Enqueued, JobId, JobRecord, JobRequest, Micros, Refused, StepRecord
 from backline.limits import retry_after
 from backline.parents import map_group
 from backline.task import AnyTask, AsyncTask, Producer, Task, Transactions, make_task
@@ -39,6 +46,7 @@ MOST_BITES: Final = 10_000
 _LOOK_S: Final = 1.0
 """When a full queue is tried again from which nothing has gone lately."""
 _LONGEST_LOOK_S: Final = 60.0
+_AWAY_S: Final = 5.0
 
 
 class Mappable(Protocol[A_contra]):
@@ -54,6 +62,10 @@ class Feeding(Producer, Protocol):
 
     async def afetch(self, job_id: JobId) -> JobRecord | None:
         """The job as the store sees it now, None if unknown or purged."""
+        ...
+
+    async def asteps(self, job_id: JobId) -> list[StepRecord]:
+        """The steps that are recorded of a job, in their order."""
         ...
 
     async def aoffer(self, call: Sequence[JobRequest]) -> list[Enqueued] | Refused:
@@ -74,14 +86,20 @@ class MapTask(AsyncTask[P, int]):
         return msgspec.structs.replace(request, group=map_group(request.id))
 
 
-class _Bite(msgspec.Struct, frozen=True):
-    """What is on record of a bite."""
+class _Mark(msgspec.Struct, frozen=True):
+    """Where a bite ended: what is on record of it."""
 
-    jobs: int
-    items: int
-    after: str
+    jobs: int = 0
+    """How many were enqueued until then."""
+    items: int = 0
+    after: str = "null"
     """The last item, as JSON."""
-    more: bool
+    more: bool = True
+
+
+_BITE: Final = "bite "
+"""What the steps of a planner are named; its source may have others."""
+_mark: Final = msgspec.json.Decoder(_Mark)
 
 
 class _Source:
@@ -207,30 +225,22 @@ class _Planning:
         self._record = record
         self._args = args
         self._kwargs = kwargs
-        self._fed = False
-        """This run has enqueued a bite."""
 
-    async def run(self) -> int:
-        """Go on where the last run was; how many items there were in all.
+    async def run(self, bites: int, last: _Mark) -> int:
+        """Go on after so many bites, the last of which ended there; how many items in all.
 
-        Raises Snooze after each bite: the next one comes behind what this one has enqueued.
+        Raises Snooze after a bite: the next one comes behind what this one has enqueued.
         """
-        jobs = items = number = 0
-        after: Any = None
-        while not self._fed:
-            number += 1
-            bite = await self._job.step(f"bite {number}", self._feed, jobs, after)
-            jobs += bite.jobs
-            items += bite.items
-            self._job.progress(items)
-            if not bite.more:
-                return items
-            after = self._plan.source.decode(bite.after)
-        raise Snooze(0)
+        if last.more:
+            last = await self._job.step(f"{_BITE}{bites + 1}", self._feed, last)
+            self._job.progress(last.items)
+        if last.more:
+            raise Snooze(0)
+        return last.items
 
-    async def _feed(self, start: int, after: object) -> _Bite:
-        """Enqueue the next jobs, the first of which is number `start`. Raises Snooze."""
-        plan = self._plan
+    async def _feed(self, last: _Mark) -> _Mark:
+        """Enqueue the next jobs. Raises Snooze."""
+        plan, after = self._plan, self._plan.source.decode(last.after)
         found = _Gathering(plan.task, plan.chunk)
         pool = plan.app.clock.executor("backline map")
         try:
@@ -240,18 +250,21 @@ class _Planning:
             pool.shutdown(wait=False)
         if not more:
             found.end()
-        call = [self._named(job, start + n) for n, job in enumerate(found.jobs)]
+        call = [self._named(job, last.jobs + n) for n, job in enumerate(found.jobs)]
         fault("map.before_enqueue")
         sent = await self._send(call) if call else 0
         fault("map.after_enqueue")
-        self._fed = True
-        last = plan.source.encode(found.lasts[sent - 1]) if sent else "null"
-        return _Bite(sent, sum(found.counts[:sent]), last, more or sent < len(call))
+        return _Mark(
+            last.jobs + sent,
+            last.items + sum(found.counts[:sent]),
+            plan.source.encode(found.lasts[sent - 1]) if sent else last.after,
+            more or sent < len(call),
+        )
 
     async def _send(self, call: Sequence[JobRequest]) -> int:
         """Enqueue as many as there is room for; how many. Raises Snooze if that is too few."""
         while True:
-            answer = await self._plan.app.aoffer(call)
+            answer = await _patiently(self._plan.app.aoffer(call))
             if not isinstance(answer, Refused):
                 return len(call)
             room = answer.max_depth - answer.depth
@@ -278,10 +291,21 @@ class _Plan(NamedTuple):
 
     async def run(self, job: JobContext, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
         """Run its planner."""
-        record = await self.app.afetch(job.id)
+        record = await _patiently(self.app.afetch(job.id))
         if record is None:
             raise JobNotFound(job.id)
-        return await _Planning(self, job, record, args, kwargs).run()
+        steps = await _patiently(self.app.asteps(job.id)) if record.steps else []
+        done = [step for step in steps if step.name.startswith(_BITE)]
+        last = _mark.decode(done[-1].value or b"") if done else _Mark()
+        return await _Planning(self, job, record, args, kwargs).run(len(done), last)
+
+
+async def _patiently(asking: Awaitable[T]) -> T:
+    """Raises Snooze if the store is away, or full: that is no failure of the planner."""
+    try:
+        return await asking
+    except (StoreUnavailable, StoreFull) as error:
+        raise Snooze(_AWAY_S) from error
 
 
 def id_of(planner: JobId, number: int, at: Micros) -> JobId:
