@@ -9,6 +9,7 @@ import pytest
 
 from backline import (
     App,
+    BacklineError,
     Batch,
     ConfigError,
     FlowRun,
@@ -59,6 +60,11 @@ def last(count: int = -1) -> int:
 
 def numbers_after(after: int | None, most: int) -> range:
     return range(0 if after is None else after + 1, most)
+
+
+@app.task
+def text(word: str) -> None:
+    ran.append(word)
 
 
 @app.map(one)
@@ -116,8 +122,10 @@ def test_each_item_gets_a_job_and_what_follows_runs_after_all_of_them() -> None:
 
 
 def test_a_chunk_is_a_list_and_the_last_one_is_shorter() -> None:
-    app.enqueue_flow(chain(chunks.job(10)))
+    flow = app.enqueue_flow(chain(chunks.job(10)))
     app.drain()
+    with pytest.raises(BacklineError, match="ends with a group or a map"):
+        flow.result()
     assert sorted(ran) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
@@ -208,9 +216,14 @@ def test_items_that_cannot_be_mapped_end_the_planner() -> None:
         yield 1
         yield item
 
-    for item, complaint in (("two", "argument 'number' of"), (None, "yielded None")):
+    @app.map(text, name="mistyped")
+    def mistyped(after: int | None, item: Any) -> Iterator[Any]:
+        yield item
+
+    bad = ((wrong, "two", "argument 'number' of"), (wrong, None, "yielded None"))
+    for source, item, complaint in (*bad, (mistyped, "two", "an item of")):
         ran.clear()
-        flow = app.enqueue_flow(chain(wrong.job(item), last.job()))
+        flow = app.enqueue_flow(chain(source.job(item), last.job()))
         app.drain()
         assert (ran, flow.status()) == ([], FlowStatus.FAILED)
         [dead] = _find(State.DEAD)

@@ -34,6 +34,7 @@ DAMAGES = [
             "parent": ("'nobody'", UNTEXT),
             "needs": ("''", "'{'", UNTEXT),
             "wanted": (7, LEAST),
+            "asked": ("'nobody'", UNTEXT),
             "ended": ("'succeeded'", "'dead'", "''", UNTEXT),
             "result": ("'{'", UNTEXT),
         }.items()

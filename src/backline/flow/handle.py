@@ -56,7 +56,7 @@ class FlowRun:
         self.id = flow
         """The flow's id: `app.flow(id)` is this handle again, but for `last`."""
         self.last: Job[Any] | None = None if last is None else client.job(last)
-        """The job whose result is the flow's; None: it ends with a group."""
+        """The job whose result is the flow's; None: it ends with a group or a map."""
         self.accepted = accepted
         """False: a queue was full and sheds, so nothing of it runs."""
         self._client = client
@@ -88,19 +88,19 @@ class FlowRun:
     async def aresult(self, timeout: Duration | None = None) -> Any:
         """Wait for the last job, and return what it returned: as `job.aresult`.
 
-        Raises BacklineError for a flow that ends with a group.
+        Raises BacklineError for a flow that ends with a group or a map.
         """
         if self.last is None:
             raise BacklineError(
-                f"flow {self.id} has no result: it ends with a group, or was looked up by its id; "
-                "add a last step with .then(...), or keep the id of its last job"
+                f"flow {self.id} has no result: it ends with a group or a map, or was looked up by "
+                "its id; add a last step with .then(...), or keep the id of its last job"
             )
         return await self.last.aresult(timeout)
 
     def result(self, timeout: Duration | None = None) -> Any:
         """Wait for the last job, and return what it returned: as `job.result`.
 
-        Raises BacklineError for a flow that ends with a group.
+        Raises BacklineError for a flow that ends with a group or a map.
         """
         return self._client.wait(lambda: self.aresult(timeout), "flow.aresult")
 

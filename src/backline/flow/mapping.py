@@ -172,14 +172,14 @@ async def _read_async(found: AsyncIterable[Any], take: Callable[[Any], bool]) ->
 class _Gathering:
     """The jobs of a bite, made as their items come."""
 
-    def __init__(self, task: AnyTask, chunk: int | None) -> None:
+    def __init__(self, plan: "_Plan") -> None:
         self.jobs: list[JobRequest] = []
-        self.lasts: list[Any] = []
-        """Of each job its last item."""
+        self.lasts: list[str] = []
+        """Of each job its last item, as JSON."""
         self.counts: list[int] = []
         """Of each job how many items it has."""
-        self._task = task
-        self._chunk = chunk
+        self._plan = plan
+        self._chunk = plan.chunk
         self._items: list[Any] = []
         self._bytes = 0
 
@@ -201,9 +201,9 @@ class _Gathering:
         if not self._items:
             return
         argument = self._items if self._chunk else self._items[0]
-        job = self._task._request((argument,), {})  # noqa: SLF001 - a part of the task
+        job = self._plan.task._request((argument,), {})  # noqa: SLF001 - a part of the task
         self.jobs.append(job)
-        self.lasts.append(self._items[-1])
+        self.lasts.append(self._plan.source.encode(self._items[-1]))
         self.counts.append(len(self._items))
         self._bytes += len(bytes(job.payload))
         self._items = []
@@ -241,7 +241,7 @@ class _Planning:
     async def _feed(self, last: _Mark) -> _Mark:
         """Enqueue the next jobs. Raises Snooze."""
         plan, after = self._plan, self._plan.source.decode(last.after)
-        found = _Gathering(plan.task, plan.chunk)
+        found = _Gathering(plan)
         pool = plan.app.clock.executor("backline map")
         try:
             items = partial(plan.source.fn, after, *self._args, **self._kwargs)
@@ -257,7 +257,7 @@ class _Planning:
         return _Mark(
             last.jobs + sent,
             last.items + sum(found.counts[:sent]),
-            plan.source.encode(found.lasts[sent - 1]) if sent else last.after,
+            found.lasts[sent - 1] if sent else last.after,
             more or sent < len(call),
         )
 

@@ -81,7 +81,9 @@ def workflow(*jobs: JobRequest) -> Flow:
     """
     requests = _requests(jobs)
     flow = _flow_id(requests)
-    return Flow(flow, tuple(_part(job, flow) for job in requests), requests[-1].id)
+    last = requests[-1].id
+    parts = tuple(_part(job, flow) for job in requests)
+    return Flow(flow, parts, last if last == _whole(requests[-1]) else None)
 
 
 def chain(*steps: Step, on_failure: OnFailure = "stop") -> Flow:
@@ -109,7 +111,7 @@ def chain(*steps: Step, on_failure: OnFailure = "stop") -> Flow:
         ids = _results_of(part) if many else part[0].id
         parent = name or _whole(part[0])
         before = (After(parent, on),)
-    last = ids if isinstance(ids, str) else None
+    last = parent if ids == parent else None
     return Flow(flow, (*jobs, *_undoing(steps, After(parent, On.FAILURE))), last)
 
 

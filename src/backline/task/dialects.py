@@ -184,7 +184,7 @@ OF_TASK: Final[Mapping[str, str]] = dict.fromkeys(
     "use task.job(...), which makes a job for app.enqueue_many, chain and group",
 ) | dict.fromkeys(
     ["map", "starmap", "chunks", "enqueue_many"],
-    "use app.enqueue_many([task.job(x) for x in xs])",
+    "use app.enqueue_many([task.job(x) for x in xs]), or @app.map(task) for very many",
 ) | dict.fromkeys(["apply", "call_local", "run", "func"], "call the task: task(...)") | {
     "AsyncResult": "use task.handle(job_id)",
     "delay_on_commit": "use task.using(within=connection).enqueue(...)",
