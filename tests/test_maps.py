@@ -232,11 +232,14 @@ def test_items_that_cannot_be_mapped_end_the_planner() -> None:
         _purge(dead)
 
 
-def test_a_map_that_a_schedule_starts_is_part_of_no_flow() -> None:
+def test_a_map_that_another_job_or_a_schedule_starts_is_part_of_no_flow() -> None:
     app.schedule("nightly", each.job(3), every="1h")
     app.schedules.run("nightly")
     app.drain()
     assert sorted(ran) == [0, 1, 2]
+    one.using(on_success=each.job(3)).enqueue(7)
+    app.drain()
+    assert sorted(ran) == [0, 0, 1, 1, 2, 2, 7]
 
 
 def test_what_cannot_be_mapped_is_refused_where_it_stands() -> None:

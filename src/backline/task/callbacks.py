@@ -10,6 +10,7 @@ from backline.display import shown
 from backline.errors import InvalidArguments
 from backline.follow_up import Outcome
 from backline.job import FollowUp, JobRequest
+from backline.parents import whole_of
 from backline.states import TERMINAL, State
 from backline.task.headers import MadeHeaders
 from backline.task.names import name_text
@@ -88,4 +89,5 @@ def as_template(request: JobRequest) -> JobRequest:
     """What `task.job(...)` made, to be enqueued later: without what told of its own moment."""
     headers = request.headers
     own = headers.own if isinstance(headers, MadeHeaders) else headers
-    return replace(request, id="", headers=own, follow_ups=())
+    group = None if whole_of(request.id, request.group) != request.id else request.group
+    return replace(request, id="", headers=own, follow_ups=(), group=group)
