@@ -200,14 +200,14 @@ def test_cancel_ends_the_planning_too() -> None:
 
 
 def test_a_planner_may_be_run_again_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert_idempotent(chunks, 30, state=lambda: None)
+    assert_idempotent(chunks, 14, state=lambda: None)
 
 
 def test_new_ids_for_a_repeated_bite_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     made = iter(range(10**6))
     monkeypatch.setattr(mapping, "id_of", lambda *_: f"job {next(made)}")
     with pytest.raises(AssertionError, match="enqueue"):
-        assert_idempotent(chunks, 30, state=lambda: None)
+        assert_idempotent(chunks, 14, state=lambda: None)
 
 
 def test_items_that_cannot_be_mapped_end_the_planner() -> None:

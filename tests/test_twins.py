@@ -8,7 +8,7 @@ from backline import App, Job, JobContext, State
 from backline.app.app import App as RealApp
 from backline.app.schedules import Schedules
 
-FOR_HANDLES = {"aflow_stats", "acancel_flow", "asend", "aended"}
+FOR_HANDLES = {"aflow_stats", "acancel_flow", "asend", "aended", "aoffer", "asteps"}
 """What handles and tasks ask of their app; they have the twins."""
 
 

@@ -24,7 +24,7 @@ from backline.testing.flaky import NO_FAULTS, FlakyStore, StoreFaults
 from backline.testing.loop import VirtualLoop
 from backline.testing.process import Process, current_process
 
-SEEDS: Final = 12
+SEEDS: Final = 8
 ITEMS: Final = 200
 CHUNK: Final = 4
 MOST_KILLS: Final = 15

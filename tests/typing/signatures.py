@@ -177,15 +177,15 @@ async def mapped_in_chunks(after: int | None) -> AsyncIterator[int]:
     yield 1
 
 
-@app.map(chunked, chunk=100)  # type: ignore[arg-type]
-def of_another_type(after: str | None) -> Iterator[str]:  # pyright: ignore[reportArgumentType]
+@app.map(chunked, chunk=100)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+def of_another_type(after: str | None) -> Iterator[str]:
     yield ""
 
 
 async def maps() -> None:
     assert_type(mapped.enqueue("a", least=2), Job[int])
     mapped.job("a")
-    mapped.job(3, "a")  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    mapped.job(3, "a")  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
     mapped_in_chunks.job()
     mapped_in_chunks.job(None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    app.map(chunked, chunk="7")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    app.map(chunked, chunk="7")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
