@@ -40,7 +40,7 @@ from backline.job.job import (
     Refused,
     Terms,
 )
-from backline.job.step import MAX_STEP_NAME, MAX_STEPS, Step, StepRecord
+from backline.job.step import MAX_STEP_NAME, MAX_STEPS, Awaited, Step, StepRecord
 from backline.job.units import (
     DAY,
     EPOCH,
@@ -78,6 +78,7 @@ __all__ = [
     "AckState",
     "Acked",
     "AttemptError",
+    "Awaited",
     "Backoff",
     "Charge",
     "Enqueued",

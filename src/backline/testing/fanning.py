@@ -66,7 +66,6 @@ class EventModel:
 
     subscriptions: dict[str, SubscriptionSpec] = field(default_factory=dict)
     published: dict[str, tuple[Micros, dict[str, JobId]]] = field(default_factory=dict)
-    kept: dict[tuple[str, str], tuple[Micros, str]] = field(default_factory=dict)
 
     def publish(self, event: Publication, jobs: JobModel) -> Published:
         """What becomes of an event; its jobs go to `jobs`."""
@@ -80,14 +79,7 @@ class EventModel:
                 due = jobs.now + spec.job.delay
                 jobs.add(_request(spec, made[name], due))
         self.published[event.id] = jobs.now + event.event_ttl, made
-        if event.key is not None and self.holder(event.name, event.key, jobs.now) is None:
-            self.kept[event.name, event.key] = jobs.now + event.event_ttl, event.id
         return Published(jobs=made)
-
-    def holder(self, name: str, key: str, now: Micros) -> str | None:
-        """The id of the event that is kept."""
-        until, event_id = self.kept.get((name, key), (0, ""))
-        return event_id if until > now else None
 
 
 class FanoutRules:
@@ -134,13 +126,15 @@ class FanoutRules:
         assert found == self.events.subscriptions
         keys = [(name, key) for name in EVENTS for key in ("k", "l")]
         kept = self.run(self.store.events(keys))
-        ours = [None if each is None else each.id for each in kept]
-        assert ours == [self.events.holder(*key, self.model.now) for key in keys]
+        assert kept == [self.model.waits.kept(*key, self.model.now) for key in keys]
 
     def _publish(self, events: list[Publication]) -> None:
         recent = [each for each in events if self._is_recent(each)]
         ours = self.run(self.store.publish(recent))
         assert ours == [self.events.publish(each, self.model) for each in recent]
+        self.model.hear(
+            each for each, answer in zip(recent, ours, strict=True) if answer.added
+        )
 
     def _is_recent(self, event: Publication) -> bool:
         """Ids of jobs are known for ever to the model: none is sent again a day after."""

@@ -135,16 +135,17 @@ class Kept:
             if self.state in each.on
         ]
 
-    def keep_step(self, step: Step, now: Micros) -> None:
-        """The first of a name stays."""
+    def keep_step(self, step: Step, now: Micros) -> bool:
+        """The first of a name stays; whether this is it."""
         record = StepRecord(
             name=step.name,
             attempt=step.attempt,
-            value=step.value,
+            value=step.value if step.awaits is None else None,
             recorded_at=now,
             wake_at=None if step.wake_in is None else now + step.wake_in,
+            awaits=step.awaits,
         )
-        self.recorded.setdefault(step.name, record)
+        return self.recorded.setdefault(step.name, record) is record
 
     def step_records(self, now: Micros) -> list[StepRecord]:
         """What is recorded, as of now."""
@@ -153,7 +154,7 @@ class Kept:
     def sleep_until(self, due: Micros, now: Micros) -> None:
         """Its time was edited while it slept: so was the end of its sleep."""
         for name, step in self.recorded.items():
-            if (step.wake_at or 0) > now:
+            if (step.wake_at or 0) > now and not step.over:
                 self.recorded[name] = replace(step, wake_at=due)
 
     @property

@@ -9,6 +9,7 @@ from backline.job import (
     DAY,
     EMPTY_ARGS,
     SECOND,
+    Awaited,
     Charge,
     FollowUp,
     JobRequest,
@@ -103,11 +104,23 @@ EDITS: Final = st.one_of(
     st.builds(Edit, run_at=st.sampled_from((0, START + SECOND, START + 60 * SECOND))),
     st.builds(Edit, queue=st.sampled_from(QUEUES), delay=st.sampled_from((-SECOND, 0, SECOND))),
 )
+AWAITED: Final = (Awaited("a", "k"), Awaited("a", "l"), Awaited("a.b", "k"))
+STEPS: Final = st.fixed_dictionaries(
+    {
+        "value": st.just(Raw(b"1")),
+        "wake_in": st.sampled_from([None, 0, SECOND]),
+        "awaits": st.sampled_from([None, *AWAITED]),
+        "over": st.sampled_from([False, False, True]),
+    }
+)
+"""What is recorded while a job runs: a step, a sleep or a wait."""
 PICKS: Final = st.lists(st.integers(0, 5) | st.integers(0, 200), min_size=1, max_size=4)
 
 
 def drawn(endings: st.DataObject, lease: LeasedJob) -> dict[str, Any]:
-    """How a run of a job ends; before it sleeps it records that."""
+    """How a run of a job ends; before it sleeps it records that, or what it waits for."""
     ending: dict[str, Any] = dict(endings.draw(ENDINGS))
-    nap = Step(lease.id, lease.attempt, "nap", wake_in=ending["delay"])
-    return {**ending, "steps": (nap,) * ending["asleep"]}
+    awaits = endings.draw(st.sampled_from([None, *AWAITED]))
+    name = "nap" if awaits is None else f"wait for {awaits.name} {awaits.key}"
+    rest = Step(lease.id, lease.attempt, name, wake_in=ending["delay"], awaits=awaits)
+    return {**ending, "steps": (rest,) * ending["asleep"]}

@@ -18,7 +18,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from msgspec import Raw
 
 from backline.clock import Clock
 from backline.job import (
@@ -48,6 +47,7 @@ from backline.testing.lives import (
     LINES,
     PICKS,
     QUEUES,
+    STEPS,
     TERMS,
     drawn,
 )
@@ -168,10 +168,10 @@ class StoreMachine(FanoutRules, OperatorRules, RuleBasedStateMachine):
         leases = self._leases(picks)
         assert self.run(self.store.extend(leases, ttl)) == self.model.extend(leases, ttl)
 
-    @rule(picks=PICKS, name=st.sampled_from("xyz"), wake_in=st.sampled_from([None, 0, SECOND]))
-    def record(self, picks: list[int], name: str, wake_in: int | None) -> None:
-        """A step of leases new and old."""
-        steps = [Step(le.id, le.attempt, name, Raw(b"1"), wake_in) for le in self._leases(picks)]
+    @rule(picks=PICKS, name=st.sampled_from("xyz"), fields=STEPS)
+    def record(self, picks: list[int], name: str, fields: dict[str, Any]) -> None:
+        """A step of leases new and old: a sleep, or a wait."""
+        steps = [Step(le.id, le.attempt, name, **fields) for le in self._leases(picks)]
         assert self.run(self.store.record(steps)) == self.model.record(steps)
 
     @rule(step=st.sampled_from(["1ms", "1s", "1s", "1s", "31s", "31s", "1h", "2d"]))

@@ -11,6 +11,7 @@ from functools import partial
 
 from msgspec import UNSET
 
+from backline.fanout import Publication
 from backline.job import (
     REPLACED_KEEP,
     Ack,
@@ -33,6 +34,7 @@ from backline.testing.keys_model import KeysModel
 from backline.testing.known_model import KnownModel
 from backline.testing.limits_model import LimitsModel
 from backline.testing.queues_model import QueuesModel
+from backline.testing.waits_model import WaitsModel
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Model:
         self.keys = KeysModel()
         self.known = KnownModel(self.jobs)
         self.queues = QueuesModel(self.present)
+        self.waits = WaitsModel(self.jobs)
 
     def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
         new = partial(self.known.is_new, now=self.now)
@@ -71,6 +74,7 @@ class Model:
     ) -> tuple[list[Acked], list[tuple[JobId, int]], Micros | None]:
         """`expired`: the jobs past their `expires_at` that this store moved on meeting them."""
         acked = [self._ack(worker, ack) for ack in acks]
+        self._park([ack for ack, each in zip(acks, acked, strict=True) if each is Acked.APPLIED])
         self._settle()
         self._follow()
         self._expire([job for job in self._late() if job.request.id in expired])
@@ -94,8 +98,16 @@ class Model:
 
     def record(self, steps: Sequence[Step]) -> list[bool]:
         ours = [self.runs(step.id, step.attempt) for step in steps]
-        self._keep([step for step, mine in zip(steps, ours, strict=True) if mine])
+        for step, mine in zip(steps, ours, strict=True):
+            if mine:
+                self.waits.record(step, self.now)
         return ours
+
+    def hear(self, events: Iterable[Publication]) -> None:
+        """These events are new."""
+        self._wake(
+            WaitsModel.asleep([job for each in events for job in self.waits.publish(each, self.now)])
+        )
 
     def steps(self, ids: Sequence[JobId]) -> list[list[StepRecord]]:
         found = [self._present(job_id) for job_id in ids]
@@ -312,12 +324,17 @@ class Model:
             job.due = self.now + ack.delay
         self._move(job, State.CANCELLED if again and job.cancel else ack.state, ack.keep)
         job.asleep = ack.asleep and job in self._in(State.SCHEDULED)
-        self._keep(ack.steps)
+        for step in ack.steps:
+            self.waits.record(step, self.now)
         return Acked.APPLIED
 
-    def _keep(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            self.jobs[step.id].keep_step(step, self.now)
+    def _park(self, acks: Sequence[Ack]) -> None:
+        self._wake(self.waits.parked(tuple(step for ack in acks for step in ack.steps)))
+
+    def _wake(self, jobs: Iterable[Kept]) -> None:
+        for job in jobs:
+            job.due, job.asleep = self.now, False
+            self.within.come(job, self.tick)
 
     def _lease(self, worker: str, demand: Demand, ttl: Micros) -> list[JobRequest]:
         leased: list[Kept] = []

@@ -24,6 +24,8 @@ def settle(
     leases.end(row)
     row.worker = worker
     row.settle(ack, now)
+    for step in ack.steps:
+        table.firsts.record(row, step, now)
     target: State = ack.state
     if target not in TERMINAL:
         if row.cancel:

@@ -17,13 +17,15 @@ from backline.fanout import (
 )
 from backline.job import Micros
 from backline.store import Subscriptions
+from backline.stores.memory.firsts import Firsts
 from backline.stores.memory.table import Table
 
 
 class Fanout:
-    """Subscriptions by name and by what they listen to; events by id, and by name and key."""
+    """Subscriptions by name and by what they listen to; events by id."""
 
-    def __init__(self) -> None:
+    def __init__(self, firsts: Firsts) -> None:
+        self._firsts = firsts
         self._rows: dict[str, SubscriptionRecord] = {}
         self._exact: defaultdict[str, set[str]] = defaultdict(set)
         """Subscriptions by each name of events that they spell out."""
@@ -33,7 +35,6 @@ class Fanout:
         """The last version given to any of them."""
         self._published: dict[str, tuple[Micros, Published]] = {}
         """By the event's id: until when it is remembered, and what became of it."""
-        self._kept: dict[tuple[str, str], KeptEvent] = {}
         self._forgetting: list[tuple[Micros, str, tuple[str, str]]] = []
 
     def page(self, limit: int, after: str | None, names: Collection[str] | None) -> Subscriptions:
@@ -76,11 +77,6 @@ class Fanout:
         table.add_call([*jobs.values()], now, tick)
         return answer
 
-    def kept(self, name: str, key: str, now: Micros) -> KeptEvent | None:
-        """The first event of this name and key, if it is remembered."""
-        found = self._kept.get((name, key))
-        return None if found is None or found.until <= now else found
-
     def forget(self, limit: int, now: Micros) -> int:
         """Forget events whose time is over, at most `limit`; how many."""
         count = 0
@@ -89,20 +85,19 @@ class Fanout:
             _, event_id, place = heappop(self._forgetting)
             if event_id in self._published and self._published[event_id][0] <= now:
                 del self._published[event_id]
-            if place in self._kept and self._kept[place].until <= now:
-                del self._kept[place]
+            self._firsts.forget(place, now)
         return count
 
     def _remember(self, event: Publication, answer: Published, now: Micros) -> None:
         until = now + event.event_ttl
         self._published[event.id] = until, answer
-        place = event.name, event.key or ""
-        if event.key is not None and self.kept(*place, now) is None:
-            self._kept[place] = KeptEvent(
+        if event.key is not None:
+            kept = KeptEvent(
                 id=event.id, name=event.name, key=event.key, payload=event.payload,
                 at=now if event.at is None else event.at, until=until,
             )  # fmt: skip
-        heappush(self._forgetting, (until, event.id, place))
+            self._firsts.publish(kept, now)
+        heappush(self._forgetting, (until, event.id, (event.name, event.key or "")))
 
     def _unlisten(self, name: str) -> None:
         row = self._rows.get(name)

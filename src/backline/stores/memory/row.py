@@ -20,7 +20,6 @@ from backline.job import (
     LeasedJob,
     Micros,
     Progress,
-    Step,
     WorkerName,
 )
 from backline.states import State
@@ -126,8 +125,6 @@ class Row:
             self.result = ack.result
         if ack.error is not None:
             self.add_error(ack.error, now)
-        for step in ack.steps:
-            self.keep_step(step, now)
         if ack.charge is not Charge.NONE:
             self._charge(ack.charge)
 
@@ -145,11 +142,6 @@ class Row:
                 pass
             case _:
                 assert_never(charge)
-
-    def keep_step(self, step: Step, now: Micros) -> None:
-        """Record a step; the first record of a name stays."""
-        self.recorded = self.recorded or Steps()
-        self.recorded.keep(step, now)
 
     def sleep(self) -> None:
         """A scheduled job leaves the depth until it moves on."""

@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from backline.fanout import KeptEvent
 from backline.job import Micros, Step, StepRecord
 
 
@@ -16,21 +17,38 @@ class Steps:
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def keep(self, step: Step, now: Micros) -> None:
-        """Record a step."""
-        record = StepRecord(
+    def __getitem__(self, name: str) -> StepRecord:
+        return self._by_name[name]
+
+    def keep(self, step: Step, now: Micros) -> bool:
+        """Record a step; whether it is new."""
+        if step.name in self._by_name:
+            return False
+        self._by_name[step.name] = StepRecord(
             name=step.name,
             attempt=step.attempt,
-            value=step.value,
+            value=step.value if step.awaits is None else None,
             recorded_at=now,
             wake_at=None if step.wake_in is None else now + step.wake_in,
+            awaits=step.awaits,
         )
-        self._by_name.setdefault(step.name, record)
+        return True
+
+    def open_waits(self) -> list[str]:
+        """The names of the waits that are not over."""
+        return [name for name, step in self._by_name.items() if step.awaits and not step.over]
+
+    def end_wait(self, name: str, event: KeptEvent | None) -> None:
+        """A wait is over, by an event or without one."""
+        step = replace(self._by_name[name], over=True)
+        if event is not None:
+            step = replace(step, value=event.payload, event_id=event.id, event_at=event.at)
+        self._by_name[name] = step
 
     def sleep_until(self, due: Micros, now: Micros) -> None:
-        """Let a sleep that is not over be over at another time."""
+        """Let a sleep, or a wait, that is not over be over at another time."""
         for name, step in self._by_name.items():
-            if step.wake_at is not None and step.wake_at > now:
+            if step.wake_at is not None and step.wake_at > now and not step.over:
                 self._by_name[name] = replace(step, wake_at=due)
 
     def records(self, now: Micros) -> list[StepRecord]:

@@ -53,6 +53,7 @@ from backline.stores.memory.reports import Reports
 from backline.stores.memory.row import Row
 from backline.stores.memory.schedules import Schedules
 from backline.stores.memory.table import Table
+from backline.stores.memory.waking import wake
 from backline.stores.memory.watchers import Watchers
 from backline.stores.requests import (
     check,
@@ -82,7 +83,7 @@ class MemoryStore:
         self._table = Table()
         self._leases = Leases()
         self._schedules = Schedules()
-        self._fanout = Fanout()
+        self._fanout = Fanout(self._table.firsts)
         self._watchers = Watchers()
         self._reports = Reports()
 
@@ -128,6 +129,7 @@ class MemoryStore:
                 acked = [
                     acking.settle(self._table, self._leases, worker, ack, now, tick) for ack in acks
                 ]
+            wake(self._table, now, tick)
             follow(self._table, now, tick)
             state = self._leases.worker(worker, tick)
             jobs: list[LeasedJob] = []
@@ -242,7 +244,8 @@ class MemoryStore:
             rows, now = [self._running(step) for step in steps], self._clock.now()
             for row, step in zip(rows, steps, strict=True):
                 if row is not None:
-                    row.keep_step(step, now)
+                    self._table.firsts.record(row, step, now)
+            self._table.firsts.heard.clear()  # they run: there is nobody to wake
             return [row is not None for row in rows]
 
     async def steps(self, ids: Sequence[JobId]) -> list[list[StepRecord]]:
@@ -332,13 +335,14 @@ class MemoryStore:
         with self._lock:
             now, tick = self._clock.now(), self._clock.tick()
             answers = [self._fanout.publish(event, self._table, now, tick) for event in events]
+            wake(self._table, now, tick)
         self._tell()
         return answers
 
     async def events(self, keys: Sequence[tuple[str, str]]) -> list[KeptEvent | None]:
         with self._lock:
             now = self._clock.now()
-            return [self._fanout.kept(name, key, now) for name, key in keys]
+            return [self._table.firsts.get(key, now) for key in keys]
 
     async def report(self, workers: Sequence[WorkerReport], ttl: Micros) -> None:
         with self._lock:

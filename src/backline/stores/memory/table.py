@@ -19,6 +19,7 @@ from backline.job import (
 from backline.states import MOVES, Effect, State
 from backline.store import Call, Edit, Hint
 from backline.stores.memory.due import pop_due
+from backline.stores.memory.firsts import Firsts
 from backline.stores.memory.flows import Flows
 from backline.stores.memory.gates import Gates
 from backline.stores.memory.husks import Husks
@@ -60,6 +61,7 @@ class Table:
         self.ended: list[Row] = []
         """Jobs with follow-ups that have ended in this call."""
         self.flows = Flows(self)
+        self.firsts = Firsts()
         self._stand_ins: dict[JobId, JobId] = {}
         """Of the call that is being added: who has the key of a job that was not."""
         self._tied: list[Row] = []
@@ -276,6 +278,7 @@ class Table:
         del self.rows[row.id]
         self.ids.drop()
         self.husks.add(row, now)
+        self.firsts.purged(row)
         if row.ties is not None:
             self.flows.purged(row, now)
         self._go_on(self._gates.leave(row, tick), now, tick)

@@ -20,7 +20,7 @@ from backline.job import (
 )
 from backline.states import TERMINAL, State
 from backline.store import Demand, Exchange, Hint
-from backline.stores.sqlite import endings, gates, moves, paces, rows, steps
+from backline.stores.sqlite import endings, gates, moves, paces, rows, steps, waits
 from backline.stores.sqlite.follow import follow
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import LIMITED
@@ -278,6 +278,8 @@ class _Book:
             gates.leave(tx, self._pausing)
         if self._rejoining:
             gates.join(tx, self._rejoining, arrive=False)
+        if self._steps:
+            waits.parked(tx, self._steps)
 
 
 def _lease(tx: Transaction, call: ExchangeCall, queues: Mapping[str, QueueRow]) -> list[LeasedJob]:

@@ -18,7 +18,7 @@ from backline.fanout import (
 )
 from backline.job import JobId, JobRequest, Micros
 from backline.store import Subscriptions
-from backline.stores.sqlite import enqueue, rows
+from backline.stores.sqlite import enqueue, rows, waits
 from backline.stores.sqlite.driver import Connection, Row
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import Transaction, dumps
@@ -78,6 +78,7 @@ def publish(tx: Transaction, events: Sequence[Publication]) -> list[Published]:
     if jobs:
         _remember(tx, new, jobs)
         enqueue.add_unrefused(tx, [job for each in jobs.values() for job in each.values()])
+        waits.publish(tx, new)
     result: list[Published] = []
     for event in events:
         known = answers.get(event.id)

@@ -10,6 +10,7 @@ from msgspec import Raw
 from backline.display import clean
 from backline.job import (
     AttemptError,
+    Awaited,
     FollowUp,
     HeldLease,
     JobId,
@@ -155,7 +156,7 @@ def _before(cell: bytes | None) -> tuple[JobId, ...]:
 
 def step_record(cells: Sequence[Any], now: Micros) -> StepRecord:
     """A step; its value as it stands, for who reads it knows what it is to be."""
-    name, attempt, value, recorded_at, wake_at = cells
+    name, attempt, value, recorded_at, wake_at, topic, key, waits, event, event_at = cells
     return StepRecord(
         name=text(name),
         attempt=attempt,
@@ -163,6 +164,10 @@ def step_record(cells: Sequence[Any], now: Micros) -> StepRecord:
         recorded_at=recorded_at,
         wake_at=wake_at,
         wake_in=None if wake_at is None else max(0, wake_at - now),
+        awaits=None if topic is None or key is None else Awaited(text(topic), text(key)),
+        over=waits == 0,
+        event_id=None if event is None else text(event),
+        event_at=event_at,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from backline.display import clean
 from backline.job import Micros, Step
+from backline.stores.sqlite import waits
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import ASLEEP, STEPPED
 from backline.stores.sqlite.transaction import JobPlace, Transaction, dumps, seqs_of
@@ -19,6 +20,14 @@ def keep(tx: Transaction, done: Sequence[Step]) -> None:
     """Record steps of jobs that are there; the first record of a name stays."""
     if not done:
         return
+    waits.keep(tx, [step for step in done if step.awaits is not None])
+    _add(tx, [step for step in done if step.awaits is None])
+    tx.db.run(_COUNT, {"ids": dumps(sorted({step.id for step in done}))})
+
+
+def _add(tx: Transaction, done: Sequence[Step]) -> None:
+    if not done:
+        return
     values: list[bytes] = []
     lines: list[tuple[Any, ...]] = []
     start = 1
@@ -31,11 +40,11 @@ def keep(tx: Transaction, done: Sequence[Step]) -> None:
         start += len(value)
     params = {"steps": dumps(lines), "values": b"".join(values), "now": tx.now}
     tx.db.run(_ADD, params)
-    tx.db.run(_COUNT, {"ids": dumps(sorted({step.id for step in done}))})
 
 
 def wake_at(tx: Transaction, places: Sequence[JobPlace], due: Micros) -> None:
-    """Those of these jobs that sleep have another due time: until then, and no longer."""
+    """Those of these jobs that sleep, or wait for an event, have another due time: until then,
+    and no longer."""
     asleep = [place for place in places if place.ties & ASLEEP]
     if asleep:
         tx.db.run(_WAKE_AT, {"seqs": seqs_of(asleep), "due": due, "now": tx.now})

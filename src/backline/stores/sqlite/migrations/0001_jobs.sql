@@ -103,9 +103,15 @@ create table step (
     attempt integer not null,
     value text,                       -- what it returned, as JSON; null: None
     recorded_at integer not null,
-    wake_at integer                   -- of a sleep
+    wake_at integer,                  -- of a sleep, and of a wait that no event ends
+    topic text,                       -- of a wait: the name and the key of the event; the value
+    key text,                         -- is its payload then
+    waits integer,                    -- of a wait: 1: it is not over, 0: it is
+    event text,                       -- the id of the event that ended it; null: none has
+    event_at integer
 ) strict;
 create unique index step_name on step (job, name);
+create index step_waits on step (topic, key) where waits = 1;
 
 -- How many jobs each queue has by state and lane; in place of a state also 'purged', all
 -- that ever were, and 'asleep', those of the scheduled ones that do not count in the depth.
@@ -266,7 +272,7 @@ create index topic_subscription on topic (subscription);
 create index topic_wild on topic (pattern) where exact = 0;
 
 -- Events that were published, so that a repeat adds nothing. The first one of a (name, key) has
--- its key and its payload here, for those that will wait for it; the others have none.
+-- its key and its payload here, for those that come to wait for it; the others have none.
 create table event (
     id text primary key,
     name text not null,
