@@ -34,6 +34,7 @@ from backline.errors import (
     UniqueConflict,
     UnknownOption,
     UnknownParent,
+    WaitTimeout,
 )
 from backline.fanout import Event
 from backline.flow import (
@@ -109,6 +110,7 @@ __all__ = [
     "UniqueConflict",
     "UnknownOption",
     "UnknownParent",
+    "WaitTimeout",
     "__version__",
     "chain",
     "current_job",

@@ -48,6 +48,12 @@ class RunControl(Protocol):
         """End the run, unless the sleep is over."""
         ...
 
+    def wait_for(
+        self, event: str, key: str, of: Any, timeout: Micros, name: str | None
+    ) -> Awaitable[Any]:
+        """End the run, unless the event has come."""
+        ...
+
     @property
     def context(self) -> "JobContext":
         """What the task sees of this run; always the same object."""
@@ -192,6 +198,33 @@ class JobContext:
         """
         return self._control.sleep(micros(delay), name)
 
+    @overload
+    def wait_for(
+        self, event: str, of: type[T], *, key: str, timeout: Duration, name: str | None = None
+    ) -> Awaitable[T]: ...
+    @overload
+    def wait_for(
+        self, event: str, *, key: str, timeout: Duration, name: str | None = None
+    ) -> Awaitable[Any]: ...
+    def wait_for(
+        self, event: str, of: Any = Any, *, key: str, timeout: Duration, name: str | None = None
+    ) -> Awaitable[Any]:
+        """Await it: the payload of the first event that is published under this name and key.
+
+        One that was published before counts, for its `event_ttl`. Else the run ends, and the job
+        comes back when the event does, or after `timeout`; meanwhile it costs as little as in a
+        sleep, and all that is said of `sleep` holds. What comes of it is recorded as the step
+        `name`, if none is given "wait 1", "wait 2", and so on, and is the same in every later
+        attempt, whatever is published.
+
+        The payload is of the type `of`, or an `Event` with all that is known of it (`Event`, or
+        `Event[Payment]`); without one, plain. Raises WaitTimeout if no event came: a task that
+        does not catch it is dead; ConfigError for what is no name or no key of an event;
+        BacklineError; InvalidResult for a payload that does not fit; ValueError or TypeError for
+        a timeout that is no duration.
+        """
+        return self._control.wait_for(event, key, of, micros(timeout), name)
+
     def complete(self, *, within: object, result: object = None) -> None:
         """Complete the job in your own transaction: its effect and `result` commit together.
 
@@ -228,13 +261,13 @@ def _number(name: str, given: float) -> float:
 
 
 class SuspendRun(BaseException):
-    """Ends a run whose job goes on later. Raised by `job.sleep`: let it pass."""
+    """Ends a run whose job goes on later. Raised by `job.sleep` and `job.wait_for`: let it pass."""
 
     def __init__(self, delay: Micros, step: Step | None) -> None:
         super().__init__("the job sleeps")
         self.delay = delay
         self.step = step
-        """The record of the sleep; None: it is recorded."""
+        """The record of the sleep, or of the wait; None: it is recorded."""
 
 
 class StepContext:

@@ -17,6 +17,7 @@ BacklineError
 │   ├── JobCancelled
 │   ├── JobExpired
 │   └── ResultTimeout      (also a TimeoutError) it has not ended yet
+├── WaitTimeout            (also a TimeoutError) `job.wait_for`: the event did not come
 ├── InvalidResult          (also a TypeError) the return value does not fit its annotation
 ├── AlreadyCompleted       raised by `job.complete`: an earlier run committed its effect
 └── StoreError
@@ -213,6 +214,18 @@ class ResultTimeout(ResultError, TimeoutError):
     def __init__(self, job_id: str, *, timeout: float, state: str) -> None:
         super().__init__(job_id, f"is still {state} after {timeout:g} s{_IDLE.get(state, '')}")
         self.timeout, self.state = timeout, state
+
+
+class WaitTimeout(BacklineError, TimeoutError):
+    """No such event was published in the time that a task waited for it.
+
+    That is recorded: later attempts of the job get the same, so one that does not catch it is
+    dead.
+    """
+
+    def __init__(self, event: str, key: str) -> None:
+        super().__init__(f"no event {event} of key {key!r} came in time")
+        self.event, self.key = event, key
 
 
 class InvalidResult(BacklineError, TypeError):

@@ -66,7 +66,8 @@ class Snoozed:
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The task sleeps for `delay`; `step` is the record of that, None if there is one already."""
+    """The task sleeps for `delay`, or waits that long for an event; `step` is the record of that,
+    None if there is one already."""
 
     delay: Micros
     step: Step | None = None

@@ -316,7 +316,8 @@ class Ack(msgspec.Struct, frozen=True, array_like=True, gc=False):
     if_overdue: bool = False
     """Applies only if the lease is over by the store's clock at that moment."""
     asleep: bool = False
-    """For `scheduled`: until it is due the job sleeps, and does not count in its queue's depth."""
+    """For `scheduled`: until it is due the job sleeps, and does not count in its queue's depth. An
+    event that its `steps` wait for makes it due."""
     steps: tuple[Step, ...] = ()
     """Recorded in the same commit, if the ack applies."""
 
@@ -379,7 +380,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     steps: int = 0
     """How many are recorded; `Store.steps` has them."""
     asleep: bool = False
-    """Scheduled, for a sleep of its own: not counted in its queue's depth."""
+    """Scheduled, for a sleep or a wait of its own: not counted in its queue's depth."""
     follow_ups: tuple[FollowUp, ...] = ()
     redrives: int = 0
     """How often it was begun anew after an end."""

@@ -57,7 +57,10 @@ Invariants, each the name of a test in `backline.testing.conformance`:
         commit that records this end; for no other, and never without it
     I15 a recorded step stays as it was recorded until its job is purged, whatever ends, redrives,
         edits or repeats the job: a later attempt finds it. An edit of the due time of a job that
-        is asleep moves the end of its sleep
+        is asleep moves the end of its sleep, and of its wait
+    I17 a wait is over by one event: the first that is published before its time is over, or that
+        was and is kept. The commit that publishes it wakes the job, and no wake-up is lost. What
+        is over stays so, whatever is published
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -194,7 +197,8 @@ class Store(FanoutStore, FlowStore, ScheduleStore, Protocol):
         new due time. `error` is added to the job's errors (the newest `MAX_ERRORS` stay).
         A stored row that cannot be read as a job goes dead as `malformed` and is not leased.
         An ack that applies records its `steps` as `record` does; one that is `asleep` takes the
-        job out of the queue's depth until it is due, or ends.
+        job out of the queue's depth until it is due, or ends. If a wait among its steps is over,
+        as its event had come, such a job is due now.
 
         Acks that are answered are kept like an enqueue. Leases alone need not outlast those
         who hold them: a store that dies with all its workers, as with the power of their
@@ -284,7 +288,9 @@ class Store(FanoutStore, FlowStore, ScheduleStore, Protocol):
     async def record(self, steps: Sequence[Step]) -> list[bool]:
         """Record steps of running jobs. False: the lease was no longer held.
 
-        The first record of a (job, name) stays: a repeat answers True and changes nothing.
+        The first record of a (job, name) stays: a repeat answers True and changes nothing, but
+        that a wait which is `over` ends one that was not. A wait for an event that is kept (see
+        `events`) is over at once, by that one.
         """
         ...
 

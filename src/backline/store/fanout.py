@@ -40,7 +40,9 @@ class FanoutStore(Protocol):
         it was the first time (I5). So is the second of two of a call with one id. Ids are
         remembered for `event_ttl`, by the wall clock.
 
-        The first event of a (name, key) is kept as long, for `events`.
+        The first event of a (name, key) is kept as long, for `events`. Every wait of a job for an
+        event of this name and key is over by it, unless its time is; those of the jobs that are
+        asleep are due now, and come to their queues after the jobs of all events of the call.
 
         Raises EnqueueError for an event that could not be read back as what it is: then
         nothing of the call was written.

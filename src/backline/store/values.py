@@ -169,7 +169,7 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int | None = None
     pacing: Pacing | None = None
     asleep: int = 0
-    """How many of the scheduled jobs sleep between two steps."""
+    """How many of the scheduled jobs sleep between two steps, or wait for an event."""
 
     @property
     def depth(self) -> int:

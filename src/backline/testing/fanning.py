@@ -20,9 +20,9 @@ from backline.fanout import (
     SubscriptionSpec,
     job_id,
 )
-from backline.job import DAY, SECOND, Enqueued, JobId, JobRequest, Micros
+from backline.job import DAY, SECOND, Awaited, Enqueued, JobId, JobRequest, Micros
 from backline.store import Store
-from backline.testing.lives import FOLLOW_UPS, LIMITS, QUEUES, TERMS
+from backline.testing.lives import AWAITED, FOLLOW_UPS, LIMITS, QUEUES, TERMS
 
 NAMES: Final = ("s1", "s2", "s3")
 EVENTS: Final = ("a", "a.b", "a.b.c", "d.b")
@@ -118,6 +118,12 @@ class FanoutRules:
     def publish_again(self, picks: list[int]) -> None:
         """Some of the last: their replies were lost (I5)."""
         self._publish([self.sent[-1 - n % len(self.sent)] for n in picks if self.sent])
+
+    @rule(awaited=st.sampled_from(AWAITED))
+    def tell(self, awaited: Awaited) -> None:
+        """What some jobs may wait for."""
+        fields = {"name": awaited.name, "key": awaited.key, "event_ttl": SECOND}
+        self.publish([fields], again=False)
 
     @invariant()
     def same_events(self) -> None:

@@ -121,6 +121,6 @@ def drawn(endings: st.DataObject, lease: LeasedJob) -> dict[str, Any]:
     """How a run of a job ends; before it sleeps it records that, or what it waits for."""
     ending: dict[str, Any] = dict(endings.draw(ENDINGS))
     awaits = endings.draw(st.sampled_from([None, *AWAITED]))
-    name = "nap" if awaits is None else f"wait for {awaits.name} {awaits.key}"
+    name = "nap" if awaits is None else f"{awaits.name} {awaits.key}"
     rest = Step(lease.id, lease.attempt, name, wake_in=ending["delay"], awaits=awaits)
     return {**ending, "steps": (rest,) * ending["asleep"]}

@@ -25,6 +25,7 @@ from backline.job import (
     SECOND,
     Ack,
     Acked,
+    Awaited,
     Charge,
     Enqueued,
     JobRequest,
@@ -38,10 +39,11 @@ from backline.parents import After
 from backline.states import State
 from backline.store import Demand, Store
 from backline.testing.clock import VirtualClock
-from backline.testing.conformance.jobs import find_all
+from backline.testing.conformance.jobs import find_all, parked
 from backline.testing.fanning import FanoutRules
 from backline.testing.kept import COMPARED, Kept
 from backline.testing.lives import (
+    AWAITED,
     BATCHES,
     DEMANDS,
     LINES,
@@ -154,6 +156,15 @@ class StoreMachine(FanoutRules, OperatorRules, RuleBasedStateMachine):
         acks = [Ack(le.id, le.attempt, State.SUCCEEDED, keep=SECOND) for le in running[:2]]
         self.calls += 1
         self.last[role] = (self.calls, acks, dict.fromkeys(LINES, 2))
+        self._exchange(role)
+
+    @rule(role=st.sampled_from(ROLES), awaited=st.sampled_from(AWAITED), most=st.integers(1, 3))
+    def park(self, role: str, awaited: Awaited, most: int) -> None:
+        """Let the newest that run wait for an event."""
+        running = [le for le in self.leases if self.model.runs(le.id, le.attempt)]
+        acks = [parked(lease, awaited, SECOND) for lease in running[-most:]]
+        self.calls += 1
+        self.last[role] = (self.calls, acks, {})
         self._exchange(role)
 
     @rule(role=st.sampled_from(ROLES))

@@ -97,7 +97,12 @@ def _explain(run: Run, error: BaseException) -> Outcome:
             return run.suspended
         case errors.Snooze() | errors.RetryLater() | errors.Cancel():
             return _signalled(run, error)
-        case errors.InvalidArguments() | errors.PayloadTooLarge() | errors.InvalidResult():
+        case (
+            errors.InvalidArguments()
+            | errors.PayloadTooLarge()
+            | errors.InvalidResult()
+            | errors.WaitTimeout()
+        ):
             return Failed(describe(run, error), fatal=True)
         case _ if run.stop is StopReason.TIMEOUT:
             return Failed(_timed_out(run))
@@ -113,7 +118,8 @@ def returned(run: Run, result: Raw | None) -> Ack:
     """
     if run.suspended is not None:
         raise errors.BacklineError(
-            "the task caught what job.sleep raises, and went on: let SuspendRun pass"
+            "the task caught what job.sleep or job.wait_for raises, and went on: let SuspendRun "
+            "pass"
         )
     if run.heeded and run.stop is not None and result is None and not run.completing:
         raise Heeded

@@ -2,10 +2,10 @@
 
 from asyncio import CancelledError, current_task
 from asyncio import Task as LoopTask
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Future
 from enum import Enum, auto
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -17,6 +17,9 @@ from backline.job import Ack, LeasedJob, Micros, Progress
 from backline.policy import Suspended
 from backline.task import AnyTask
 from backline.worker.steps import RunSteps, StepRecorder
+
+
+T = TypeVar("T")
 
 
 class StopReason(Enum):
@@ -98,7 +101,7 @@ class Run(msgspec.Struct, eq=False, gc=False):
     lost: bool = False
     """No step may begin any more: another attempt may be doing it."""
     suspended: Suspended | None = None
-    """The task was told to end the run, because it sleeps."""
+    """The task was told to end the run, because it sleeps or waits for an event."""
 
     @property
     def task(self) -> AnyTask:
@@ -156,16 +159,23 @@ class Run(msgspec.Struct, eq=False, gc=False):
         return self._steps().step(name, fn, args)
 
     def sleep(self, delay: Micros, name: str | None) -> Awaitable[None]:
-        return self._sleep(self._steps(), delay, name)
+        return self._suspending("sleep", self._steps().sleep(delay, name))
 
-    async def _sleep(self, steps: RunSteps, delay: Micros, name: str | None) -> None:
+    def wait_for(
+        self, event: str, key: str, of: Any, timeout: Micros, name: str | None
+    ) -> Awaitable[Any]:
+        waiting = self._steps().wait_for(event, key, of, timeout, name)
+        return self._suspending("wait_for", waiting)
+
+    async def _suspending(self, what: str, step: Coroutine[Any, Any, T]) -> T:
         if current_task() is not self.runner:
+            step.close()
             raise BacklineError(
-                "job.sleep ends the run, so only the task's own coroutine may call it, not one "
+                f"job.{what} ends the run, so only the task's own coroutine may call it, not one "
                 "that it started beside itself"
             )
         try:
-            await steps.sleep(delay, name)
+            return await step
         except SuspendRun as sleeps:
             self.suspended = Suspended(sleeps.delay, sleeps.step)
             raise

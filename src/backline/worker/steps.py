@@ -5,17 +5,21 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
+from msgspec.structs import replace
+
 from backline.batching import Batcher
 from backline.clock import Clock
 from backline.codec import result_of
 from backline.context import StepContext, SuspendRun, current_step_var
 from backline.display import shown
-from backline.errors import BacklineError, StoreError
+from backline.errors import BacklineError, ConfigError, StoreError
+from backline.fanout import check_name
 from backline.faults import fault
 from backline.job import (
     MAX_STEP_NAME,
     MAX_STEPS,
     SECOND,
+    Awaited,
     Backoff,
     JobId,
     LeasedJob,
@@ -25,6 +29,8 @@ from backline.job import (
 )
 from backline.outage import Outage
 from backline.store import Store
+from backline.task import name_text
+from backline.worker.payload import Payload
 
 T = TypeVar("T")
 
@@ -126,6 +132,7 @@ class RunSteps:
         self._met: set[str] = set()
         """The names this run has come to."""
         self._sleeps = 0
+        self._waits = 0
 
     async def step(self, name: str, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
         """What `fn(*args)` returned when it was recorded: now, or by an earlier attempt."""
@@ -133,7 +140,7 @@ class RunSteps:
         record = await self._enter(name)
         if record is not None:
             if record.wake_at is not None:
-                raise BacklineError(f"step {name!r} is recorded as a sleep: give it another name")
+                raise _taken("step", name, _told(record))
             return codec.decode(record.value)
         done = False
         try:
@@ -155,11 +162,46 @@ class RunSteps:
         if record is None:
             lease = self._lease
             raise SuspendRun(delay, Step(lease.id, lease.attempt, name, wake_in=delay))
-        if record.wake_in is None:
-            raise BacklineError(f"sleep {name!r} is recorded as a step: give it another name")
-        left = record.wake_in - (self._recorder.tick() - self._looked_at)
+        if record.wake_in is None or record.awaits is not None:
+            raise _taken("sleep", name, _told(record))
+        left = self._left(record)
         if left > 0:  # run before its time: cancelled while asleep, say, and redriven
             raise SuspendRun(left, None)
+
+    async def wait_for(
+        self, event: str, key: str, of: Any, timeout: Micros, name: str | None
+    ) -> Any:
+        """The payload of the event, if the wait is over by it, or WaitTimeout; else SuspendRun."""
+        self._waits += 1
+        name = f"wait {self._waits}" if name is None else name
+        awaited = Awaited(check_name(event), _key(key))
+        payload = Payload(of, f"event {event} that {self._lease.task} waits for")
+        record = await self._enter(name)
+        lease = self._lease
+        if record is None:
+            step = Step(lease.id, lease.attempt, name, wake_in=timeout, awaits=awaited)
+            raise SuspendRun(timeout, step)
+        if record.awaits != awaited:
+            raise _taken("wait", name, _told(record))
+        if not record.over:
+            left = self._left(record)
+            step = Step(lease.id, lease.attempt, name, wake_in=left, awaits=awaited)
+            if left > 0:  # the step again, so that an event is met that came since the look
+                raise SuspendRun(left, step)
+            record = await self._give_up(replace(step, over=True))
+        return payload.of(record, awaited)
+
+    async def _give_up(self, step: Step) -> StepRecord:
+        """The time of a wait is over: have that recorded, unless the event came first."""
+        fault("step.before_record")
+        await self._record(step)
+        fault("step.after_record")
+        found = {record.name: record for record in await self._recorder.find(self._lease.id)}
+        return found[step.name]
+
+    def _left(self, record: StepRecord) -> Micros:
+        """How long until a sleep is over."""
+        return (record.wake_in or 0) - (self._recorder.tick() - self._looked_at)
 
     async def _enter(self, name: str) -> StepRecord | None:
         """Come to a step; its record, if it has one."""
@@ -200,6 +242,23 @@ class RunSteps:
             self._lost()  # another attempt may be under way: nothing more is done by this one
             await asyncio.sleep(0)  # the cancel comes here, or in the task that waits for this one
             raise asyncio.CancelledError
+
+
+def _taken(what: str, name: str, by: str) -> BacklineError:
+    return BacklineError(f"{what} {name!r} is recorded as {by}: give it another name")
+
+
+def _told(record: StepRecord) -> str:
+    if record.awaits is None:
+        return "a step" if record.wake_at is None else "a sleep"
+    return f"a wait for {record.awaits.name} of key {record.awaits.key!r}"
+
+
+def _key(key: object) -> str:
+    try:
+        return name_text(key)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"key= of wait_for: {error}") from None
 
 
 def _check_name(name: object) -> None:

@@ -33,6 +33,7 @@ from backline.testing.conformance.settling import Settling
 from backline.testing.conformance.sharing import Sharing
 from backline.testing.conformance.stepping import Stepping
 from backline.testing.conformance.uniqueness import Uniqueness
+from backline.testing.conformance.waiting import Waiting
 
 
 class StoreConformance(
@@ -56,6 +57,7 @@ class StoreConformance(
     Limiting,
     Rates,
     Stepping,
+    Waiting,
     Fanning,
     Flowing,
     Following,

@@ -13,6 +13,7 @@ from backline.job import (
     Acked,
     AckState,
     AttemptError,
+    Awaited,
     Enqueued,
     JobId,
     JobRecord,
@@ -21,6 +22,7 @@ from backline.job import (
     Lease,
     LeasedJob,
     Micros,
+    Step,
 )
 from backline.states import State
 from backline.store import Exchange, Filter, QueueStats, Store, WorkerReport
@@ -63,6 +65,13 @@ def failed(lease: Lease, message: str = "no route", **fields: Any) -> Ack:
 def put_back(lease: Lease, **fields: Any) -> Ack:
     """It goes back to its place in the queue."""
     return ack(lease, State.READY, **fields)
+
+
+def parked(lease: Lease, awaited: Awaited, delay: Micros, **fields: Any) -> Ack:
+    """The job waits for an event, so long at most."""
+    name = f"{awaited.name} {awaited.key}"
+    step = Step(lease.id, lease.attempt, name, wake_in=delay, awaits=awaited)
+    return later(lease, delay, asleep=True, steps=(step,), **fields)
 
 
 def later(lease: Lease, delay: Micros, **fields: Any) -> Ack:
