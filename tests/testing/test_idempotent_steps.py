@@ -75,6 +75,30 @@ def test_a_crash_in_the_run_after_a_sleep_is_played(app: App) -> None:
     assert 'bank.charges.append(("", 1))' in str(raised.value)
 
 
+def test_a_crash_around_a_wait_is_played_with_and_without_the_event(app: App) -> None:
+    bank = Bank()
+
+    @app.task(name="order")
+    async def order(job: JobContext, carefully: bool) -> None:
+        fee = bank.charge if carefully else bank.charge_blindly
+        try:
+            cents = await job.wait_for("paid", int, key="7", timeout="3d")
+        except TimeoutError:
+            cents = 1
+        await job.step("fee", fee, cents)
+
+    for events, paid in (([("paid", "7", 5)], 5), ([], 1)):
+        assert_idempotent(
+            order, carefully=True, state=lambda: bank.charges, reset=bank.charges.clear,
+            events=events,
+        )  # fmt: skip
+        assert bank.charges == [("fee", paid)]
+    with pytest.raises(AssertionError, match="right before it was recorded"):
+        assert_idempotent(
+            order, carefully=False, state=lambda: bank.charges, reset=bank.charges.clear
+        )
+
+
 def test_a_crash_in_the_run_before_a_snooze_is_played(app: App) -> None:
     bank = Bank()
 

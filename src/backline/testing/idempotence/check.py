@@ -28,6 +28,7 @@ def assert_idempotent(
     reset: Callable[[], object] | None = None,
     also: Sequence[Callable[..., Any]] = (),
     real_time: bool = False,
+    events: Sequence[tuple[str, str, Any]] = (),
     **kwargs: Any,
 ) -> None:
     """Fail unless a job of `task`, with these arguments, may be run again at any time.
@@ -44,6 +45,8 @@ def assert_idempotent(
     rows, files, calls that a fake received. `reset` puts the outside back to the start; it is
     called before each history, and can only be left out if `state` sees no effect but jobs.
     Both run in the caller's thread. `also`: functions whose lines count as the task's own do.
+    `events`: name, key and payload of what is published when the job first comes to rest, for
+    its `job.wait_for`; without, a wait times out.
 
     Each history is an isolated app with a memory store, on a time that jumps: an `async def`
     runs on an event loop without I/O and threads unless `real_time`, a `def` in a thread.
@@ -66,7 +69,7 @@ def assert_idempotent(
     app = _checked(task, state, reset, also)
     codes = codes_of(*(code for fn in (task.fn, *also) for code in _codes(fn)))
     virtual = task.is_async and not real_time
-    stage = Stage(app, task, (args, kwargs), codes, virtual=virtual)
+    stage = Stage(app, task, (args, kwargs), codes, virtual=virtual, events=events)
     _Check(stage, state, reset).run(task.name)
 
 

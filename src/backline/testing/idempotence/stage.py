@@ -85,12 +85,14 @@ class Stage:
         codes: frozenset[CodeType],
         *,
         virtual: bool,
+        events: Sequence[tuple[str, str, Any]] = (),
     ) -> None:
         self._app = app
         self._task = task
         self._arguments = arguments
         self._codes = codes
         self._virtual = virtual
+        self._events = events
         self._history = History(())
         self._run: Run | None = None
 
@@ -129,6 +131,9 @@ class Stage:
                 await self._look(history)
                 if not any(one.state is State.SCHEDULED for one in history.records.values()):
                     return
+                if not doubled:
+                    for name, key, payload in self._events:
+                        await self._app.apublish(name, payload, key=key)
                 clock.advance(2**doubled)
         raise BacklineError(
             f"jobs of {self._task.name} are scheduled again and again, for years: let it, and "

@@ -35,6 +35,7 @@ from backline.testing.simulation.timing import (
     time_to_live,
 )
 from backline.testing.simulation.trace import Attempt, Life, Trace, number
+from backline.testing.simulation.waiting import i17_waits_end_once
 
 Invariant: TypeAlias = Callable[[Trace], Iterator[str]]
 
@@ -367,6 +368,7 @@ INVARIANTS: Final[tuple[Invariant, ...]] = (
     clean_stop,
     time_limit,
     time_to_live,
+    i17_waits_end_once,
 )
 
 

@@ -60,6 +60,8 @@ class What(StrEnum):
     BARRED = "barred"
     """Found out: it was cancelled because of how a parent ended."""
     EXPIRED = "expired"
+    TOLD = "told"
+    """An event was published; note: key, event (its id), added."""
     PURGED = "purged"
     """Note: by (`sweep` or `operator`)."""
     SET = "set"
@@ -74,11 +76,13 @@ class What(StrEnum):
     # What the tasks did.
     RUN = "run"
     ENDED = "ended"
-    """Note: how (see `plan`), delay."""
+    """Note: how (see `plan`), delay, awaits (the key of an event, if it waits for one)."""
     EFFECT = "effect"
     """What a step does outside; note: step."""
     GOT = "got"
     """A step returned; note: step, by (the attempt that did it)."""
+    HEARD = "heard"
+    """A wait was over; note: key, event (its id; null: its time was over)."""
 
     # What was done to the system.
     STARTED = "started"

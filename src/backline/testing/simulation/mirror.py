@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from backline.clock import Clock
+from backline.fanout import Publication, Published
 from backline.job import (
     Ack,
     Acked,
@@ -50,6 +51,8 @@ class Mirror:
         self._clock = clock
         self._model = Model()
         self._parted = False
+        self._published: set[str] = set()
+        """Ids of events: none is forgotten in a simulation."""
 
     def enqueue(self, calls: Sequence[Call], answers: Sequence[list[Enqueued] | Refused]) -> None:
         model = self._at_this_moment()
@@ -91,6 +94,14 @@ class Mirror:
 
     def steps(self, ids: Sequence[JobId], answers: Sequence[list[StepRecord]]) -> None:
         self._compare(f"steps of {ids}", list(answers), self._at_this_moment().steps(ids))
+
+    def publish(self, events: Sequence[Publication], answers: Sequence[Published]) -> None:
+        model = self._at_this_moment()
+        new = [each for each in events if each.id not in self._published]
+        self._published.update(each.id for each in new)
+        model.hear(new)
+        added = [each in new for each in events]
+        self._compare("publish", [answer.added for answer in answers], added)
 
     def held(self, worker: WorkerName, answer: Sequence[HeldLease]) -> None:
         running = self._in(State.RUNNING)

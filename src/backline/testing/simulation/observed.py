@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET
 
 from backline.clock import Clock
+from backline.fanout import Publication, Published
 from backline.follow_up import FOLLOWS
 from backline.job import (
     Ack,
@@ -156,6 +157,15 @@ class ObservedStore(StoreWrapper):
     async def steps(self, ids: Sequence[JobId]) -> list[list[StepRecord]]:
         answers = await self._store.steps(ids)
         self.mirror.steps(ids, answers)
+        return answers
+
+    async def publish(self, events: Sequence[Publication]) -> list[Published]:
+        answers = await self._store.publish(events)
+        for event, answer in zip(events, answers, strict=True):
+            self._history.record(
+                What.TOLD, "store", key=event.key, event=event.id, added=answer.added
+            )
+        self.mirror.publish(events, answers)
         return answers
 
     async def promote(self, limit: int) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from backline.fanout import Publication
 from backline.job import SECOND, JobId, JobRequest, Micros
 from backline.queue import OnFull
 from backline.store import Edit
@@ -25,6 +26,8 @@ SHARED: Final = ("this", "that")
 """What jobs with idempotency keys are told to do, in the place of their own ids."""
 AFTER: Final = "sim.after"
 """The task of what follows others."""
+TOLD: Final = "sim.told"
+"""The name of the events that jobs wait for."""
 PRODUCERS: Final = 2
 BOUNDED: Final = "bounded"
 """The queue with a depth limit, in seeds that set one."""
@@ -53,6 +56,11 @@ SUPERVISOR_POINTS: Final = (
 FAULT_POINTS: Final = tuple(dict.fromkeys((*WORKER_POINTS, *SUPERVISOR_POINTS)))
 
 
+def key_of(job_id: JobId) -> str:
+    """Of the event that a job waits for; some share one."""
+    return f"about {job_id[-1]}"
+
+
 class How(StrEnum):
     """How a run ended, as the task itself saw it."""
 
@@ -66,7 +74,7 @@ class How(StrEnum):
     CANCEL = "cancel"
     """The task cancelled its own job."""
     SLEEP = "sleep"
-    """Between two steps."""
+    """Between two steps; or it waits for an event."""
     STOPPED = "stopped"
     """The worker cancelled the run."""
 
@@ -95,6 +103,8 @@ class Behaviour:
     """It does its work in so many steps."""
     sleeps: bool = False
     """For `wait`, after the first of them."""
+    waits: Micros = 0
+    """For an event, so long at most, after the first of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,6 +129,8 @@ class Order(StrEnum):
     EDIT = "edit"
     PAUSE = "pause"
     RESUME = "resume"
+    TELL = "tell"
+    """Publish an event."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +142,7 @@ class PlannedOrder:
     jobs: tuple[JobId, ...] = ()
     queue: str = ""
     change: Edit = NO_CHANGE
+    event: Publication | None = None
 
 
 class Act(StrEnum):

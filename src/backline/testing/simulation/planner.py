@@ -2,12 +2,13 @@
 
 import dataclasses
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
+from backline.fanout import Publication
 from backline.job import (
     DAY,
     SECOND,
@@ -41,6 +42,7 @@ from backline.testing.simulation.plan import (
     SMALL,
     SUPERVISOR_POINTS,
     SYNC,
+    TOLD,
     UNKNOWN,
     WORKER_POINTS,
     Act,
@@ -52,6 +54,7 @@ from backline.testing.simulation.plan import (
     PlannedCall,
     PlannedOrder,
     Size,
+    key_of,
 )
 
 
@@ -82,6 +85,7 @@ class _Planner:
     def plan(self, seed: int) -> Plan:
         rng = self.rng
         rng_of_flows = random.Random(f"flows {seed}")
+        rng_of_events = random.Random(f"events {seed}")
         blows = self._blows()
         self.harm = bool(blows) and rng.random() < 0.5
         self.keep = rng.choice((7 * DAY, 7 * DAY, rng.randrange(20 * SECOND), 0))
@@ -101,7 +105,7 @@ class _Planner:
             active=self.size.active,
             calls=calls,
             behaviours=self.behaviours,
-            orders=self._orders(list(self.behaviours)),
+            orders=(*self._orders(list(self.behaviours)), *self._tells(rng_of_events)),
             blows=blows,
             faults=self._faults(),
             max_depth=rng.choice((None, 4, 8)),
@@ -133,6 +137,15 @@ class _Planner:
             at += rng.randrange(15 * SECOND)
             orders.append(PlannedOrder(at=at, order=Order.RESUME, queue=queue))
         return tuple(sorted(orders, key=lambda order: order.at))
+
+    def _tells(self, rng: random.Random) -> Iterator[PlannedOrder]:
+        """Events that jobs wait for, some of them twice, or with another one of their key."""
+        for job, behaviour in self.behaviours.items():
+            for number in range(rng.choice((0, 1, 1, 1, 2)) if behaviour.waits else 0):
+                event = Publication(id=f"{number} for {job}", name=TOLD, key=key_of(job))
+                for _ in range(rng.choice((1, 1, 2))):
+                    at = rng.randrange(self.size.active)
+                    yield PlannedOrder(at=at, order=Order.TELL, event=event)
 
     def _edit(self, ids: list[JobId]) -> PlannedOrder:
         rng, active = self.rng, self.size.active
@@ -186,10 +199,13 @@ class _Planner:
         if task != SYNC:
             own = random.Random(f"steps {job_id}")
             steps, sleeps = own.choice((0, 0, 1, 2, 3)), own.random() < 0.3
-            behaviour = dataclasses.replace(behaviour, steps=steps, sleeps=sleeps and steps > 0)
+            waits = own.randrange(1, 8 * SECOND) if steps and own.random() < 0.4 else 0
+            behaviour = dataclasses.replace(
+                behaviour, steps=steps, sleeps=sleeps and steps > 0, waits=waits
+            )
         if task == MAIN and self.batches.random() < (0.9 if queue == BATCHES else 0.1):
             task = MANY
-            behaviour = dataclasses.replace(behaviour, steps=0, sleeps=False)
+            behaviour = dataclasses.replace(behaviour, steps=0, sleeps=False, waits=0)
         self.behaviours[job_id] = behaviour
         key = rng.choice(keys) if keys and rng.random() < 0.3 else None
         timeout = 120 * SECOND

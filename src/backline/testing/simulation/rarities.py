@@ -217,6 +217,27 @@ def _step_refused(trace: Trace, life: Life) -> bool:
     return any(e.what is What.RECORDED and not e.note["ok"] for e in life.steps)
 
 
+def _woken_by_an_event(trace: Trace, life: Life) -> bool:
+    """The event came after the wait had begun."""
+    return any(before < told.seq for before, told in _heard(trace, life))
+
+
+def _event_before_its_wait(trace: Trace, life: Life) -> bool:
+    return any(told.seq < before for before, told in _heard(trace, life))
+
+
+def _heard(trace: Trace, life: Life) -> Iterator[tuple[int, Event]]:
+    """When its first run ended by a wait, and the event that ended this."""
+    waits = [a.ends[-1].seq for a in life.attempts if a.ends and a.ends[-1].note.get("awaits")]
+    for event in life.heard:
+        if event.note["event"] is not None and waits:
+            yield min(waits), trace.told[str(event.note["key"])]
+
+
+def _waited_in_vain(trace: Trace, life: Life) -> bool:
+    return any(event.note["event"] is None for event in life.heard)
+
+
 _OF_LIVES: Final[Mapping[str, Callable[[Trace, Life], bool]]] = {
     "settled by a reaper": _settled_by_reaper,
     "settled by a supervisor": _settled_by_supervisor,
@@ -241,6 +262,9 @@ _OF_LIVES: Final[Mapping[str, Callable[[Trace, Life], bool]]] = {
     "a step found by another attempt": _step_found_by_another,
     "a step done twice": _step_done_twice,
     "a record of a step refused": _step_refused,
+    "woken by an event": _woken_by_an_event,
+    "an event before its wait": _event_before_its_wait,
+    "waited in vain": _waited_in_vain,
 }
 
 RARE: Final = (

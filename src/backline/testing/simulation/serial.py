@@ -20,6 +20,7 @@ _TELLS: Final[Mapping[str, frozenset[Hint]]] = {
     "promote": frozenset({Hint.WORK}),
     "exchange": frozenset(Hint),
     "cancel": frozenset(Hint),
+    "publish": frozenset({Hint.WORK}),
     "cancel_flows": frozenset(Hint),
     "expire": frozenset(Hint),
 }

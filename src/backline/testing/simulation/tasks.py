@@ -7,14 +7,15 @@ from typing import Any, Final, TypeVar
 
 from backline.batch import Batch, BatchItem
 from backline.context import JobContext, SuspendRun
-from backline.errors import Cancel, RetryLater, Snooze
+from backline.errors import Cancel, RetryLater, Snooze, WaitTimeout
+from backline.fanout import Event
 from backline.follow_up import Outcome
 from backline.job import SECOND, JobId, JobRequest, Micros
 from backline.states import TERMINAL
 from backline.task import Registry, Retry, make_task
 from backline.task.handle import Job
 from backline.testing.process import Process, current_process
-from backline.testing.simulation.history import History, What
+from backline.testing.simulation.history import History, Note, What
 from backline.testing.simulation.plan import (
     AFTER,
     BATCH,
@@ -22,8 +23,10 @@ from backline.testing.simulation.plan import (
     MANY,
     SHARED,
     SYNC,
+    TOLD,
     Behaviour,
     How,
+    key_of,
 )
 
 T = TypeVar("T")
@@ -70,7 +73,9 @@ class Tasks:
                 self._end(job, How.STOPPED)
                 raise
             except SuspendRun as sleeps:
-                self._end(job, How.SLEEP, sleeps.delay)
+                awaits = None if sleeps.step is None else sleeps.step.awaits
+                key = None if awaits is None else awaits.key
+                self._end(job, How.SLEEP, sleeps.delay, key)
                 raise
             return self._finish(job, behaviour)
 
@@ -137,7 +142,20 @@ class Tasks:
             self._history.record(What.GOT, _who(), job.id, job.attempt, step=name, by=by)
             if number == 0 and behaviour.sleeps:
                 await job.sleep(behaviour.wait / SECOND)
+            if number == 0 and behaviour.waits:
+                await self._wait(job, behaviour.waits)
         await asyncio.sleep(part)
+
+    async def _wait(self, job: JobContext, most: Micros) -> None:
+        """Wait for an event, and write down which it was."""
+        key, heard = key_of(job.id), None
+        try:
+            event = await job.wait_for(TOLD, Event, key=key, timeout=most / SECOND)
+        except WaitTimeout:
+            pass
+        else:
+            heard = event.id
+        self._history.record(What.HEARD, _who(), job.id, job.attempt, key=key, event=heard)
 
     async def _harm(self, job: JobContext, behaviour: Behaviour) -> None:
         """Be what no task should be."""
@@ -168,8 +186,13 @@ class Tasks:
         self._end(job, How.OK)
         return f"done {job.id}"
 
-    def _end(self, job: JobContext, how: How, wait: Micros = 0) -> None:
-        self._history.record(What.ENDED, _who(), job.id, job.attempt, how=how.value, wait=wait)
+    def _end(
+        self, job: JobContext, how: How, wait: Micros = 0, awaits: str | None = None
+    ) -> None:
+        note: Note = {"how": how.value, "wait": wait}
+        if awaits is not None:
+            note["awaits"] = awaits
+        self._history.note(What.ENDED, _who(), note, job.id, job.attempt)
 
 
 class _NoProducer:

@@ -8,6 +8,7 @@ from backline.states import State
 from backline.testing.simulation.history import Event, What
 from backline.testing.simulation.plan import How
 from backline.testing.simulation.trace import Life, Trace, number
+from backline.testing.simulation.waiting import woken
 
 SLACK: Final[Micros] = 4 * SECOND
 """How long settling a lease that is over, or telling of a cancel, may take in quiet times."""
@@ -33,7 +34,9 @@ def c13_not_early(trace: Trace) -> Iterator[str]:
         for event, due in waits:
             later = (a.leased for a in life.attempts if a.leased.seq > event.seq)
             start = next(later, None)
-            free = any(event.seq < e.seq for e in life.redrives)
+            free = any(event.seq < e.seq for e in life.redrives) or (
+                start is not None and woken(trace, life, event, start)
+            )
             if start is None or free or any(event.seq < e.seq < start.seq for e in edits):
                 continue
             if trace.highest_wall(event.seq, start.seq) < due:

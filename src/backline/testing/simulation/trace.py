@@ -27,6 +27,7 @@ _LISTS: Final = {
     What.EFFECT: "steps",
     What.RECORDED: "steps",
     What.GOT: "steps",
+    What.HEARD: "heard",
 }
 """Where in a `Life` each kind of event goes."""
 _BEGINS: Final = {What.PAUSED: What.RESUMED, What.CUT: What.HEALED, What.DOWN: What.UP}
@@ -89,6 +90,8 @@ class Life:
     """Runs and extensions of attempts that were never leased."""
     steps: list[Event] = field(default_factory=list)
     """Their effects, their records, and what they returned."""
+    heard: list[Event] = field(default_factory=list)
+    """The ends of its waits, as its runs saw them."""
 
     @property
     def id(self) -> JobId:
@@ -170,6 +173,15 @@ class Trace:
             if life is not None:
                 _enter(life, event)
         return lives
+
+    @cached_property
+    def told(self) -> dict[str, Event]:
+        """The first event of each key."""
+        found: dict[str, Event] = {}
+        for event in self.events:
+            if event.what is What.TOLD and event.note["added"]:
+                found.setdefault(str(event.note["key"]), event)
+        return found
 
     @cached_property
     def host_of(self) -> dict[str, str]:

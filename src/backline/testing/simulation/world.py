@@ -195,6 +195,9 @@ class World:
             case Order.PAUSE | Order.RESUME:
                 paused = order.order is Order.PAUSE
                 await way.configure([QueueSettings(queue=order.queue, paused=paused)])
+            case Order.TELL:
+                assert order.event is not None, "there is something to tell"
+                await way.publish([order.event])
 
     async def _insist(self, order: PlannedOrder) -> None:
         for _ in range(TRIES):
