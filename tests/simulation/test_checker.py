@@ -382,6 +382,46 @@ def succeeded_without_a_step(story: Story) -> None:
     story.run("a")
 
 
+def waits(story: Story, timeout: Micros = 60 * SECOND) -> None:
+    """A job waits for an event about `k`."""
+    story.enqueue("a")
+    story.lease("a")
+    story.tell(What.RUN, "w", "a", 1, own=True)
+    story.tell(What.ENDED, "w", "a", 1, how="sleep", wait=timeout, awaits="k")
+    story.ack("a", state="scheduled", charge="clean", delay=timeout)
+
+
+def heard_of_the_second(story: Story) -> None:
+    waits(story)
+    story.tell(What.TOLD, key="k", event="first", added=True)
+    story.tell(What.TOLD, key="k", event="second", added=True)
+    story.lease("a", 2)
+    story.tell(What.HEARD, "w", "a", 2, key="k", event="second")
+
+
+def heard_of_what_nobody_told(story: Story) -> None:
+    waits(story)
+    story.clock.advance(60)
+    story.lease("a", 2)
+    story.tell(What.HEARD, "w", "a", 2, key="k", event="first")
+
+
+def heard_of_it_once(story: Story) -> None:
+    waits(story)
+    story.tell(What.TOLD, key="k", event="first", added=True)
+    story.lease("a", 2)
+    story.tell(What.HEARD, "w", "a", 2, key="k", event="first")
+    story.tell(What.HEARD, "w", "a", 2, key="k", event=None)
+
+
+def did_not_hear_what_came_in_time(story: Story) -> None:
+    waits(story)
+    story.tell(What.TOLD, key="k", event="first", added=True)
+    story.clock.advance(60)
+    story.lease("a", 2)
+    story.tell(What.HEARD, "w", "a", 2, key="k", event=None)
+
+
 def calls_nobody_back(story: Story) -> None:
     after = FollowUp((State.SUCCEEDED,), JobRequest(id="", task="sim.after"))
     story.well("a", follow_ups=(after,))
@@ -433,6 +473,10 @@ BAD: Final[tuple[tuple[Callable[[Story], None], str], ...]] = (
     (went_on_without_its_lease, "once_recorded_never_again"),
     (got_what_nobody_had_recorded, "steps_return_what_was_recorded"),
     (succeeded_without_a_step, "steps_return_what_was_recorded"),
+    (heard_of_the_second, "i17_waits_end_once"),
+    (heard_of_what_nobody_told, "i17_waits_end_once"),
+    (heard_of_it_once, "i17_waits_end_once"),
+    (did_not_hear_what_came_in_time, "i17_waits_end_once"),
 )
 
 

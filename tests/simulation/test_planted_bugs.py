@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from backline import follow_up, limits, policy
 from backline.batching import Batcher
 from backline.clock import Clock
+from backline.fanout import KeptEvent
 from backline.follow_up import id_of
 from backline.job import (
     HOUR,
@@ -54,10 +55,12 @@ from backline.store import (
     QueueStats,
     Store,
 )
-from backline.stores.memory import MemoryStore, flows, follow
+from backline.stores.memory import MemoryStore, flows, follow, store
+from backline.stores.memory.firsts import Firsts
 from backline.stores.memory.gates import Gates
 from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
+from backline.stores.sqlite import waits
 from backline.stores.sqlite.transaction import Transaction
 from backline.supervisor import rundir, settlement
 from backline.testing.simulation import simulate, world
@@ -479,6 +482,31 @@ class SleepersFillTheQueue(StoreWrapper):
         return await self._store.exchange(worker, call, awake, demand, ttl)
 
 
+def only_who_waits_already_hears(patch: pytest.MonkeyPatch) -> None:
+    """The events that came before are not looked at when a job is parked: a lost wake-up."""
+    patch.setattr(Firsts, "get", lambda self, place, now: None)
+
+
+def nobody_looks_before_a_job_is_parked(patch: pytest.MonkeyPatch) -> None:
+    assert "event.until > :now" in waits._ADD
+    patch.setattr(waits, "_ADD", waits._ADD.replace("event.until > :now", "false"))
+
+
+def events_wake_nobody(patch: pytest.MonkeyPatch) -> None:
+    """What was heard is read when the time of the wait is over."""
+    patch.setattr(store, "wake", lambda table, now, tick: table.firsts.heard.clear())
+
+
+def the_last_event_counts(patch: pytest.MonkeyPatch) -> None:
+    publish = Firsts.publish
+
+    def overwrite(self: Firsts, event: KeptEvent, now: Micros) -> None:
+        self._kept.pop((event.name, event.key), None)
+        publish(self, event, now)
+
+    patch.setattr(Firsts, "publish", overwrite)
+
+
 # Bugs of the producing side.
 
 
@@ -855,6 +883,15 @@ BUGS: Final = (
     Bug("steps forgotten", ("once_recorded_never_again",), behind(StepsForgotten)),
     Bug("steps of one attempt", ("once_recorded_never_again",), behind(StepsOfOneAttempt)),
     Bug("no fence in steps", ("as_the_model",), behind(StepsWithoutFence)),
+    Bug("past events unheard", ("i17_waits_end_once",), patch=only_who_waits_already_hears),
+    Bug(
+        "past events unread",
+        ("i17_waits_end_once",),
+        in_sqlite,
+        nobody_looks_before_a_job_is_parked,
+    ),
+    Bug("events wake nobody", ("as_the_model",), patch=events_wake_nobody),
+    Bug("last event counts", ("i17_waits_end_once",), patch=the_last_event_counts),
     Bug("sleepers in the depth", ("as_the_model",), behind(SleepersFillTheQueue)),
     Bug("follow-ups of acks alone", ("follow_ups",), patch=only_acks_have_follow_ups),
     Bug("follow-ups of retries", ("follow_ups",), patch=every_ack_has_follow_ups),
