@@ -15,8 +15,8 @@ class State(StrEnum):
     WAITING = "waiting"
     """For other jobs: their ends let it go on; or for its turn within the limits of its key."""
     SCHEDULED = "scheduled"
-    """For a time: a delay, a retry's backoff, a snooze, the end of a sleep, an operator's edit. Also,
-    for an event: until its wait is over."""
+    """For a time: a delay, a retry's backoff, a snooze, the end of a sleep, an operator's edit;
+    or for an event, until that time at most."""
     READY = "ready"
     """A worker may lease it now."""
     RUNNING = "running"

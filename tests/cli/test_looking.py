@@ -5,7 +5,17 @@ import json
 import pytest
 from msgspec import Raw
 
-from backline.job import AttemptError, Charge, FollowUp, JobRequest, Limits, Pacing, Step
+from backline.fanout import Publication
+from backline.job import (
+    AttemptError,
+    Awaited,
+    Charge,
+    FollowUp,
+    JobRequest,
+    Limits,
+    Pacing,
+    Step,
+)
 from backline.states import State
 from backline.store import QueueSettings
 
@@ -356,3 +366,29 @@ def test_job_shows_its_steps_and_until_when_it_sleeps(shell):
     assert [step["value"] for step in found["recorded"]] == [{"paid": 5}, None, None]
     [queue] = shell.json("queues")
     assert (queue["asleep"], queue["depth"], queue["scheduled"]) == (1, 0, 1)
+
+
+def test_job_shows_for_what_it_waits_and_what_came(shell):
+    [job] = shell.enqueue()
+    shell.lease()
+    day, paid = 86_400_000_000, Awaited("payment.settled", "order 7")
+    came = Step(job, 1, "came", wake_in=day, awaits=Awaited("seen", "k\x1b"))
+    late = Step(job, 1, "late", awaits=Awaited("missed", "k"), over=True)
+    shell.on(lambda store: store.record([came, late]))
+    event = Publication(id="e", name="seen", key="k\x1b", payload=Raw(b'{"cents":5}'))
+    shell.on(lambda store: store.publish([event]))
+    wait = Step(job, 1, "wait 1", wake_in=day, awaits=paid)
+    shell.end([job], State.SCHEDULED, delay=day, asleep=True, steps=(wait,))
+    out = shell.ok("job", job)
+    assert "\x1b" not in out
+    assert "scheduled (waits for payment.settled order 7, until " in out
+    assert '{"cents":5}' in out
+    assert "no missed k came" in out
+    assert "a wait for payment.settled order 7 until" in out
+    [found] = shell.json("job", job)
+    assert [(step["event_id"], step["over"]) for step in found["recorded"]] == [
+        ("e", True),
+        (None, True),
+        (None, False),
+    ]
+    assert (found["recorded"][2]["event"], found["recorded"][2]["key"]) == (paid.name, paid.key)

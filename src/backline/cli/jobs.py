@@ -12,6 +12,7 @@ from backline.cli.known import closest
 from backline.cli.options import chosen, filter_options, json_option, state_option
 from backline.cli.records import as_json, signature
 from backline.cli.session import Session, with_store
+from backline.cli.steps import asleep, show_steps
 from backline.cli.text import coloured, note, plural, say, say_facts, say_json, say_table
 from backline.display import ago, moment, pace, safe, safe_json, safe_lines, span
 from backline.duration import text as length
@@ -89,10 +90,10 @@ async def job(session: Session, job_id: str, as_json_lines: bool) -> None:
     if as_json_lines:
         say_json(as_json(record, steps))
         return
-    say_facts(_facts(record, session.now))
+    say_facts(_facts(record, steps, session.now))
     if steps:
         say()
-        _show_steps(steps, session.now)
+        show_steps(steps, session.now)
     for error in record.errors:
         when = "" if error.at is None else f", {moment(error.at, session.now)}"
         say()
@@ -190,23 +191,6 @@ def _show(found: list[JobRecord], now: Micros) -> None:
     )
 
 
-def _show_steps(steps: list[StepRecord], now: Micros) -> None:
-    rows = [
-        [
-            safe(step.name, most=_NAME),
-            str(step.attempt),
-            moment(step.recorded_at, now),
-            f"a sleep until {moment(step.wake_at, now)}"
-            if step.wake_at is not None
-            else ""
-            if step.value is None
-            else safe_json(step.value, most=_TEXT),
-        ]
-        for step in steps
-    ]
-    say_table(["STEP", "RUN", "RECORDED", "VALUE"], rows, right=frozenset({1}))
-
-
 async def _reasons(session: Session, where: Filter, as_json_lines: bool) -> None:
     counts: Counter[tuple[str, str, str]] = Counter()
     async for bite in matching(session, Search(where=where, payloads=True)):
@@ -234,12 +218,12 @@ def _why(dead_job: JobRecord) -> str:
     return f"{safe(last.kind)}: {safe(last.message, most=_TEXT)}"
 
 
-def _facts(record: JobRecord, now: Micros) -> list[tuple[str, str]]:
+def _facts(record: JobRecord, steps: list[StepRecord], now: Micros) -> list[tuple[str, str]]:
     state = coloured(record.state)
     if record.cancel and record.state not in TERMINAL:
         state += " (a cancel was asked for)"
     if record.asleep:
-        state += f" (asleep until {moment(record.due, now)})"
+        state += f" ({asleep(record, steps, now)})"
     facts = [
         ("id", safe(record.id)),
         ("task", safe(record.task)),

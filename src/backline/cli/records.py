@@ -99,6 +99,10 @@ def _step(step: StepRecord) -> dict[str, object]:
         "value": valid_json(step.value),
         "recorded_at": iso(step.recorded_at),
         "wake_at": _time(step.wake_at),
+        "event": None if step.awaits is None else step.awaits.name,
+        "key": None if step.awaits is None else step.awaits.key,
+        "over": step.over,
+        "event_id": step.event_id,
     }
 
 

@@ -138,9 +138,7 @@ class FanoutRules:
         recent = [each for each in events if self._is_recent(each)]
         ours = self.run(self.store.publish(recent))
         assert ours == [self.events.publish(each, self.model) for each in recent]
-        self.model.hear(
-            each for each, answer in zip(recent, ours, strict=True) if answer.added
-        )
+        self.model.hear(each for each, answer in zip(recent, ours, strict=True) if answer.added)
 
     def _is_recent(self, event: Publication) -> bool:
         """Ids of jobs are known for ever to the model: none is sent again a day after."""

@@ -106,7 +106,9 @@ class Model:
     def hear(self, events: Iterable[Publication]) -> None:
         """These events are new."""
         self._wake(
-            WaitsModel.asleep([job for each in events for job in self.waits.publish(each, self.now)])
+            WaitsModel.asleep(
+                [job for each in events for job in self.waits.publish(each, self.now)]
+            )
         )
 
     def steps(self, ids: Sequence[JobId]) -> list[list[StepRecord]]:

@@ -18,7 +18,6 @@ from backline.policy import Suspended
 from backline.task import AnyTask
 from backline.worker.steps import RunSteps, StepRecorder
 
-
 T = TypeVar("T")
 
 

@@ -24,8 +24,7 @@ def settle(
     leases.end(row)
     row.worker = worker
     row.settle(ack, now)
-    for step in ack.steps:
-        table.firsts.record(row, step, now)
+    table.firsts.record(row, ack.steps, now)
     target: State = ack.state
     if target not in TERMINAL:
         if row.cancel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from backline.fanout import KeptEvent
@@ -42,8 +43,12 @@ class Firsts:
         if place in self._kept and self._kept[place].until <= now:
             del self._kept[place]
 
-    def record(self, row: Row, step: Step, now: Micros) -> None:
-        """Record a step; the first record of a name stays."""
+    def record(self, row: Row, steps: Sequence[Step], now: Micros) -> None:
+        """Record steps; the first record of a name stays."""
+        for step in steps:
+            self._record(row, step, now)
+
+    def _record(self, row: Row, step: Step, now: Micros) -> None:
         row.recorded = row.recorded or Steps()
         new = row.recorded.keep(step, now)
         awaits = row.recorded[step.name].awaits

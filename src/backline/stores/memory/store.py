@@ -244,7 +244,7 @@ class MemoryStore:
             rows, now = [self._running(step) for step in steps], self._clock.now()
             for row, step in zip(rows, steps, strict=True):
                 if row is not None:
-                    self._table.firsts.record(row, step, now)
+                    self._table.firsts.record(row, [step], now)
             self._table.firsts.heard.clear()  # they run: there is nobody to wake
             return [row is not None for row in rows]
 

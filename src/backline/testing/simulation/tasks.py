@@ -186,9 +186,7 @@ class Tasks:
         self._end(job, How.OK)
         return f"done {job.id}"
 
-    def _end(
-        self, job: JobContext, how: How, wait: Micros = 0, awaits: str | None = None
-    ) -> None:
+    def _end(self, job: JobContext, how: How, wait: Micros = 0, awaits: str | None = None) -> None:
         note: Note = {"how": how.value, "wait": wait}
         if awaits is not None:
             note["awaits"] = awaits
