@@ -137,6 +137,10 @@ async def steps(job: JobContext) -> None:
     assert_type(await job.step("ship", ship, 1, True), bytes)
     assert_type(await job.step("ship", lambda: ship(1)), bytes)
     await job.sleep("3d", name="cooling-off")
+    assert_type(await job.wait_for("paid", int, key="7", timeout="3d"), int)
+    assert_type(await job.wait_for("paid", Event[int], key="7", timeout="3d"), Event[int])
+    assert_type(await job.wait_for("paid", key="7", timeout=9, name="once"), Any)
+    job.wait_for("paid", key="7")  # type: ignore[call-overload]  # pyright: ignore
 
 
 def takes(task: Task[[int], list[str]]) -> None:

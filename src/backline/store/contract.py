@@ -58,9 +58,9 @@ Invariants, each the name of a test in `backline.testing.conformance`:
     I15 a recorded step stays as it was recorded until its job is purged, whatever ends, redrives,
         edits or repeats the job: a later attempt finds it. An edit of the due time of a job that
         is asleep moves the end of its sleep, and of its wait
-    I17 a wait is over by one event: the first that is published before its time is over, or that
-        was and is kept. The commit that publishes it wakes the job, and no wake-up is lost. What
-        is over stays so, whatever is published
+    I17 a wait ends once: by the event of its name and key that is kept when it begins, else by
+        the first that is published before its time is over, else without one; and stays as it
+        ended. The commit that publishes the event wakes the job: no wake-up is lost
 """
 
 from collections.abc import Callable, Collection, Sequence

@@ -2,7 +2,7 @@
 
 from asyncio import CancelledError, current_task
 from asyncio import Task as LoopTask
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from enum import Enum, auto
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -158,23 +158,23 @@ class Run(msgspec.Struct, eq=False, gc=False):
         return self._steps().step(name, fn, args)
 
     def sleep(self, delay: Micros, name: str | None) -> Awaitable[None]:
-        return self._suspending("sleep", self._steps().sleep(delay, name))
+        steps = self._steps()
+        return self._suspending("sleep", lambda: steps.sleep(delay, name))
 
     def wait_for(
         self, event: str, key: str, of: Any, timeout: Micros, name: str | None
     ) -> Awaitable[Any]:
-        waiting = self._steps().wait_for(event, key, of, timeout, name)
-        return self._suspending("wait_for", waiting)
+        steps = self._steps()
+        return self._suspending("wait_for", lambda: steps.wait_for(event, key, of, timeout, name))
 
-    async def _suspending(self, what: str, step: Coroutine[Any, Any, T]) -> T:
+    async def _suspending(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
         if current_task() is not self.runner:
-            step.close()
             raise BacklineError(
                 f"job.{what} ends the run, so only the task's own coroutine may call it, not one "
                 "that it started beside itself"
             )
         try:
-            return await step
+            return await step()
         except SuspendRun as sleeps:
             self.suspended = Suspended(sleeps.delay, sleeps.step)
             raise
