@@ -8,14 +8,24 @@ from typing import Any
 import apsw
 import msgspec
 import pytest
+from msgspec import Raw
 
-from backline.job import FollowUp, JobId, JobRecord
+from backline.fanout import Publication
+from backline.job import DAY, Awaited, FollowUp, JobId, JobRecord
 from backline.states import State
 from backline.store import Filter, Store
 from backline.stores.sqlite import SqliteStore, finding
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance import MakeStore, Malformed, Reading, StoreConformance
-from backline.testing.conformance.jobs import BareWorker, add, failed, make_job, stats_of
+from backline.testing.conformance.jobs import (
+    BareWorker,
+    add,
+    failed,
+    make_job,
+    make_jobs,
+    parked,
+    stats_of,
+)
 from backline.testing.machine import check_against_model
 from backline.testing.raw import RAW_FIELDS, RawAccess
 
@@ -119,6 +129,64 @@ class TestSqliteStoreByIds(_Sqlite, Reading):
 
 class TestMalformedRows(_Sqlite, Malformed):
     """Rows that cannot be read."""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update step set wake_at = null where nth = 1",
+        "update step set waits = 7 where nth = 1",
+        "update step set waits = null where nth = 1",
+        "update step set topic = cast(x'ff' as text) where nth = 1",
+        "update step set name = cast(x'ff' as text) where nth = 1",
+        "update step set job = 'gone' where nth = 1",
+        "update job set asleep = 7 where seq = 1",
+        "update job set steps = 0 where seq = 1",
+        "update job set due = -9223372036854775808 where seq = 1",
+        "update job set limits = cast(x'ff' as text) where seq = 1",
+    ],
+)
+async def test_a_wait_that_cannot_be_read_keeps_no_event_from_others(
+    tmp_path: Path, damage: str
+) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock, durability="normal")
+    await store.open()
+    await add(store, *make_jobs(clock, 3))
+    worker, paid = BareWorker(store), Awaited("paid", "7")
+    leases = await worker.lease(3)
+    await worker.settle(*[parked(lease, paid, DAY) for lease in leases])
+    raw = SqliteRaw(tmp_path / "jobs.db")
+    raw._db.execute(damage)
+    raw.close()
+    event = Publication(id="e", name="paid", key="7", payload=Raw(b"5"))
+    assert (await store.publish([event]))[0].added
+    assert [wait.over for [wait] in await store.steps([one.id for one in leases[1:]])] == [True] * 2
+    assert {one.id for one in await worker.lease(9)} >= {one.id for one in leases[1:]}
+    clock.advance("2d")
+    await store.promote(9)
+    await store.steps([leases[0].id])
+    await store.close()
+
+
+async def test_an_event_that_cannot_be_read_ends_its_waits_and_no_other(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock, durability="normal")
+    await store.open()
+    events = [Publication(id=n, name="paid", key=n, payload=Raw(b"5")) for n in "ab"]
+    await store.publish(events)
+    raw = SqliteRaw(tmp_path / "jobs.db")
+    raw._db.execute("update event set payload = cast(x'ff7b' as text) where id = 'a'")
+    raw.close()
+    await add(store, *make_jobs(clock, 2))
+    worker = BareWorker(store)
+    leases = await worker.lease(2)
+    acks = zip(leases, "ab", strict=True)
+    await worker.settle(*[parked(lease, Awaited("paid", key), DAY) for lease, key in acks])
+    found = [wait for [wait] in await store.steps([lease.id for lease in leases])]
+    assert [(wait.event_id, wait.over) for wait in found] == [("a", True), ("b", True)]
+    assert len(await worker.lease(9)) == 2
+    await store.close()
 
 
 @pytest.mark.parametrize(
