@@ -1,6 +1,11 @@
 """Two handles on the same jobs, and what is left when the last one is closed."""
 
-from backline.job import HOUR, Acked
+import asyncio
+
+from msgspec import Raw
+
+from backline.fanout import Publication
+from backline.job import HOUR, Acked, Awaited
 from backline.states import State
 from backline.store import QueueSettings, Store
 from backline.testing.clock import VirtualClock
@@ -14,6 +19,7 @@ from backline.testing.conformance.jobs import (
     find_all,
     make_job,
     make_jobs,
+    parked,
     put_back,
     snapshot,
     stats_of,
@@ -74,6 +80,19 @@ class Sharing(Harness):
         await add(store, holder)
         [answer] = await add(other, make_job(clock, unique_key="k"))
         assert (answer.id, answer.added) == (holder.id, False)
+
+    async def test_i17_a_job_is_parked_by_one_while_the_other_publishes(
+        self, store: Store, other: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        jobs = make_jobs(clock, 40)
+        await add(store, *jobs)
+        for lease in await worker.lease(40):
+            event = Publication(id=lease.id, name="paid", key=lease.id, payload=Raw(b"1"))
+            wait = parked(lease, Awaited("paid", lease.id), HOUR)
+            await asyncio.gather(worker.settle(wait), other.publish([event]))
+        assert {lease.id for lease in await worker.lease(99)} == {job.id for job in jobs}
+        found = await other.steps([job.id for job in jobs])
+        assert [(wait.over, wait.event_id) for [wait] in found] == [(True, job.id) for job in jobs]
 
     async def test_a_worker_retired_by_one_leases_nothing_from_the_other(
         self, store: Store, other: Store, clock: VirtualClock, worker: BareWorker
