@@ -40,8 +40,10 @@ class RunControl(Protocol):
         """How long until its time limit is reached; negative once it was."""
         ...
 
-    def step(self, name: str, fn: Callable[..., Any], args: Sequence[Any]) -> Awaitable[Any]:
-        """Do a step, unless it is recorded."""
+    def step(
+        self, name: str, fn: Callable[..., Any], args: Sequence[Any], within: object
+    ) -> Awaitable[Any]:
+        """Do a step, unless it is recorded: in the caller's transaction, if `within` is one."""
         ...
 
     def sleep(self, delay: Micros, name: str | None) -> Awaitable[None]:
@@ -157,10 +159,16 @@ class JobContext:
         self._control.report(Progress(self._lease.id, self._lease.attempt, done, total, text))
 
     @overload
-    def step(self, name: str, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> Awaitable[T]: ...
+    def step(
+        self, name: str, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts, within: object = None
+    ) -> Awaitable[T]: ...
     @overload
-    def step(self, name: str, fn: Callable[[*Ts], T], *args: *Ts) -> Awaitable[T]: ...
-    def step(self, name: str, fn: Callable[[*Ts], Any], *args: *Ts) -> Awaitable[Any]:
+    def step(
+        self, name: str, fn: Callable[[*Ts], T], *args: *Ts, within: object = None
+    ) -> Awaitable[T]: ...
+    def step(
+        self, name: str, fn: Callable[[*Ts], Any], *args: *Ts, within: object = None
+    ) -> Awaitable[Any]:
         """Await it: calls `fn(*args)`, records what it returned under `name`, and returns that.
 
         Once recorded it is not done again: every later attempt of the job, and a redrive, gets
@@ -173,6 +181,10 @@ class JobContext:
         function or a plain one, which runs on the loop: for one that blocks,
         `job.step("resize", asyncio.to_thread, resize, path)`.
 
+        With `within`, an open connection or session on the database of an `app.outbox`, the
+        record is written there, in your own transaction: what `fn` does in it and the record
+        commit together, or neither does.
+
         Only for `async def` tasks. Names are unique within a run. A run whose lease turns out to
         be lost is cancelled here. Raises BacklineError; InvalidResult for a value that cannot be
         kept, or whose annotation has changed; what `fn` raises.
@@ -182,7 +194,7 @@ class JobContext:
                 f"step takes a function and its arguments, not {shown(fn)}: write "
                 'job.step("charge", charge, order), without the call'
             )
-        return self._control.step(name, fn, args)
+        return self._control.step(name, fn, args, within)
 
     def sleep(self, delay: Duration, *, name: str | None = None) -> Awaitable[None]:
         """Await it: ends the run, and the job comes back after `delay`, at no cost.

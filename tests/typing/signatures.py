@@ -135,6 +135,7 @@ async def steps(job: JobContext) -> None:
 
     assert_type(await job.step("charge", charge, 1, 2.0), str)
     assert_type(await job.step("ship", ship, 1, True), bytes)
+    assert_type(await job.step("ship", ship, 1, True, within=object()), bytes)
     assert_type(await job.step("ship", lambda: ship(1)), bytes)
     await job.sleep("3d", name="cooling-off")
     assert_type(await job.wait_for("paid", int, key="7", timeout="3d"), int)

@@ -21,7 +21,7 @@ from backline.outbox import (
 )
 from backline.queue.admission import Distinct, distinct
 from backline.store import Store
-from backline.task import Completion, Job, JobClient
+from backline.task import Completion, DoneStep, Job, JobClient
 
 
 class Transacting:
@@ -106,6 +106,18 @@ class Transacting:
     ) -> None:
         """The same; `within` may be async too."""
         await self._writer.acomplete(job_id, attempt, result, within)
+
+    async def recorded(
+        self, job_id: JobId, attempt: int, step: str, within: object
+    ) -> DoneStep | None:
+        """What a step returned that an earlier attempt did in a caller's transaction."""
+        return await self._writer.recorded(job_id, attempt, step, within)
+
+    async def record(
+        self, job_id: JobId, attempt: int, step: str, value: Raw | None, within: object
+    ) -> None:
+        """Record a step in the caller's transaction."""
+        await self._writer.record(job_id, attempt, step, value, within)
 
     def completion(self, job_id: JobId) -> Completion | None:
         """The completion of the job that a caller's transaction committed. Raises StoreError."""

@@ -110,6 +110,15 @@ class Database:
         with self._writing(self._opened()) as connection:
             connection.executemany(tables.FORGET, [(job_id,) for job_id in ids])
 
+    def stepped(self, after: JobId, limit: int) -> list[tuple[JobId, Micros]]:
+        """Jobs that did steps, in the order of their ids, and when each did its last."""
+        return [(job_id, at) for job_id, at in self._read(tables.STEPPED, after, limit)]
+
+    def forget_steps(self, ids: Collection[JobId]) -> None:
+        """Delete the steps of these jobs."""
+        with self._writing(self._opened()) as connection:
+            connection.executemany(tables.FORGET_STEPS, [(job_id,) for job_id in ids])
+
     def close(self) -> None:
         """Disconnect; a later call connects again."""
         connection, self._connection = self._connection, None

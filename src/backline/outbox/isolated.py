@@ -21,7 +21,7 @@ from backline.outbox import tables
 from backline.outbox.caller import Caller, file_of
 from backline.outbox.outbox import Bell, Relayed
 from backline.outbox.turn import Turn
-from backline.outbox.writer import Outboxes, Row, Writer
+from backline.outbox.writer import Outboxes, Recorded, Row, Writer
 from backline.task.transactions import Completion
 
 if TYPE_CHECKING:
@@ -74,6 +74,17 @@ class IsolatedOutboxes(Writer):
             return None
         [(earlier,)] = caller.read(tables.SCRATCH_COMPLETED, job_id)
         return int(earlier)
+
+    def _recorded(self, caller: Caller, job_id: JobId, step: str) -> Recorded | None:
+        found = self._joined(caller).recorded(job_id, step)
+        if found is not None:
+            return found
+        rows = caller.read(tables.SCRATCH_RECORDED, job_id, step)
+        return next(((attempt, value) for attempt, value in rows), None)
+
+    def _record(self, caller: Caller, job_id: JobId, step: str, done: Recorded) -> bool:
+        self._joined(caller)
+        return caller.change(tables.SCRATCH_RECORD, job_id, step, *done) > 0
 
     def _joined(self, caller: Caller) -> "Scratch":
         if not self._outside.relayed():

@@ -38,6 +38,14 @@ class Rows(Protocol):
         """Delete these jobs from the inbox."""
         ...
 
+    def stepped(self, after: JobId, limit: int) -> list[tuple[JobId, Micros]]:
+        """Jobs that did steps, in the order of their ids, and when each did its last."""
+        ...
+
+    def forget_steps(self, ids: Collection[JobId]) -> None:
+        """Delete the steps of these jobs."""
+        ...
+
     def close(self) -> None:
         """Disconnect; a later call connects again."""
         ...

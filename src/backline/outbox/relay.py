@@ -78,6 +78,8 @@ class Relay:
         self._hint = asyncio.Event()
         self._closed = False
         self._pause = FIRST_LOOK
+        self._stepped_to: JobId = ""
+        """The last of the jobs whose steps were looked at."""
         self._moved: list[int] = []
         """Rows whose jobs are in the store and which are still to be deleted."""
         self._full: dict[str, tuple[Micros, Micros]] = {}
@@ -157,17 +159,31 @@ class Relay:
         """
         before = self._clock.now() - KEEP
         ids: list[JobId] = await self._do(self._database.completed_before, before, BITE)
-        if not ids:
-            return 0
-        records = await self._store.get(ids)
-        gone = [
+        gone = await self._over(ids)
+        if gone:
+            await self._do(self._database.forget, gone)
+        return len(gone)
+
+    async def forget_steps(self) -> bool:
+        """Forget old steps of a bite of the jobs; whether there are more. Raises StoreError.
+
+        As old as completions; the steps of a job that may run again are needed as long as it.
+        """
+        found = await self._do(self._database.stepped, self._stepped_to, BITE)
+        self._stepped_to = found[-1][0] if len(found) == BITE else ""
+        before = self._clock.now() - KEEP
+        if gone := await self._over([job_id for job_id, at in found if at <= before]):
+            await self._do(self._database.forget_steps, gone)
+        return self._stepped_to != ""
+
+    async def _over(self, ids: list[JobId]) -> list[JobId]:
+        """Those that can run no more."""
+        records = await self._store.get(ids) if ids else []
+        return [
             job_id
             for job_id, record in zip(ids, records, strict=True)
             if record is None or record.state in _GONE
         ]
-        if gone:
-            await self._do(self._database.forget, gone)
-        return len(gone)
 
     async def _round(self) -> Micros:
         with contextlib.suppress(TimeoutError):
@@ -188,7 +204,8 @@ class Relay:
         return 0
 
     async def _forget_round(self) -> Micros:
-        return 0 if await self.forget() == BITE else SELDOM
+        full = await self.forget() == BITE
+        return 0 if await self.forget_steps() or full else SELDOM
 
     async def _offer(self, batch: Sequence[Readable]) -> list[Fate]:
         """Enqueue the jobs of these rows in one commit, in their order, each by itself.

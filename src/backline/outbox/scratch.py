@@ -72,12 +72,7 @@ class Scratch:
 
     def completed(self, job_id: JobId) -> tuple[int, str | None] | None:
         """In which attempt the job completed and with which result; None: it did not."""
-        with self._lock:
-            files = list(self._read_to)
-        for file in files:
-            for attempt, result in _read(file, tables.SCRATCH_RESULT, job_id):
-                return attempt, result
-        return None
+        return self._find(tables.SCRATCH_RESULT, job_id)
 
     def completed_before(self, when: Micros, limit: int) -> list[JobId]:
         """None: completions are kept as long as the isolation."""
@@ -86,6 +81,27 @@ class Scratch:
 
     def forget(self, ids: Collection[JobId]) -> None:
         """Nothing: completions are kept as long as the isolation."""
+
+    def stepped(self, after: JobId, limit: int) -> list[tuple[JobId, Micros]]:
+        """None: steps are kept as long, too."""
+        del after, limit
+        return []
+
+    def forget_steps(self, ids: Collection[JobId]) -> None:
+        """Nothing: steps are kept as long, too."""
+
+    def recorded(self, job_id: JobId, step: str) -> tuple[int, str | None] | None:
+        """In which attempt a step was done and what it returned; None: it was not."""
+        return self._find(tables.RECORDED, job_id, step)
+
+    def _find(self, sql: str, *of: str) -> tuple[int, str | None] | None:
+        """The first row in any of the files."""
+        with self._lock:
+            files = list(self._read_to)
+        for file in files:
+            for attempt, value in _read(file, sql, *of):
+                return attempt, value
+        return None
 
     def close(self) -> None:
         """Nothing: there is no connection between calls."""

@@ -2,8 +2,8 @@
 
 `backline_outbox` holds jobs that were enqueued in the caller's transactions, and events that
 were published there, until a relay has moved them to the store. `backline_inbox` holds one row
-for each job that completed in such a transaction. Nothing here starts, commits or rolls back a
-transaction.
+for each job that completed in such a transaction, `backline_step` one for each step that was done
+in one. Nothing here starts, commits or rolls back a transaction.
 """
 
 from pathlib import Path
@@ -35,6 +35,14 @@ STEPS: Final = (
             completed_at integer not null
         ) without rowid""",
         "create index backline_inbox_age on backline_inbox (completed_at)",
+        """create table backline_step (
+            id text not null,
+            step text not null,
+            attempt integer not null,
+            value text,
+            recorded_at integer not null,
+            primary key (id, step)
+        ) without rowid""",
     ),
 )
 """What brings a database from version n to n + 1, for each n from 0."""
@@ -66,11 +74,20 @@ COMPLETED_BEFORE: Final = """select id from backline_inbox where completed_at <=
     order by completed_at limit ?"""
 FORGET: Final = "delete from backline_inbox where id = ?"
 
+RECORD: Final = """insert into backline_step (id, step, attempt, value, recorded_at)
+    values (?, ?, ?, ?, ?) on conflict (id, step) do nothing"""
+RECORDED: Final = "select attempt, value from backline_step where id = ? and step = ?"
+STEPPED: Final = """select id, max(recorded_at) from backline_step where id > ?
+    group by id order by id limit ?"""
+FORGET_STEPS: Final = "delete from backline_step where id = ?"
+
 SCRATCH: Final = "backline_isolated"
 """The name under which a scratch file of an isolated app is attached to the caller's connection."""
 SCRATCH_STEPS: Final = (
     "create table backline_outbox (isolation integer, turn integer, queue text, job text)",
     "create table backline_inbox (id text primary key, attempt integer, result text)",
+    """create table backline_step
+    (id text, step text, attempt integer, value text, primary key (id, step))""",
 )
 SCRATCH_ATTACH: Final = "attach ? as backline_isolated"
 SCRATCH_WRITE: Final = """insert into backline_isolated.backline_outbox
@@ -81,6 +98,10 @@ SCRATCH_COMPLETE: Final = """insert into backline_isolated.backline_inbox (id, a
     values (?, ?, ?) on conflict (id) do nothing"""
 SCRATCH_COMPLETED: Final = "select attempt from backline_isolated.backline_inbox where id = ?"
 SCRATCH_RESULT: Final = COMPLETED
+SCRATCH_RECORD: Final = """insert into backline_isolated.backline_step (id, step, attempt, value)
+    values (?, ?, ?, ?) on conflict (id, step) do nothing"""
+SCRATCH_RECORDED: Final = """select attempt, value from backline_isolated.backline_step
+    where id = ? and step = ?"""
 
 
 def missing(path: Path) -> str:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -22,12 +22,18 @@ from backline.outbox.caller import (
     must_be_in_transaction,
 )
 from backline.outbox.outbox import Outbox, Relayed
-from backline.task.transactions import Completion
+from backline.task.transactions import Completion, DoneStep
 
 LOOK_S: Final = 1.0
 """How long a look at a committed completion may wait for the caller's database."""
 
 _encode: Final = msgspec.json.Encoder().encode
+
+T = TypeVar("T")
+
+
+Recorded: TypeAlias = tuple[int, str | None]
+"""Which attempt did a step, and what that returned, as JSON."""
 
 
 class Row(NamedTuple):
@@ -66,6 +72,14 @@ class Writer(ABC):
         self, caller: Caller, job_id: JobId, attempt: int, result: str | None
     ) -> int | None:
         """Note a completion; the attempt of one that was noted earlier, which stands."""
+
+    @abstractmethod
+    def _recorded(self, caller: Caller, job_id: JobId, step: str) -> Recorded | None:
+        """The record of a step."""
+
+    @abstractmethod
+    def _record(self, caller: Caller, job_id: JobId, step: str, done: Recorded) -> bool:
+        """Record a step, unless it is; whether this did."""
 
     def write(self, requests: Sequence[JobRequest], within: object) -> None:
         """Write jobs; what counts from the enqueue counts from now.
@@ -116,6 +130,39 @@ class Writer(ABC):
     async def acomplete(self, job_id: JobId, attempt: int, result: Raw | None, within: Any) -> None:
         """As `complete`; `within` may be one of SQLAlchemy's async connections or sessions."""
         await _run(within, lambda sync: self.complete(job_id, attempt, result, sync))
+
+    async def recorded(
+        self, job_id: JobId, attempt: int, step: str, within: Any
+    ) -> DoneStep | None:
+        """What a step returned that was done in a transaction of the caller's.
+
+        Raises BacklineError if this attempt did it.
+        """
+        found = await _run(within, lambda sync: self._recorded(_in_transaction(sync), job_id, step))
+        if found is None:
+            return None
+        by, value = found
+        if by == attempt:
+            raise BacklineError(
+                f"attempt {attempt} of job {job_id} comes to step {step!r} twice: number the "
+                "names; after a rollback it may come to it again"
+            )
+        return DoneStep(None if value is None else Raw(value.encode()))
+
+    async def record(
+        self, job_id: JobId, attempt: int, step: str, value: Raw | None, within: Any
+    ) -> None:
+        """Record a step, if the caller commits. Raises BacklineError if another attempt has."""
+        text = None if value is None else bytes(value).decode()
+
+        def write(sync: object) -> bool:
+            return self._record(_in_transaction(sync), job_id, step, (attempt, text))
+
+        if not await _run(within, write):
+            raise BacklineError(
+                f"another run of job {job_id} has done step {step!r} meanwhile: let this pass, so "
+                "that your transaction is rolled back"
+            )
 
 
 class Outboxes(Writer):
@@ -189,6 +236,15 @@ class Outboxes(Writer):
             [(earlier, _)] = caller.read(tables.COMPLETED, job_id)
             return int(earlier)
 
+    def _recorded(self, caller: Caller, job_id: JobId, step: str) -> Recorded | None:
+        with _explained(self._outbox_of(caller)):
+            rows = caller.read(tables.RECORDED, job_id, step)
+        return next(((attempt, value) for attempt, value in rows), None)
+
+    def _record(self, caller: Caller, job_id: JobId, step: str, done: Recorded) -> bool:
+        with _explained(self._outbox_of(caller)):
+            return caller.change(tables.RECORD, job_id, step, *done, self._clock.now()) > 0
+
 
 def encode(content: JobRequest | Publication) -> str:
     """A job or an event as a row has it."""
@@ -211,11 +267,11 @@ def _in_transaction(within: object) -> Caller:
     return caller
 
 
-async def _run(within: Any, work: Callable[[Any], None]) -> None:
+async def _run(within: Any, work: Callable[[Any], T]) -> T:
     if is_async(within):
-        await within.run_sync(work)
-    else:
-        work(within)
+        found: T = await within.run_sync(work)
+        return found
+    return work(within)
 
 
 @contextmanager

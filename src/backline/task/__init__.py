@@ -20,7 +20,7 @@ from backline.task.retry import Retry
 from backline.task.scheduling import SCHEDULE_OPTIONS, job_for, missed_of, rule_of, schedule_of
 from backline.task.subscribing import subscription_of
 from backline.task.task import AnyTask, AsyncTask, Producer, SyncTask, Task
-from backline.task.transactions import Completion, Transactions
+from backline.task.transactions import Completion, DoneStep, Transactions
 
 __all__ = [
     "SCHEDULE_OPTIONS",
@@ -31,6 +31,7 @@ __all__ = [
     "BatchSettings",
     "BatchTask",
     "Completion",
+    "DoneStep",
     "Executor",
     "Job",
     "JobClient",

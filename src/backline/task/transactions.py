@@ -15,6 +15,12 @@ class Completion(NamedTuple):
     result: Raw | None
 
 
+class DoneStep(NamedTuple):
+    """What a step returned that was done in a caller's transaction."""
+
+    value: Raw | None
+
+
 class Transactions(Protocol):
     """Writes jobs and completions by the caller's connection `within`; commits nothing.
 
@@ -38,6 +44,21 @@ class Transactions(Protocol):
         self, job_id: JobId, attempt: int, result: Raw | None, within: object
     ) -> None:
         """The same; `within` may be async too."""
+        ...
+
+    async def recorded(
+        self, job_id: JobId, attempt: int, step: str, within: object
+    ) -> DoneStep | None:
+        """What a step returned that an earlier attempt has done in such a transaction.
+
+        Raises BacklineError if this attempt did it; `within` may be async too.
+        """
+        ...
+
+    async def record(
+        self, job_id: JobId, attempt: int, step: str, value: Raw | None, within: object
+    ) -> None:
+        """Record a step in the caller's transaction. Raises BacklineError if another run has."""
         ...
 
     def completion(self, job_id: JobId) -> Completion | None:

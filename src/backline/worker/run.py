@@ -154,8 +154,12 @@ class Run(msgspec.Struct, eq=False, gc=False):
     def time_left(self) -> Micros:
         return self.deadline - self.tick()
 
-    def step(self, name: str, fn: Callable[..., Any], args: Sequence[Any]) -> Awaitable[Any]:
-        return self._steps().step(name, fn, args)
+    def step(
+        self, name: str, fn: Callable[..., Any], args: Sequence[Any], within: object
+    ) -> Awaitable[Any]:
+        if within is None:
+            return self._steps().step(name, fn, args)
+        return self._steps().step_within(name, fn, args, self.task.transactions, within)
 
     def sleep(self, delay: Micros, name: str | None) -> Awaitable[None]:
         steps = self._steps()

@@ -5,11 +5,12 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from backline.batching import Batcher
 from backline.clock import Clock
-from backline.codec import result_of
+from backline.codec import ResultCodec, result_of
 from backline.context import StepContext, SuspendRun, current_step_var
 from backline.display import shown
 from backline.errors import BacklineError, ConfigError, StoreError
@@ -29,7 +30,7 @@ from backline.job import (
 )
 from backline.outage import Outage
 from backline.store import Store
-from backline.task import name_text
+from backline.task import Transactions, name_text
 from backline.worker.payload import Payload
 
 T = TypeVar("T")
@@ -136,12 +137,10 @@ class RunSteps:
 
     async def step(self, name: str, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
         """What `fn(*args)` returned when it was recorded: now, or by an earlier attempt."""
-        codec = result_of(fn, f"the result of step {name!r} of {self._lease.task}")
+        codec = self._codec(name, fn)
         record = await self._enter(name)
         if record is not None:
-            if record.wake_at is not None:
-                raise _taken("step", name, _told(record))
-            return codec.decode(record.value)
+            return codec.decode(_value(record))
         done = False
         try:
             value = codec.encode(await self._do(name, fn, args))
@@ -152,6 +151,34 @@ class RunSteps:
         finally:
             if not done:
                 self._met.discard(name)  # the task may try it again itself
+        return codec.decode(value)
+
+    async def step_within(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+        transactions: Transactions,
+        within: object,
+    ) -> Any:
+        """As `step`, but recorded by the caller's connection, and committed by the caller.
+
+        Whether that happens is not known here: a run may come to it again after a rollback.
+        """
+        codec, lease = self._codec(name, fn), self._lease
+        record = await self._enter(name)
+        try:
+            if record is not None:
+                return codec.decode(_value(record))
+            found = await transactions.recorded(lease.id, lease.attempt, name, within)
+            if found is not None:
+                return codec.decode(found.value)
+            value = codec.encode(await self._do(name, fn, args))
+            fault("step.before_record")
+            await transactions.record(lease.id, lease.attempt, name, value, within)
+            fault("step.after_record")
+        finally:
+            self._met.discard(name)
         return codec.decode(value)
 
     async def sleep(self, delay: Micros, name: str | None) -> None:
@@ -203,6 +230,9 @@ class RunSteps:
         """How long until a sleep is over."""
         return (record.wake_in or 0) - (self._recorder.tick() - self._looked_at)
 
+    def _codec(self, name: str, fn: Callable[..., Any]) -> ResultCodec:
+        return result_of(fn, f"the result of step {name!r} of {self._lease.task}")
+
     async def _enter(self, name: str) -> StepRecord | None:
         """Come to a step; its record, if it has one."""
         _check_name(name)
@@ -242,6 +272,12 @@ class RunSteps:
             self._lost()  # another attempt may be under way: nothing more is done by this one
             await asyncio.sleep(0)  # the cancel comes here, or in the task that waits for this one
             raise asyncio.CancelledError
+
+
+def _value(record: StepRecord) -> Raw | None:
+    if record.wake_at is not None or record.awaits is not None:
+        raise _taken("step", record.name, _told(record))
+    return record.value
 
 
 def _taken(what: str, name: str, by: str) -> BacklineError:
