@@ -163,6 +163,8 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The workflow it is part of: counted, and cancelled, as a whole."""
     group: JobId | None = None
     """The group of the flow that it is in; None: the one that has the flow's own id."""
+    fair_key: Annotated[str, Meta(min_length=1)] | None = None
+    """Whose job it is: those of a queue share it, key by key. It makes the queue fair."""
 
     @property
     def fingerprint(self) -> str:
@@ -389,3 +391,4 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The first `parents.MOST_SHOWN` jobs that wait for its end, or did."""
     flow: JobId | None = None
     group: JobId | None = None
+    fair_key: str | None = None

@@ -16,7 +16,14 @@ error. A limit or a demand below 1 asks for nothing; a lease whose `ttl` is not 
 at once.
 
 **Order.** Within a (queue, lane): priority from high to low, then due time, then order of
-enqueue; best effort between callers that lease at the same moment.
+enqueue; best effort between callers that lease at the same moment. With `ageing`, of the first
+jobs of the priorities the one that has waited longest, where each priority counts as that time.
+
+**Fairness.** The first job with a `fair_key` makes its queue fair, for ever. From then on each job
+that is added or moved there is one of its key, or of those without, and gets a turn when it becomes
+ready (`backline.fairness`), which takes the place of its due time in the order. The turns of one
+call are given at its end, and before an exchange leases, oldest due first. A job that is put back
+goes first of its priority; one that is edited, retried or redriven gets a new turn.
 
 **Limits.** A job whose time has come (at once, by `promote`, by a redrive, when its predecessor
 ends) and that has `Limits` is ready if its key has a free slot and its rate lets it start; else
@@ -58,6 +65,9 @@ Invariants, each the name of a test in `backline.testing.conformance`:
     I15 a recorded step stays as it was recorded until its job is purged, whatever ends, redrives,
         edits or repeats the job: a later attempt finds it. An edit of the due time of a job that
         is asleep moves the end of its sleep, and of its wait
+    I16 keys that always have jobs ready share their queue by their weights, whoever came first
+        with however many: none is ahead by more than a job of each other; with `ageing` no
+        job waits for ever behind higher priorities
     I17 a wait ends once: by the event of its name and key that is kept when it begins, else by
         the first that is published before its time is over, else without one; and stays as it
         ended. The commit that publishes the event wakes the job: no wake-up is lost

@@ -141,6 +141,11 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True):
     """At most this many of its jobs run at a time, on all workers; None: no limit."""
     pacing: Pacing | UnsetType | None = UNSET
     """How often its jobs may start, on all workers; None: at once."""
+    weights: Mapping[str, float] | UnsetType = UNSET
+    """How large the shares of fair keys are, beside each other; that of all others is 1."""
+    ageing: Micros | UnsetType | None = UNSET
+    """How much longer a job has waited for each priority that it is above another; None:
+    priorities are strict."""
 
 
 ARRIVALS_SPAN: Final = 10
@@ -160,7 +165,8 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     cells: int
     """How many of the ready jobs wait for a cell."""
     oldest_ready: Micros | None
-    """When the ready job that has waited longest became due; None: none is ready."""
+    """When the ready job that has waited longest became due; None: none is ready. In a fair
+    queue, of those that are up next: the first of each lane and priority."""
     drain_rate: float
     """Jobs per second that left the queue lately, by ending."""
     arrival_rate: float = 0.0
@@ -170,6 +176,10 @@ class QueueStats(msgspec.Struct, frozen=True, kw_only=True):
     pacing: Pacing | None = None
     asleep: int = 0
     """How many of the scheduled jobs sleep between two steps, or wait for an event."""
+    fair: bool = False
+    """It had a job with a fair key."""
+    weights: Mapping[str, float] = {}
+    ageing: Micros | None = None
 
     @property
     def depth(self) -> int:

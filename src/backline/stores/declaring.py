@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from backline.store import QueueSettings
 
-_FIELDS: Final = ("max_depth", "paused", "concurrency", "pacing")
+_FIELDS: Final = ("max_depth", "paused", "concurrency", "pacing", "weights", "ageing")
 
 
 def declare(

@@ -7,10 +7,10 @@ would stop the others, in the file or in the memory where all of them are.
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
-from typing import Final, NamedTuple, TypeAlias
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import msgspec
-from msgspec import Raw, json
+from msgspec import Meta, Raw, json
 from msgspec.structs import replace
 
 from backline.display import safe, shown
@@ -32,6 +32,7 @@ _Facts: TypeAlias = tuple[
     JobId, str, str, Lane, Rank, Micros, Micros | None, Micros | None, Micros | None,
     str | None, Micros, OnConflict, dict[str, str], tuple[str, ...], Micros | None, str | None,
     tuple[After, ...], JobId | None, JobId | None,
+    Annotated[str, Meta(min_length=1)] | None,
 ]  # fmt: skip
 """All of a job but its payload, its terms, which many jobs share, and its limits."""
 
@@ -178,7 +179,7 @@ def _are_fine(jobs: Sequence[JobRequest]) -> bool:
             job.id, job.task, job.queue, job.lane, job.priority, job.delay, job.run_at,
             job.expires_in, job.expires_at, job.unique_key, job.unique_for, job.on_conflict,
             job.headers, job.tags, job.max_wait, job.idempotency_key,
-            job.after, job.flow, job.group,
+            job.after, job.flow, job.group, job.fair_key,
         )
         for job in jobs
     ]  # fmt: skip

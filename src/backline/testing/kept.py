@@ -79,6 +79,11 @@ class Kept:
     parents: tuple[tuple[JobId, On], ...] = ()
     stopped: bool = False
     """Cancelled because of how a parent ended."""
+    tenant: str | None = None
+    """Whose it is in a fair queue."""
+    turn: int | None = None
+    standing: bool = False
+    """It is ready, and has its turn."""
 
     @classmethod
     def made(cls, request: JobRequest, seq: int, now: Micros) -> "Kept":
@@ -115,6 +120,7 @@ class Kept:
         said = {"queue": change.queue, "priority": change.priority}
         said = {name: value for name, value in said.items() if value is not UNSET}
         self.request = replace(self.request, **said)
+        self.turn, self.standing = None, False
         due = change.due(now)
         if due is not None:
             self.due = due
@@ -123,7 +129,7 @@ class Kept:
 
     def begin_anew(self, now: Micros) -> None:
         """Forget how it ended."""
-        self.due, self.failures, self.cancel = now, 0, False
+        self.due, self.failures, self.cancel, self.turn = now, 0, False, None
         self.redrives += 1
         self.expires_at = self.finished_at = self.purge_at = None
 
@@ -173,8 +179,18 @@ class Kept:
 
     @property
     def order(self) -> tuple[int, Micros, int]:
-        """Its place among the ready jobs."""
+        """Its place among those that wait for the same."""
         return (-self.priority, self.due, self.seq)
+
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """Its place among the ready jobs."""
+        return (-self.priority, self.due if self.turn is None else self.turn, self.seq)
+
+    @property
+    def level(self) -> tuple[str, Lane, int]:
+        """Those that it shares with have the same."""
+        return (self.queue, self.lane, self.priority)
 
     @property
     def window_end(self) -> Micros:

@@ -28,6 +28,8 @@ from backline.store import Edit
 from backline.testing.clock import START
 
 QUEUES: Final = ("a", "b")
+FAIR: Final = "b"
+"""The queue whose jobs have fair keys."""
 PACING: Final = Pacing(10 * SECOND, 2)
 LIMITS: Final = (
     Limits("p"),
@@ -61,8 +63,9 @@ _requests = st.fixed_dictionaries(
             st.lists(st.tuples(st.integers(0, 8), st.sampled_from(On)), max_size=2),
         ),
         "group": st.sampled_from([None, None, "g", "h"]),
+        "fair_key": st.sampled_from([None, None, "x", "x", "y", "z"]),
     }
-)
+).map(lambda job: job if job["queue"] == FAIR else {**job, "fair_key": None})
 FOLLOW_UPS: Final = st.lists(
     st.builds(
         FollowUp,

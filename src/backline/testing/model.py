@@ -28,6 +28,7 @@ from backline.job import (
 )
 from backline.states import QUEUED, TERMINAL, State
 from backline.store import Call, Cancelling, Demand, Edit, Edited
+from backline.testing.fairness_model import FairnessModel
 from backline.testing.flows_model import FlowsModel
 from backline.testing.kept import Kept
 from backline.testing.keys_model import KeysModel
@@ -56,11 +57,13 @@ class Model:
         self.known = KnownModel(self.jobs)
         self.queues = QueuesModel(self.present)
         self.waits = WaitsModel(self.jobs)
+        self.shares = FairnessModel(self.present, self.queues)
 
     def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
         new = partial(self.known.is_new, now=self.now)
         answers = [self.queues.refusal(call, new) or self._add_call(call) for call in calls]
         self._follow()
+        self.shares.settle()
         return answers
 
     def exchange(
@@ -78,6 +81,7 @@ class Model:
         self._settle()
         self._follow()
         self._expire([job for job in self._late() if job.request.id in expired])
+        self.shares.settle()
         last, granted = self.calls.get(worker, (-1, []))
         if worker in self.retired or call < last:
             granted = []
@@ -87,6 +91,7 @@ class Model:
             granted = [(j.id, self.jobs[j.id].attempt) for j in self._lease(worker, demand, ttl)]
             self.calls[worker] = (call, granted)
         self._follow()
+        self.shares.settle()
         return acked, granted, self._next_in(demand)
 
     def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
@@ -124,23 +129,28 @@ class Model:
         for job in sorted(due, key=lambda job: job.order):
             job.asleep = False
             self.within.come(job, self.tick)
-        return len(due) + self.within.permit(self.tick)
+        paces = self.within.permit(self.tick)
+        self.shares.settle()
+        return len(due) + paces
 
     def expire(self) -> int:
         late = self._late()
         self._expire(late)
         self._follow()
+        self.shares.settle()
         return len(late)
 
     def sweep(self) -> None:
         for job in self._in(*TERMINAL):
             job.purged = (job.purge_at or 0) <= self.now
         self.within.go_on(self.tick)
+        self.shares.settle()
 
     def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         answers = [self._cancel(self._present(job_id)) for job_id in ids]
         self._settle()
         self._follow()
+        self.shares.settle()
         return answers
 
     def cancel_flow(self, flow: JobId) -> int:
@@ -149,11 +159,13 @@ class Model:
             self._cancel(job)
         self._settle()
         self._follow()
+        self.shares.settle()
         return len(wanted)
 
     def redrive(self, ids: Sequence[JobId]) -> list[bool]:
         answers = [self._redrive(self._present(job_id)) for job_id in ids]
         self._revive()
+        self.shares.settle()
         return answers
 
     def purge(self, ids: Sequence[JobId]) -> list[bool]:
@@ -162,6 +174,7 @@ class Model:
             if job is not None:
                 job.purged = job.state in TERMINAL
         self.within.go_on(self.tick)
+        self.shares.settle()
         return [job is not None and job.purged for job in jobs]
 
     def edit(self, ids: Sequence[JobId], change: Edit) -> list[Edited]:
@@ -172,7 +185,12 @@ class Model:
         if moves or change.due(self.now) is not None:
             asking = self.within.let_all_go(queued.values(), self.tick, moves=moves)
         for job in queued.values():
+            job.change(change, self.now)
+        if moves:
+            self.shares.belong(queued.values())
+        for job in queued.values():
             self._edit(job, change, asks=job.request.id in asking)
+        self.shares.settle()
         return [Edited.UNKNOWN if job is None else job.edited for job in jobs]
 
     def present(self) -> Iterable[Kept]:
@@ -268,6 +286,7 @@ class Model:
             )
         self.jobs[request.id] = job = Kept.made(request, len(self.jobs), self.now)
         job.state = State.SCHEDULED
+        self.shares.belong([job])
         self.keys.take(job, held, self.now)
         if held is not None:
             self._replace(held.holder)
@@ -321,6 +340,7 @@ class Model:
         if ack.if_overdue and job.until > self.tick:
             return Acked.LOST
         job.take(worker, ack)
+        job.turn = job.turn if ack.state is State.READY else None
         again = ack.state in (State.READY, State.SCHEDULED)
         if ack.state is State.SCHEDULED and not job.cancel:
             job.due = self.now + ack.delay
@@ -346,7 +366,7 @@ class Model:
                 continue
             mine = [job for job in ready if (job.queue, job.lane) == (queue, lane)]
             room = self.queues.room(queue, count, self.tick)
-            found = sorted(mine, key=lambda job: job.order)[:room]
+            found = self.shares.in_order(mine, queue, room)
             for job in found:
                 job.state, job.worker, job.started_at = State.RUNNING, worker, self.now
                 job.attempt, job.until = job.attempt + 1, self.tick + ttl
@@ -389,7 +409,6 @@ class Model:
         self.keys.take_back(job, self.now)
 
     def _edit(self, job: Kept, change: Edit, *, asks: bool) -> None:
-        job.change(change, self.now)
         if asks or (change.due(self.now) is not None and job.state is not State.WAITING):
             self._set_free(job)
         job.asleep = job.asleep and job.state is State.SCHEDULED

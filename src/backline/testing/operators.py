@@ -5,7 +5,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from backline.job import Pacing
+from backline.job import SECOND, Micros, Pacing
 from backline.store import Edit, QueueSettings, Store
 from backline.testing.lives import EDITS, PACING, PICKS, QUEUES
 from backline.testing.model import Model
@@ -58,13 +58,28 @@ class OperatorRules:
         paused=st.sampled_from([False, False, False, True]),
         most=st.sampled_from([None, None, 1, 3]),
         pacing=st.sampled_from([None, None, PACING]),
+        weights=st.sampled_from([{}, {"x": 3.0}, {"x": 0.25, "y": 2.0}]),
+        ageing=st.sampled_from([None, None, SECOND, 60 * SECOND]),
     )
     def configure(
-        self, queue: str, limit: int | None, paused: bool, most: int | None, pacing: Pacing | None
+        self,
+        queue: str,
+        limit: int | None,
+        paused: bool,
+        most: int | None,
+        pacing: Pacing | None,
+        weights: dict[str, float],
+        ageing: Micros | None,
     ) -> None:
         """An operator's edit."""
         edit = QueueSettings(
-            queue=queue, max_depth=limit, paused=paused, concurrency=most, pacing=pacing
+            queue=queue,
+            max_depth=limit,
+            paused=paused,
+            concurrency=most,
+            pacing=pacing,
+            weights=weights,
+            ageing=ageing,
         )
         self.run(self.store.configure([edit]))
         self.model.queues.configure(edit)

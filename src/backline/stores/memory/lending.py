@@ -38,6 +38,7 @@ class Lending:
         """Lease at most as many jobs of each (queue, lane), in its order."""
         # First, for what waits for one of them may be leased.
         self._table.expire(_EXPIRE_BITE, self._now, self._tick)
+        self._table.sharing.settle()
         jobs: list[LeasedJob] = []
         for (name, lane), wanted in demand.items():
             queue = self._table.queues.get(name)
@@ -52,7 +53,7 @@ class Lending:
         table, now, tick = self._table, self._now, self._tick
         ready = queue.ready[lane]
         jobs: list[LeasedJob] = []
-        while len(jobs) < wanted and (row := ready.pop()) is not None:
+        while len(jobs) < wanted and (row := ready.pop(queue.ageing)) is not None:
             if row.expires_at is not None and row.expires_at <= now and not row.attempt:
                 table.move(row, State.EXPIRED, now, tick)
                 continue

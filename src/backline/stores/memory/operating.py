@@ -8,6 +8,7 @@ from backline.job import JobId, Micros
 from backline.states import QUEUED, TERMINAL, State
 from backline.store import Cancelling, Edit, Edited
 from backline.stores.memory.row import Row
+from backline.stores.memory.sharing import belong
 from backline.stores.memory.table import Table
 
 
@@ -54,6 +55,8 @@ def edit(
     asking: set[int] = set()
     if moves or change.due(now) is not None:  # else each keeps what it holds
         asking = {row.seq for row in queued.values() if table.let_go(row, now, tick, moves=moves)}
+    if change.queue is not UNSET and queued:
+        belong(table.queue(change.queue), queued.values())
     for row in queued.values():
         table.edit(row, change, now, tick, asks=row.seq in asking)
     return [_edited(row) for row in rows]

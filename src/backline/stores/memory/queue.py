@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
@@ -25,11 +26,13 @@ class QueueState:
 
     __slots__ = (
         "_declared",
+        "ageing",
         "arrival",
         "arrived",
         "asleep",
         "concurrency",
         "drained",
+        "fair",
         "max_depth",
         "members",
         "name",
@@ -39,6 +42,7 @@ class QueueState:
         "purged",
         "ready",
         "scheduled",
+        "weights",
     )
 
     def __init__(self, name: str) -> None:
@@ -49,6 +53,10 @@ class QueueState:
         self.pacing: Pacing | None = None
         self.arrival: Micros = 0
         """The tick that its starts have used up."""
+        self.fair = False
+        """It had a job with a fair key."""
+        self.weights: Mapping[str, float] = {}
+        self.ageing: Micros | None = None
         self.purged = 0
         self.asleep = 0
         """How many of the scheduled jobs sleep: they are not in the depth."""
@@ -81,6 +89,10 @@ class QueueState:
             if self.pacing is not None and settings.pacing is not None:
                 self.arrival = limits.repaced(self.pacing, settings.pacing, self.arrival, tick)
             self.pacing = settings.pacing
+        if settings.weights is not UNSET:
+            self.weights = dict(settings.weights)
+        if settings.ageing is not UNSET:
+            self.ageing = settings.ageing
 
     def leasable(self, tick: Micros) -> int | None:
         """How many of its jobs may start now by its own limits; None: any number."""
@@ -129,4 +141,7 @@ class QueueState:
             concurrency=self.concurrency,
             pacing=self.pacing,
             asleep=self.asleep,
+            fair=self.fair,
+            weights=self.weights,
+            ageing=self.ageing,
         )

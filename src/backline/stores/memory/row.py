@@ -65,10 +65,13 @@ class Row:
         "request",
         "result",
         "seq",
+        "share",
         "stand",
         "started_at",
         "state",
+        "tenant",
         "ties",
+        "turn",
         "until",
         "worker",
     )
@@ -111,6 +114,12 @@ class Row:
         """What it holds within its limits, or waits for."""
         self.ties: Ties | None = None
         """What it has to do with other jobs of a workflow."""
+        self.tenant: str | None = None
+        """Whose it is; None: its queue is not fair."""
+        self.turn: int | None = None
+        """While it is ready or runs, or waits after it was put back."""
+        self.share: Line[Row] | None = None
+        """While it is ready, the jobs of its tenant."""
 
     def add_error(self, error: AttemptError, now: Micros) -> None:
         """Keep how an attempt went wrong, and only the newest of them."""
@@ -152,6 +161,16 @@ class Row:
         """It is in the depth again, if it slept."""
         self.queue.asleep -= self.asleep
         self.asleep = False
+
+    def leave(self) -> None:
+        """Leave the lines that it stands in."""
+        self.mark += 1
+        line, self.line = self.line, None
+        share, self.share = self.share, None
+        if line is not None:
+            line.drop()
+        if share is not None:
+            share.drop()
 
     def salvage(self) -> None:
         """Keep what can be read of a damaged row, so that it can be shown and purged."""
@@ -252,6 +271,7 @@ class Row:
             before=() if ties is None else ties.before(),
             flow=request.flow_id,
             group=request.group_id,
+            fair_key=request.fair_key,
         )
 
 

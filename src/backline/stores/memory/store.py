@@ -139,6 +139,7 @@ class MemoryStore:
                 state.call, state.granted = call, []
                 jobs = Lending(self._table, worker, state, now, tick, ttl).lend(demand)
                 follow(self._table, now, tick)
+            self._table.sharing.settle()
             wait = next_in(self._table, demand, now, tick)
         self._tell()
         return Exchange(acked, jobs, wait)
@@ -368,6 +369,7 @@ class MemoryStore:
         """Pass on what the last commit did; outside of the lock, after the commit."""
         if self._table.hints:
             with self._lock:
+                self._table.sharing.settle()
                 hints, self._table.hints = self._table.hints, set()
             self._watchers.tell(hints)
 

@@ -29,6 +29,7 @@ from backline.stores.memory.keys import Keys
 from backline.stores.memory.line import Line
 from backline.stores.memory.queue import QueueState
 from backline.stores.memory.row import Fuse, Row
+from backline.stores.memory.sharing import Sharing, belong
 from backline.stores.requests import Founded
 
 _ENDS: Final = {
@@ -55,6 +56,7 @@ class Table:
         self._idempotency = IdempotencyKeys()
         self._keys = Keys()
         self._gates = Gates(lambda: self.hints.add(Hint.WORK))
+        self.sharing = Sharing()
         self._fuses: Line[Fuse] = Line()
         self._finished: Line[Row] = Line()
         self._seq = 0
@@ -116,6 +118,8 @@ class Table:
                 return Enqueued(holder, False, request.on_conflict is OnConflict.RAISE)
         self._seq += 1
         row = Row(request, self.queue(request.queue), self._seq, now)
+        if row.queue.fair or request.fair_key is not None:
+            belong(row.queue, [row])
         if name is not None:
             self._replace(self._keys.take(name, row, now), now, tick)
         if request.after or request.group_id is not None:
@@ -156,10 +160,10 @@ class Table:
         row.state = target
         if row.asleep:
             row.wake()
-        if row.line is None:  # spelled out, for most moves are of jobs that stand in none
+        if row.line is None and row.share is None:  # spelled out, for so are most that move
             row.mark += 1
         else:
-            self._leave(row)
+            row.leave()
         if row.fuse is not None and (ends or target is State.RUNNING):
             row.fuse.mark += 1
             row.fuse = None
@@ -192,6 +196,7 @@ class Table:
         unless it `waits` for others."""
         row.failures = 0
         row.redrives += 1
+        row.turn = None
         row.cancel = False
         row.due = now
         row.expires_at = row.finished_at = row.purge_at = row.result = None
@@ -216,14 +221,15 @@ class Table:
         asks = row.stand is not None and row.state is not State.SCHEDULED
         if asks or (moves and row.stand is not None):
             if asks:
-                self._leave(row)
+                row.leave()
             self._go_on(self._gates.leave(row, tick), now, tick)
         return asks
 
     def edit(self, row: Row, change: Edit, now: Micros, tick: Micros, *, asks: bool) -> None:
         """Change a job that has not started, and let it stand where it belongs from now on."""
         due, asleep = change.due(now), row.asleep
-        self._leave(row)
+        row.leave()
+        row.turn = None
         row.wake()
         del row.queue.members[row.state][row.seq]
         if change.queue is not UNSET:
@@ -274,7 +280,7 @@ class Table:
         """Take a finished job out; its id is remembered for a day."""
         del row.queue.members[row.state][row.seq]
         row.queue.purged += 1
-        self._leave(row)
+        row.leave()
         del self.rows[row.id]
         self.ids.drop()
         self.husks.add(row, now)
@@ -318,8 +324,11 @@ class Table:
         """Put a job in the line of its state."""
         queue = row.queue
         if row.state is State.READY:
-            queue.ready[row.lane].push(row)
             self.hints.add(Hint.WORK)
+            if row.tenant is None:
+                queue.ready[row.lane].push(row)
+            else:
+                self.sharing.join(row)
         elif row.state is State.SCHEDULED:
             first = queue.scheduled.due()
             if first is None or row.due < first:
@@ -344,15 +353,6 @@ class Table:
         """These waited for their turn within their limits, and have it."""
         for row in rows:
             self.move(row, State.READY, now, tick)
-
-    @staticmethod
-    def _leave(row: Row) -> None:
-        """Take a job out of the line it stands in."""
-        row.mark += 1
-        line = row.line
-        if line is not None:
-            row.line = None
-            line.drop()
 
     def _end(self, row: Row, now: Micros, tick: Micros, keep: Micros | None) -> None:
         if keep is None:

@@ -11,7 +11,7 @@ from backline.limits import repaced
 from backline.store import Hint, QueueSettings
 from backline.stores.declaring import declare
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.transaction import QueueRow, Transaction
+from backline.stores.sqlite.transaction import QueueRow, Transaction, dumps
 
 _CONFIGURE: Final = statement("configure")
 _DECLARED: Final = statement("declared")
@@ -45,6 +45,8 @@ def _settings(news: QueueSettings, known: QueueSettings | None) -> dict[str, obj
         "concurrency": news.concurrency,
         "interval": pacing.interval if isinstance(pacing, Pacing) else pacing,
         "burst": pacing.burst if isinstance(pacing, Pacing) else pacing,
+        "weights": UNSET if news.weights is UNSET else dumps(news.weights),
+        "ageing": news.ageing,
     }
     given: dict[str, object] = {
         name: None if cell is UNSET else cell for name, cell in cells.items()

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from backline.job import JobId, Micros
 from backline.states import QUEUED, State
 from backline.store import Edit, Edited
-from backline.stores.sqlite import gates, rows, steps
+from backline.stores.sqlite import gates, rows, sharing, steps
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.ties import ASLEEP, LIMITED
+from backline.stores.sqlite.ties import ASLEEP, FAIR, LIMITED
 from backline.stores.sqlite.transaction import JobPlace, Transaction, dumps, seqs_of
 
 _PLACES: Final = statement("places")
@@ -42,9 +42,12 @@ def _answer(place: JobPlace) -> Edited:
 
 
 def _edit(tx: Transaction, places: Sequence[JobPlace], change: Edit) -> None:
-    target = None
+    target, fair = None, False
     if change.queue is not UNSET:
-        target = tx.queues([change.queue], make=True)[change.queue].id
+        queue = tx.queues([change.queue], make=True)[change.queue]
+        if any(place.ties & FAIR for place in places):
+            sharing.make_fair(tx, queue, seqs_of(places))
+        target, fair = queue.id, queue.fair
     due = change.due(tx.now)
     held: set[int] = set()
     if target is not None or due is not None:  # else each keeps what it holds
@@ -56,8 +59,11 @@ def _edit(tx: Transaction, places: Sequence[JobPlace], change: Edit) -> None:
             "queue": target,
             "rank": None if change.priority is UNSET else -change.priority,
             "due": due,
+            "fair": fair,
         },
     )
+    if fair or any(place.ties & FAIR for place in places):
+        tx.turning += [place.seq for place in places]
     counts = Counter(
         (place.queue, place.lane, place.state, place.ties & ASLEEP) for place in places
     )

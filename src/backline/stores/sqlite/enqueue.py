@@ -10,7 +10,7 @@ import msgspec
 from backline.job import Enqueued, JobRequest, Micros, Refused
 from backline.states import State
 from backline.store import Call, Hint
-from backline.stores.sqlite import endings, flows, gates, idempotency, keys
+from backline.stores.sqlite import endings, flows, gates, idempotency, keys, sharing
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import (
     QueueRow,
@@ -164,6 +164,7 @@ def _insert(
 ) -> range:
     """Add rows for those that are not known; returns their seqs. `groups`: some have ties."""
     ids = {name: queue.id for name, queue in queues.items()}
+    shares = any(queue.fair for queue in queues.values()) or any(job.fair_key for job in jobs)
     now, waiting, dues = tx.now, placed.waiting, placed.due
     limited = [job for job in jobs if job.limits is not None]
     standings = _standings(tx, limited, ids, placed) if limited else {}
@@ -186,20 +187,24 @@ def _insert(
             _expiry(job, now), job.terms, job.unique_key, keys.window_end(job, now),
             job.headers, job.tags, start, length,
         )  # fmt: skip
-        if groups is not None:
+        if groups is not None or shares:
             follow_ups = dumps(job.follow_ups) if job.follow_ups else None
-            row += (follow_ups, groups.seqs.get(job.group_id or ""), 0 if job.after else None)
+            group = None if groups is None else groups.seqs.get(job.group_id or "")
+            tenant = sharing.tenant_of(tx, job, queues[job.queue])
+            row += (follow_ups, group, 0 if job.after else None, tenant)
         elif job.follow_ups:
             row += (dumps(job.follow_ups),)
         rows.append(row)
         payloads.append(payload)
         start += length
     params = {"jobs": dumps(rows), "payloads": b"".join(payloads), "now": now}
-    added = tx.db.run(_ENQUEUE if groups is None else _ENQUEUE_TIED, params)
+    added = tx.db.run(_ENQUEUE_TIED if groups is not None or shares else _ENQUEUE, params)
     last = tx.db.last_rowid()
     seqs = range(last - added + 1, last + 1)
     if limited:
         gates.write(tx, limited, standings)
+    if shares:
+        tx.turning += seqs
     _count(tx, rows, seqs)
     return seqs
 

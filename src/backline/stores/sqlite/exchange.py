@@ -20,10 +20,10 @@ from backline.job import (
 )
 from backline.states import TERMINAL, State
 from backline.store import Demand, Exchange, Hint
-from backline.stores.sqlite import endings, gates, moves, paces, rows, steps, waits
+from backline.stores.sqlite import endings, gates, moves, paces, rows, sharing, steps, waits
 from backline.stores.sqlite.follow import follow
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.ties import LIMITED
+from backline.stores.sqlite.ties import FAIR, LIMITED
 from backline.stores.sqlite.transaction import JobPlace, QueueRow, Transaction, dumps
 
 _ACKED: Final = statement("acked")
@@ -33,6 +33,7 @@ _ACK: Final = statement("ack")
 _BEGIN_CALL: Final = statement("begin_call")
 _REPEATS: Final = statement("repeats")
 _LEASE: Final = statement("lease")
+_LEASE_AGED: Final = statement("lease_aged")
 _LEASED: Final = statement("leased")
 _LEASED_ROWS: Final = statement("leased_rows")
 _NEXT_IN: Final = statement("next_in")
@@ -216,6 +217,8 @@ class _Book:
         lane = ack.lane or job.lane
         if job.ties & LIMITED:
             target = self._again(job, target, lane)
+        if job.ties & FAIR and target is State.READY:
+            self._tx.turning.append(job.seq)
         self._acks.append(self._line(ack, job.seq, target))
         self._moved[job.queue, job.lane, target, lane] += 1
         if ack.asleep and target is State.SCHEDULED:
@@ -286,7 +289,7 @@ def _lease(tx: Transaction, call: ExchangeCall, queues: Mapping[str, QueueRow]) 
     params = {"worker": call.worker, "call": call.call, "tick": tx.tick}
     if not tx.db.run(_BEGIN_CALL, params):
         again = tx.db.value(_REPEATS, params)
-        return _read_leased(tx, call)[0] if again else []
+        return sharing.in_order(_read_leased(tx, call)[0], queues) if again else []
     expiring = tx.db.value(_EXPIRING, {"now": tx.now})
     if expiring:
         moves.expire(tx, _EXPIRE_BITE)
@@ -299,7 +302,7 @@ def _lease(tx: Transaction, call: ExchangeCall, queues: Mapping[str, QueueRow]) 
         have = Counter((job.queue, job.lane) for job in jobs)
         queues = tx.queues(queues)  # the places of the unreadable are free again
         want = {key: n - have[key] for key, n in call.demand.items()}
-    return jobs
+    return sharing.in_order(jobs, queues)
 
 
 def _grant(
@@ -311,6 +314,7 @@ def _grant(
 ) -> int:
     """Lease ready jobs; returns how many."""
     leased = 0
+    sharing.settle(tx)
     for (name, lane), wanted in want.items():
         queue = queues.get(name)
         if queue is None or queue.paused:
@@ -319,7 +323,7 @@ def _grant(
         if most <= 0:
             continue
         got = tx.db.run(
-            _LEASE,
+            _LEASE if queue.ageing is None else _LEASE_AGED,
             {
                 "queue": queue.id,
                 "lane": lane,
@@ -329,6 +333,7 @@ def _grant(
                 "until": tx.tick + call.ttl,
                 "now": tx.now,
                 "expiring": expiring,
+                **({} if queue.ageing is None else {"ageing": queue.ageing}),
             },
         )
         if got:

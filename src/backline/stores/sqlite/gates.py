@@ -55,6 +55,7 @@ class _AtGate(msgspec.Struct, array_like=True, gc=False, order=True):
     lane: str
     pace: int | None
     weight: int | None
+    ties: int
 
 
 class Standing(NamedTuple):
@@ -235,7 +236,8 @@ def _release(tx: Transaction, gates: Sequence[int]) -> None:
     tx.db.run(_JOIN, {"jobs": dumps(lines)})
     for job in let:
         if job.pace is None:
-            tx.moved(job.queue, job.lane, State.WAITING, State.READY)
+            place = JobPlace(job.seq, job.queue, job.lane, State.WAITING, job.ties)
+            tx.moved_all([place], State.READY)
     paces.settle(tx, {job.pace for job in let if job.pace is not None})
 
 

@@ -15,7 +15,7 @@ from backline.job import FARTHEST, Micros, Pacing
 from backline.states import State
 from backline.store import Hint
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.transaction import Transaction, dumps
+from backline.stores.sqlite.transaction import JobPlace, Transaction, dumps
 
 _SET_PACES: Final = statement("set_paces")
 _PACE_IDS: Final = statement("pace_ids")
@@ -74,6 +74,7 @@ class _Waiting(msgspec.Struct, array_like=True, gc=False, order=True):
     queue: int
     lane: str
     weight: int
+    ties: int
 
 
 _ids: Final = msgspec.json.Decoder(list[int])
@@ -160,7 +161,8 @@ def _permit(tx: Transaction, pace: Pace) -> None:
 def _make_ready(tx: Transaction, jobs: Sequence[_Waiting], burst: int) -> None:
     tx.db.run(_PERMIT, {"seqs": dumps([job.seq for job in jobs]), "burst": max(1, burst)})
     for job in jobs:
-        tx.moved(job.queue, job.lane, State.WAITING, State.READY)
+        place = JobPlace(job.seq, job.queue, job.lane, State.WAITING, job.ties)
+        tx.moved_all([place], State.READY)
 
 
 def _next(pace: Pace) -> Micros | None:

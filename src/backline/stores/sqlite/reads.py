@@ -1,7 +1,7 @@
 """What only reads: on a connection of its own, never in the writer's queue."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -57,6 +57,9 @@ class Tally(NamedTuple):
     max_depth: int | None
     concurrency: int | None
     pacing: Pacing | None
+    fair: bool
+    weights: Mapping[str, float]
+    ageing: Micros | None
     counts: list[tuple[str, str, int]]
 
     def total(self, kind: str, lane: str | None = None) -> int:
@@ -130,6 +133,9 @@ def stats(db: Connection, tick: Micros) -> list[QueueStats]:
             concurrency=tally.concurrency,
             pacing=tally.pacing,
             asleep=tally.total("asleep"),
+            fair=tally.fair,
+            weights=tally.weights,
+            ageing=tally.ageing,
         )
         for tally in counted
     ]
@@ -167,9 +173,13 @@ def tallies(db: Connection) -> list[Tally]:
             max_depth,
             concurrency,
             None if interval is None else Pacing(interval, burst or 1),
+            bool(fair),
+            rows.weights_of(weights),
+            ageing,
             _counts.decode(rows.text(counts)),
         )
-        for queue, name, paused, max_depth, concurrency, interval, burst, counts in db.rows(
-            _TALLIES
-        )
+        for (
+            queue, name, paused, max_depth, concurrency, interval, burst, fair, weights, ageing,
+            counts,
+        ) in db.rows(_TALLIES)
     ]

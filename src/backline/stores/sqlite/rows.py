@@ -37,6 +37,7 @@ _progress: Final = msgspec.json.Decoder(Progress | None)
 _follow_ups: Final = msgspec.json.Decoder(tuple[FollowUp, ...])
 _results: Final = msgspec.json.Decoder(Mapping[JobId, Raw])
 _parents: Final = msgspec.json.Decoder(tuple[Parent, ...])
+_weights: Final = msgspec.json.Decoder(Mapping[str, float])
 _pair: Final = msgspec.json.Decoder(tuple[JobId | None, JobId | None])
 _skip: Final = msgspec.json.Decoder(Raw)
 UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError, TypeError)
@@ -106,7 +107,7 @@ def record(cells: Sequence[Any]) -> JobRecord:
         job_id, state, queue, lane, priority, due, attempt, failures, losses, releases,
         cancel, enqueued_at, started_at, finished_at, expires_at, purge_at, worker, task,
         unique_key, terms, headers, tags, payload, progress, errors, result, limits,
-        steps, asleep, follow_ups, redrives, after, before, flow, *_,
+        steps, asleep, follow_ups, redrives, fair_key, after, before, flow, *_,
     ) = cells  # fmt: skip
     flow_id, group_id = (None, None) if flow is None else _leniently(_pair, flow, (None, None))
     return JobRecord(
@@ -145,6 +146,7 @@ def record(cells: Sequence[Any]) -> JobRecord:
         before=_before(before),
         flow=flow_id,
         group=group_id,
+        fair_key=None if fair_key is None else text(fair_key),
     )
 
 
@@ -180,6 +182,11 @@ def limits_of(cell: bytes | None) -> Limits:
     """The limits; none if they cannot be read, so that the job can go on."""
     found = None if cell is None else _leniently(_limits, cell, None)
     return Limits() if found is None else found
+
+
+def weights_of(cell: bytes | None) -> Mapping[str, float]:
+    """The weights of a queue; none if they cannot be read, so that its jobs can go on."""
+    return {} if cell is None else _leniently(_weights, cell, {})
 
 
 def dated(error: AttemptError, now: Micros) -> AttemptError:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
 from backline.clock import Clock
 from backline.errors import StoreError, StoreFull, StoreUnavailable
 from backline.store import Hint
-from backline.stores.sqlite import place, schema
+from backline.stores.sqlite import place, schema, sharing
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.follow import follow
 from backline.stores.sqlite.log import WriteAheadLog
@@ -324,6 +324,7 @@ class Session:
                 tx = Transaction(db, now, tick, traffic)
                 request.result = request.item.work(tx)
                 follow(tx)
+                sharing.settle(tx)
                 tx.finish()
                 hints |= tx.hints
             traffic.write(db, tick)

@@ -21,3 +21,5 @@ MEMBER: Final = 64
 """It counts in a group."""
 CHILD: Final = 128
 """It waits, or waited, for others."""
+FAIR: Final = 256
+"""It gets a turn when it becomes ready."""

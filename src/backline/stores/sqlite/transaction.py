@@ -1,7 +1,7 @@
 """One commit: its moment, the moves of its jobs, and what to tell of it afterwards."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +12,7 @@ from backline.states import Effect, State
 from backline.store import Hint
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.ties import ASLEEP
+from backline.stores.sqlite.ties import ASLEEP, FAIR
 
 _TALLY: Final = statement("tally")
 _TRAFFIC: Final = statement("traffic")
@@ -55,6 +55,8 @@ class QueueRow(msgspec.Struct, array_like=True, gc=False):
     arrival: int
     paced: bool
     """Some of its jobs have rates of their own."""
+    fair: bool
+    ageing: int | None
 
     @property
     def pacing(self) -> Pacing | None:
@@ -97,6 +99,8 @@ class Transaction:
         self.hints: set[Hint] = set()
         self.followed: list[int] = []
         """Jobs that have ended, and whose follow-ups are still to be enqueued."""
+        self.turning: list[int] = []
+        """Jobs that became ready, and are to get a turn."""
         self._moves: Counter[tuple[int, str, str]] = Counter()
         self._traffic = traffic
 
@@ -149,8 +153,10 @@ class Transaction:
         if new and target is State.READY and lane == Lane.MAIN:
             self._traffic.arrived[queue] += n
 
-    def moved_all(self, places: Iterable[JobPlace], target: State, *, arrive: bool = True) -> None:
+    def moved_all(self, places: Sequence[JobPlace], target: State, *, arrive: bool = True) -> None:
         """These jobs moved."""
+        if target is State.READY:
+            self.turning += [place.seq for place in places if place.ties & FAIR]
         counts = Counter(
             (place.queue, place.lane, place.state, place.ties & ASLEEP) for place in places
         )

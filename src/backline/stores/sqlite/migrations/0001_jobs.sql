@@ -19,6 +19,9 @@ create table queue (
     interval integer,                 -- at most one start in so long, beyond `burst` at once
     burst integer,
     arrival integer not null default 0, -- the tick that its starts have used up
+    fair integer not null default 0,  -- 1: it had a job with a fair key
+    weights text not null default '{}', -- of fair keys, as JSON
+    ageing integer,                   -- so much longer has a job waited for each priority
     declared text                     -- the settings last declared in code, as JSON
 ) strict;
 
@@ -71,20 +74,26 @@ create table job (
     batch integer,                    -- the group it counts in
     follows integer,                  -- null: it has no parents; 1: cancelled because of one
     followed integer,                 -- null: it is no parent
+    fair_key text,                    -- null: its queue is not fair, or was not; '': it has none
+    turn integer,                     -- of a job with a fair_key that is ready or running
+    position integer generated always as (coalesce(turn, due)) virtual,
     -- What its moves may concern: 1 unique_key, 2 gate and pace, 4 step, 8 the count of those
-    -- asleep, 16 follow_ups, 32 edge as a parent, 64 job_group, 128 edge as a child.
+    -- asleep, 16 follow_ups, 32 edge as a parent, 64 job_group, 128 edge as a child, 256 turn.
     ties integer generated always as (
         (unique_key is not null) + 2 * (limits is not null) + iif(steps, 4, 0) + iif(asleep, 8, 0)
         + 16 * (follow_ups is not null)
         + 32 * (followed is not null) + 64 * (batch is not null) + 128 * (follows is not null)
+        + 256 * (fair_key is not null)
     ) virtual
 ) strict;
 
 create unique index job_id on job (id);
-create index job_ready on job (queue, lane, rank, due) where state = 'ready';
+create index job_ready on job (queue, lane, rank, position) where state = 'ready';
 create index job_scheduled on job (queue, due) where state = 'scheduled';
 create index job_waiting on job (queue) where state = 'waiting';
-create index job_held on job (worker, call, rank, due) where state = 'running';
+create index job_turn on job (queue, lane, rank, fair_key, turn)
+    where state = 'ready' and turn is not null;
+create index job_held on job (worker, call, rank, position) where state = 'running';
 create index job_until on job (until) where state = 'running';
 create index job_expiry on job (expires_at)
     where expires_at is not null and attempt = 0 and purge_at is null;
@@ -301,6 +310,7 @@ select
     cast(job.result as blob) as result, cast(job.limits as blob) as limits,
     job.steps, job.asleep,
     cast(job.follow_ups as blob) as follow_ups, job.redrives,
+    cast(nullif(job.fair_key, '') as blob) as fair_key,
     iif(job.follows is null, null, (
         select cast(json_group_array(json_array(edge.parent, edge.needs, edge.ended)) as blob)
         from edge where edge.child = job.seq

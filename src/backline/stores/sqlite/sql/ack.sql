@@ -31,6 +31,7 @@ set state = ack.value ->> 1,
         else json_insert(json_remove(errors, '$[0]'), '$[#]', json(ack.value -> 10))
     end,
     asleep = ack.value ->> 11,
+    turn = iif(ack.value ->> 1 in ('ready', 'waiting'), turn, null),
     worker = :worker, call = null, until = null
 from json_each(:acks) as ack
 where job.seq = ack.value ->> 0

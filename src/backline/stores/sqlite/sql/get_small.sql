@@ -11,6 +11,6 @@ select
     record.purge_at, record.worker, record.task, record.unique_key, record.terms,
     record.headers, record.tags, cast('[[],{}]' as blob), record.progress,
     iif(:errors, record.errors, cast('[]' as blob)), null, record.limits,
-    record.steps, record.asleep, null, record.redrives,
+    record.steps, record.asleep, null, record.redrives, record.fair_key,
     record.parents, record.children, record.flow
 from json_each(:seqs) as wanted cross join record on record.seq = wanted.value

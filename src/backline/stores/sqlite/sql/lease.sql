@@ -13,6 +13,6 @@ where seq in (
     select seq from job indexed by job_ready
     where state = 'ready' and queue = :queue and lane = :lane
         and (not :expiring or expires_at is null or expires_at > :now or attempt > 0)
-    order by rank, due, seq
+    order by rank, position, seq
     limit :want
 )

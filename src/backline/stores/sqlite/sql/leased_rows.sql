@@ -16,4 +16,4 @@ select seq, queue, ties, cast(id as blob), attempt,
     ))
 from job indexed by job_held
 where state = 'running' and worker = :worker and call = :call
-order by rank, due, seq
+order by rank, position, seq

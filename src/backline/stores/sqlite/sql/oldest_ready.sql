@@ -1,4 +1,5 @@
--- oldest_ready: when the ready job that has waited longest became due, by queue.
+-- oldest_ready: when the ready job that has waited longest became due, by queue; of a
+--   fair one, the first of each lane and priority.
 --   in     nothing
 --   out    a row a queue that has ready jobs: its id, a wall time
 --   locks  none: a reader
@@ -7,7 +8,7 @@
 with recursive level (queue, lane, rank, due) as (
     select * from (
         select queue, lane, rank, due from job indexed by job_ready
-        where state = 'ready' order by queue, lane, rank, due limit 1
+        where state = 'ready' order by queue, lane, rank, position limit 1
     )
     union all
     select next.queue, next.lane, next.rank, next.due
@@ -16,15 +17,15 @@ with recursive level (queue, lane, rank, due) as (
             select seq from job as a indexed by job_ready
             where a.state = 'ready' and a.queue = level.queue and a.lane = level.lane
                 and a.rank > level.rank
-            order by a.rank, a.due limit 1
+            order by a.rank, a.position limit 1
         ), (
             select seq from job as b indexed by job_ready
             where b.state = 'ready' and b.queue = level.queue and b.lane > level.lane
-            order by b.lane, b.rank, b.due limit 1
+            order by b.lane, b.rank, b.position limit 1
         ), (
             select seq from job as c indexed by job_ready
             where c.state = 'ready' and c.queue > level.queue
-            order by c.queue, c.lane, c.rank, c.due limit 1
+            order by c.queue, c.lane, c.rank, c.position limit 1
         )
     )
 )

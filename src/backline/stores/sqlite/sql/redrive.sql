@@ -6,6 +6,6 @@
 update job
 set state = iif(:waits, 'waiting', state), failures = 0, cancel = 0, due = :now,
     redrives = min(redrives, 0x7ffffffffffffffe) + 1,
-    expires_at = null, finished_at = null, purge_at = null, result = null,
+    expires_at = null, finished_at = null, purge_at = null, result = null, turn = null,
     follows = iif(follows is null, null, 0)
 where seq in (select value from json_each(:seqs))
