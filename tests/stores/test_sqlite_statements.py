@@ -17,6 +17,7 @@ FILES = sorted((FOLDER / "sql").glob("*.sql"))
 INDEXES = {
     "job_id",
     "job_ready",
+    "job_turn",
     "job_scheduled",
     "job_waiting",
     "job_gate",

@@ -148,8 +148,10 @@ class App(Draining):
         drop the call, count it in `shed_counts`, and return handles that say
         `accepted == False`. On all workers together, at most `concurrency` of its jobs run at
         a time, and they start no more often than `rate` ("100/m") with its `burst` says (None:
-        no limit). An operator's later edit of a limit stands until that part of this
-        declaration changes. Raises ConfigError, UnknownOption.
+        no limit). `weights` are the shares of fair keys beside each other, 1 unless said here.
+        With `ageing` ("1m") a job may pass one of a higher priority once it has waited so much
+        longer for each step between them (None: never). An operator's later edit of a setting
+        stands until that part of this declaration changes. Raises ConfigError, UnknownOption.
         """
         settings = queue_settings(name, options)
         if settings.queue in self._queues:

@@ -18,8 +18,10 @@ from msgspec import UNSET, UnsetType
 from backline.batch import Batch
 from backline.context import JobContext
 from backline.display import shown
+from backline.duration import Duration, micros
 from backline.errors import ConfigError
-from backline.job import MOST_AT_ONCE, Pacing
+from backline.fairness import HEAVIEST, LIGHTEST
+from backline.job import DAY, MOST_AT_ONCE, Micros, Pacing
 from backline.queue import OnFull
 from backline.store import QueueSettings
 from backline.task import (
@@ -41,6 +43,7 @@ C = TypeVar("C", bound=JobContext)
 
 MAX_DEPTH: Final = 10**12
 """A limit beyond this is none; it would not fit in a store's integers for ever."""
+LONGEST_AGEING: Final[Micros] = DAY
 
 
 class DeclareBatch(Protocol):
@@ -83,6 +86,8 @@ class QueueOptions(TypedDict, total=False):
     concurrency: int | None
     rate: str | None
     burst: int
+    weights: Mapping[str, float]
+    ageing: Duration | None
 
 
 def queue_settings(name: str, options: Mapping[str, Any]) -> QueueSettings:
@@ -104,6 +109,8 @@ def queue_settings(name: str, options: Mapping[str, Any]) -> QueueSettings:
         max_depth=_count(name, "max_depth", options, MAX_DEPTH),
         concurrency=_count(name, "concurrency", options, MAX_DEPTH),
         pacing=_pacing(name, options),
+        weights=_weights(name, options),
+        ageing=_ageing(name, options),
     )
 
 
@@ -117,6 +124,35 @@ def _count(
         return value
     bounds = f"an int from 1 to {most:,}"
     raise ConfigError(f"{option} of queue {queue!r} is {bounds}, not {shown(value)}")
+
+
+def _weights(queue: str, options: Mapping[str, Any]) -> dict[str, float] | UnsetType:
+    weights = options.get("weights", UNSET)
+    if weights is UNSET:
+        return UNSET
+    if not isinstance(weights, Mapping):
+        raise ConfigError(f"weights of queue {queue!r} map fair keys to numbers: {shown(weights)}")
+    for key, weight in weights.items():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not (isinstance(key, str) and number and LIGHTEST <= weight <= HEAVIEST):
+            raise ConfigError(
+                f"weights of queue {queue!r} are numbers from {LIGHTEST:g} to {HEAVIEST:g} by fair "
+                f"key, not {shown(weight)} for {shown(key)}"
+            )
+    return {name_text(key): float(weight) for key, weight in weights.items()}
+
+
+def _ageing(queue: str, options: Mapping[str, Any]) -> Micros | UnsetType | None:
+    ageing = options.get("ageing", UNSET)
+    if ageing is UNSET or ageing is None:
+        return None if ageing is None else UNSET
+    try:
+        found = micros(ageing)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"ageing of queue {queue!r}: {error}") from None
+    if not 1_000 <= found <= LONGEST_AGEING:
+        raise ConfigError(f"ageing of queue {queue!r} is 1 ms to 1 d, not {shown(ageing)}")
+    return found
 
 
 def _pacing(queue: str, options: Mapping[str, Any]) -> Pacing | UnsetType | None:

@@ -263,6 +263,7 @@ def _details(record: JobRecord, now: Micros) -> list[tuple[str, str]]:
         ("timeout", length(record.terms.timeout)),
         ("unique key", "" if record.unique_key is None else safe(record.unique_key)),
         ("limits", "; ".join(_limits(record.limits))),
+        ("fair key", "" if record.fair_key is None else safe(record.fair_key)),
         ("flow", "" if record.flow is None else safe(record.flow)),
         ("after", ", ".join(f"{safe(one.id)} ({one.ended or 'open'})" for one in record.after)),
         ("before", ", ".join(map(safe, record.before))),

@@ -114,6 +114,9 @@ def queue_json(queue: QueueStats, now: Micros) -> dict[str, object]:
         "drain_rate": queue.drain_rate,
         "arrival_rate": queue.arrival_rate,
         "asleep": queue.asleep,
+        "fair": queue.fair,
+        "weights": dict(queue.weights),
+        "ageing_seconds": None if queue.ageing is None else queue.ageing / 1_000_000,
     }
 
 
@@ -157,4 +160,6 @@ def _row(queue: QueueStats, now: Micros) -> list[str]:
 
 def _remarks(queue: QueueStats) -> list[str]:
     remarks = [click.style("paused", fg="yellow")] if queue.paused else []
-    return remarks if queue.pacing is None else [*remarks, f"starts {pace(queue.pacing)}"]
+    remarks += [] if queue.pacing is None else [f"starts {pace(queue.pacing)}"]
+    remarks += ["fair"] if queue.fair else []
+    return remarks if queue.ageing is None else [*remarks, f"ageing {span(queue.ageing)}"]

@@ -53,6 +53,7 @@ def as_json(job: JobRecord, steps: Iterable[StepRecord] | None = None) -> dict[s
         "recorded": None if steps is None else [_step(step) for step in steps],
         "callbacks": [{"task": each.job.task, "on": each.on} for each in job.follow_ups],
         "redrives": job.redrives,
+        "fair_key": job.fair_key,
     }
 
 

@@ -77,7 +77,7 @@ def _follow_up(given: object, on: tuple[State, ...]) -> FollowUp:
 
 def _check_key(task: object) -> None:
     options = getattr(task, "options", None)
-    for name in ("unique_key", "idempotency_key", "concurrency_key", "rate_key"):
+    for name in ("unique_key", "idempotency_key", "concurrency_key", "rate_key", "fair_key"):
         if callable(getattr(options, name, None)):
             raise ValueError(  # noqa: TRY004 - a callable is a good key of other jobs
                 f"the {name} of {shown(task)} is made of arguments, which are not known before "

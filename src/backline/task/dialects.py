@@ -53,6 +53,7 @@ _OURS: Final = {
         "throttle throttled throttle_key"
     ),
     "unique_for=": "lock_ttl unique_period period dedupe_window deduplication_window",
+    "fair_key=": "tenant tenant_id tenant_key fairness_key message_group_id fair_by",
     "max_wait=": "max_delay debounce_timeout",
     "idempotency_key=": "idempotency idempotent idempotent_key idempotence_key client_token",
     "keep=": "result_ttl keep_result _keep_result result_expires retention ignore_result",
@@ -95,7 +96,7 @@ FOREIGN: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(
         ["concurrency_limit", "max_concurrency", "max_concurrent", "group_limit", "global_limit",
-         "limits_concurrency", "max_active_runs", "partition_key", "group_key", "fair_key"],
+         "limits_concurrency", "max_active_runs", "partition_key", "group_key"],
         _CONCURRENCY,
     ),
     **dict.fromkeys(
@@ -147,6 +148,9 @@ OF_QUEUE: Final[Mapping[str, str]] = dict.fromkeys(
     ["max_concurrency", "concurrency_limit", "global_limit", "max_running"], "use concurrency="
 ) | {
     "priority": "priority= is an option of tasks; queues have weights: `-q mail=3,default`",
+    "fair": "the fair_key= of its jobs makes a queue fair",
+    "fair_key": "fair_key= is an option of tasks",
+    "aging": "use ageing=",
     "connection": _URL,
 }  # fmt: skip
 OF_RETRY: Final[Mapping[str, str]] = dict.fromkeys(

@@ -119,6 +119,18 @@ def limits_of(
     )
 
 
+def fair_key_of(
+    options: "TaskOptions", task: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> str | None:
+    """Whose a job of the task with these arguments is; None: nobody's in particular.
+
+    Raises InvalidArguments for a key that cannot be.
+    """
+    if options.fair_key is None:
+        return None
+    return _key(options.fair_key, "fair_key", task, args, kwargs)
+
+
 def _key(
     key: str | Callable[..., str | None] | None,
     option: str,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Literal, NamedTuple, Required, TypeAlias, TypedDict, cast
+from typing import Any, Final, Literal, NamedTuple, Required, TypeAlias, TypedDict, TypeVar, cast
 
 import msgspec
 
@@ -37,6 +37,8 @@ from backline.task.retry import Retry
 MAX_TAGS: Final = 20
 MAX_HEADERS: Final = 8 * 1024
 """Characters of all headers of a job."""
+
+E = TypeVar("E", bound=StrEnum)
 
 UniqueKey: TypeAlias = str | Callable[..., str | None]
 
@@ -98,6 +100,9 @@ class CommonOptions(TypedDict, total=False):
     """Whom the rate is for. A callable as for `concurrency_key`. Default: the task's own."""
     weight: int
     """As how many starts a start of the job counts. Default 1."""
+    fair_key: UniqueKey | None
+    """Whose job it is: the keys of a queue share it, whoever has how many jobs there. A
+    callable as for `concurrency_key`; None: one of those without."""
     headers: Mapping[str, str]
     tags: tuple[str, ...] | list[str]
     keep: Duration
@@ -191,6 +196,7 @@ class TaskOptions(msgspec.Struct, frozen=True, kw_only=True):
     burst: int | None = None
     rate_key: UniqueKey | None = None
     weight: int = 1
+    fair_key: UniqueKey | None = None
     headers: Mapping[str, str] = {}
     tags: tuple[str, ...] = ()
     keep: Micros = Terms().keep
@@ -288,17 +294,10 @@ def _expiry(value: object) -> dict[str, Any]:
     return {"expires_in": _some_length(value), "expires_at": None}
 
 
-def _on_poison(value: object) -> dict[str, Any]:
-    if not isinstance(value, str) or value not in list(OnPoison):
-        raise ValueError(f"one of {', '.join(OnPoison)} is wanted, not {shown(value)}")
-    return {"on_poison": OnPoison(value)}
-
-
-def _on_conflict(value: object) -> dict[str, Any]:
-    if not isinstance(value, str) or value not in list(OnConflict):
-        choices = ", ".join(OnConflict)
-        raise ValueError(f"one of {choices} is wanted, not {shown(value)}")
-    return {"on_conflict": OnConflict(value)}
+def _one_of(choices: type[E], value: object) -> E:
+    if not isinstance(value, str) or value not in list(choices):
+        raise ValueError(f"one of {', '.join(choices)} is wanted, not {shown(value)}")
+    return choices(value)
 
 
 def _retry(value: object) -> Retry:
@@ -371,16 +370,17 @@ _CHECKS: Final[Mapping[str, Callable[[object], dict[str, Any]]]] = {
     "retry": lambda v: {"retry": _retry(v)},
     "unique_key": lambda v: {"unique_key": _key(v)},
     "unique_for": lambda v: {"unique_for": length(v)},
-    "on_conflict": _on_conflict,
+    "on_conflict": lambda v: {"on_conflict": _one_of(OnConflict, v)},
     "max_wait": lambda v: {"max_wait": _some_length(v)},
     "idempotency_key": lambda v: {"idempotency_key": _key(v)},
     "concurrency_key": lambda v: {"concurrency_key": _key(v)},
     "concurrency": lambda v: {"concurrency": None if v is None else _whole(v, 1, MOST_AT_ONCE)},
-    "on_poison": _on_poison,
+    "on_poison": lambda v: {"on_poison": _one_of(OnPoison, v)},
     "rate": lambda v: {"rate": None if v is None else interval_of(v)},
     "burst": lambda v: {"burst": _whole(v, 1, MOST_AT_ONCE)},
     "rate_key": lambda v: {"rate_key": _key(v)},
     "weight": lambda v: {"weight": _whole(v, 1, MOST_AT_ONCE)},
+    "fair_key": lambda v: {"fair_key": _key(v)},
     "headers": lambda v: {"headers": _text_headers(v)},
     "tags": lambda v: {"tags": _tag_names(v)},
     "keep": lambda v: {"keep": length(v)},

@@ -31,7 +31,7 @@ def subscription_of(task: AnyTask, patterns: Sequence[object]) -> SubscriptionSp
                 f"{task.name} has {name}=, and each event makes a job of its own: enqueue another "
                 "task from it, which has the key"
             )
-    for name in ("concurrency_key", "rate_key"):
+    for name in ("concurrency_key", "rate_key", "fair_key"):
         if callable(getattr(options, name)):
             raise ConfigError(
                 f"{name}= of {task.name} is made of arguments, which whoever publishes an event "

@@ -28,7 +28,7 @@ from backline.task.callbacks import EVERY_END
 from backline.task.dialects import OF_TASK, misplaced_option, stranger
 from backline.task.handle import Job
 from backline.task.headers import MadeHeaders
-from backline.task.limiting import limits_of
+from backline.task.limiting import fair_key_of, limits_of
 from backline.task.names import name_text
 from backline.task.options import (
     OPTIONS,
@@ -182,12 +182,16 @@ class Task(Generic[P, R]):
         limits = request.limits
         if callable(options.concurrency_key) or callable(options.rate_key):
             limits = limits_of(options, self.name, args, kwargs)
+        fair_key = request.fair_key
+        if callable(options.fair_key):
+            fair_key = fair_key_of(options, self.name, args, kwargs)
         request = msgspec.structs.replace(
             request,
             payload=payload,
             unique_key=unique_key,
             idempotency_key=idempotency_key,
             limits=limits,
+            fair_key=fair_key,
             follow_ups=self._follow_ups(),
         )
         return self._linked(request, args, kwargs) if MARK in bytes(payload) else request
@@ -299,6 +303,7 @@ class Task(Generic[P, R]):
             limits=None if called else limits_of(options, self.name, (), {}),
             follow_ups=options.follow_ups,
             after=tuple(After(parent, options.parents_on) for parent in options.after),
+            fair_key=options.fair_key if isinstance(options.fair_key, str) else None,
         )
 
     def _inline(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -185,11 +185,9 @@ class Model:
         if moves or change.due(self.now) is not None:
             asking = self.within.let_all_go(queued.values(), self.tick, moves=moves)
         for job in queued.values():
-            job.change(change, self.now)
+            self._edit(job, change, asks=job.request.id in asking)
         if moves:
             self.shares.belong(queued.values())
-        for job in queued.values():
-            self._edit(job, change, asks=job.request.id in asking)
         self.shares.settle()
         return [Edited.UNKNOWN if job is None else job.edited for job in jobs]
 
@@ -409,6 +407,7 @@ class Model:
         self.keys.take_back(job, self.now)
 
     def _edit(self, job: Kept, change: Edit, *, asks: bool) -> None:
+        job.change(change, self.now)
         if asks or (change.due(self.now) is not None and job.state is not State.WAITING):
             self._set_free(job)
         job.asleep = job.asleep and job.state is State.SCHEDULED

@@ -165,6 +165,7 @@ def _insert(
     """Add rows for those that are not known; returns their seqs. `groups`: some have ties."""
     ids = {name: queue.id for name, queue in queues.items()}
     shares = any(queue.fair for queue in queues.values()) or any(job.fair_key for job in jobs)
+    wide = shares or groups is not None
     now, waiting, dues = tx.now, placed.waiting, placed.due
     limited = [job for job in jobs if job.limits is not None]
     standings = _standings(tx, limited, ids, placed) if limited else {}
@@ -187,18 +188,15 @@ def _insert(
             _expiry(job, now), job.terms, job.unique_key, keys.window_end(job, now),
             job.headers, job.tags, start, length,
         )  # fmt: skip
-        if groups is not None or shares:
-            follow_ups = dumps(job.follow_ups) if job.follow_ups else None
-            group = None if groups is None else groups.seqs.get(job.group_id or "")
-            tenant = sharing.tenant_of(tx, job, queues[job.queue])
-            row += (follow_ups, group, 0 if job.after else None, tenant)
+        if wide:
+            row += _rest(tx, job, queues[job.queue], groups)
         elif job.follow_ups:
             row += (dumps(job.follow_ups),)
         rows.append(row)
         payloads.append(payload)
         start += length
     params = {"jobs": dumps(rows), "payloads": b"".join(payloads), "now": now}
-    added = tx.db.run(_ENQUEUE_TIED if groups is not None or shares else _ENQUEUE, params)
+    added = tx.db.run(_ENQUEUE_TIED if wide else _ENQUEUE, params)
     last = tx.db.last_rowid()
     seqs = range(last - added + 1, last + 1)
     if limited:
@@ -207,6 +205,15 @@ def _insert(
         tx.turning += seqs
     _count(tx, rows, seqs)
     return seqs
+
+
+def _rest(
+    tx: Transaction, job: JobRequest, queue: QueueRow, groups: flows.Groups | None
+) -> tuple[Any, ...]:
+    """What `enqueue_tied` takes of a job beyond what `enqueue` does."""
+    follow_ups = dumps(job.follow_ups) if job.follow_ups else None
+    group = None if groups is None else groups.seqs.get(job.group_id or "")
+    return (follow_ups, group, 0 if job.after else None, sharing.tenant_of(tx, job, queue))
 
 
 def _count(tx: Transaction, rows: Sequence[tuple[Any, ...]], seqs: range) -> None:
