@@ -132,6 +132,7 @@ def _weights(queue: str, options: Mapping[str, Any]) -> dict[str, float] | Unset
         return UNSET
     if not isinstance(weights, Mapping):
         raise ConfigError(f"weights of queue {queue!r} map fair keys to numbers: {shown(weights)}")
+    found: dict[str, float] = {}
     for key, weight in weights.items():
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
         if not (isinstance(key, str) and number and LIGHTEST <= weight <= HEAVIEST):
@@ -139,7 +140,8 @@ def _weights(queue: str, options: Mapping[str, Any]) -> dict[str, float] | Unset
                 f"weights of queue {queue!r} are numbers from {LIGHTEST:g} to {HEAVIEST:g} by fair "
                 f"key, not {shown(weight)} for {shown(key)}"
             )
-    return {name_text(key): float(weight) for key, weight in weights.items()}
+        found[name_text(key)] = float(weight)
+    return found
 
 
 def _ageing(queue: str, options: Mapping[str, Any]) -> Micros | UnsetType | None:

@@ -139,6 +139,7 @@ class FanoutRules:
         ours = self.run(self.store.publish(recent))
         assert ours == [self.events.publish(each, self.model) for each in recent]
         self.model.hear(each for each, answer in zip(recent, ours, strict=True) if answer.added)
+        self.model.shares.settle()
 
     def _is_recent(self, event: Publication) -> bool:
         """Ids of jobs are known for ever to the model: none is sent again a day after."""

@@ -1,7 +1,7 @@
 """One commit: its moment, the moves of its jobs, and what to tell of it afterwards."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -153,7 +153,7 @@ class Transaction:
         if new and target is State.READY and lane == Lane.MAIN:
             self._traffic.arrived[queue] += n
 
-    def moved_all(self, places: Sequence[JobPlace], target: State, *, arrive: bool = True) -> None:
+    def moved_all(self, places: Collection[JobPlace], target: State, *, arrive: bool = True) -> None:
         """These jobs moved."""
         if target is State.READY:
             self.turning += [place.seq for place in places if place.ties & FAIR]

@@ -14,6 +14,7 @@ from backline.testing.conformance.base import Harness, MakeStore
 from backline.testing.conformance.debouncing import Debouncing
 from backline.testing.conformance.editing import Editing
 from backline.testing.conformance.enqueueing import Enqueueing
+from backline.testing.conformance.fairness import Fairness
 from backline.testing.conformance.fanning import Fanning
 from backline.testing.conformance.flowing import Flowing
 from backline.testing.conformance.following import Following
@@ -56,6 +57,7 @@ class StoreConformance(
     Scheduling,
     Limiting,
     Rates,
+    Fairness,
     Stepping,
     Waiting,
     Fanning,
