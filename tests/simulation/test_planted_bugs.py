@@ -16,7 +16,7 @@ import pytest
 from msgspec import UNSET, Raw
 from msgspec.structs import replace
 
-from backline import follow_up, limits, policy
+from backline import fairness, follow_up, limits, policy
 from backline.batching import Batcher
 from backline.clock import Clock
 from backline.fanout import KeptEvent
@@ -507,6 +507,32 @@ def the_last_event_counts(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Firsts, "publish", overwrite)
 
 
+class TenantsForgotten(StoreWrapper):
+    """Nobody asks whose a job is: first come, first served."""
+
+    async def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
+        plain = [[replace(job, fair_key=None) for job in call] for call in calls]
+        return await self._store.enqueue(plain)
+
+
+def who_comes_back_catches_up(patch: pytest.MonkeyPatch) -> None:
+    """The present turn is forgotten: who had nothing ready is owed all that others got."""
+    turns = fairness.turns
+    patch.setattr(
+        fairness, "turns", lambda coming, head, last, weights: turns(coming, None, last, weights)
+    )
+
+
+def put_back_at_the_end(patch: pytest.MonkeyPatch) -> None:
+    """What a lost worker held queues up again."""
+    turns = fairness.turns
+    patch.setattr(
+        fairness,
+        "turns",
+        lambda coming, *rest: turns([(tenant, None) for tenant, _ in coming], *rest),
+    )
+
+
 # Bugs of the producing side.
 
 
@@ -896,6 +922,9 @@ BUGS: Final = (
     Bug("follow-ups of acks alone", ("follow_ups",), patch=only_acks_have_follow_ups),
     Bug("follow-ups of retries", ("follow_ups",), patch=every_ack_has_follow_ups),
     Bug("one follow-up for all ends", ("follow_ups",), patch=ends_after_a_redrive_are_silent),
+    Bug("tenants forgotten", ("as_the_model",), behind(TenantsForgotten)),
+    Bug("who comes back catches up", ("as_the_model",), patch=who_comes_back_catches_up),
+    Bug("put back at the end", ("as_the_model",), in_sqlite, put_back_at_the_end),
     Bug("locks ignored", ("no_theft",), patch=a_folder_is_taken_without_its_lock),
 )
 

@@ -62,7 +62,8 @@ def make_plan(seed: int, new_id: Callable[[], JobId], size: Size = SMALL) -> Pla
     """The plan of a seed: a random subset of the faults, at random rates."""
     rng, keys = random.Random(f"plan {seed}"), random.Random(f"keys {seed}")
     limits, batches = random.Random(f"limits {seed}"), random.Random(f"batches {seed}")
-    return _Planner(rng, keys, limits, new_id, size, batches).plan(seed)
+    sharing = random.Random(f"sharing {seed}")
+    return _Planner(rng, keys, limits, new_id, size, batches, sharing).plan(seed)
 
 
 @dataclass
@@ -74,9 +75,13 @@ class _Planner:
     size: Size
     batches: random.Random
     """Draws which jobs run in batches."""
+    sharing: random.Random
+    """Draws whose jobs are whose."""
     behaviours: dict[JobId, Behaviour] = field(default_factory=dict)
     keep: Micros = 7 * DAY
     limits: list[Limits] = field(default_factory=list)
+    fair: tuple[str, ...] = ()
+    """The queues that some jobs share."""
     harm: bool = False
     """Some jobs harm the process that runs them."""
     windows: tuple[Micros, ...] = (0,)
@@ -88,6 +93,7 @@ class _Planner:
         rng_of_events = random.Random(f"events {seed}")
         blows = self._blows()
         self.harm = bool(blows) and rng.random() < 0.5
+        self.fair = tuple(queue for queue in QUEUES if self.sharing.random() < 0.4)
         self.keep = rng.choice((7 * DAY, 7 * DAY, rng.randrange(20 * SECOND), 0))
         if all(blow.by >= 0 for blow in blows if blow.act is Act.STEP):
             # What a step back does to a key that was free already is the store's affair.
@@ -177,7 +183,7 @@ class _Planner:
             queue = rng.choice(QUEUES)
             own_keys = keys if rng.random() < 0.5 else []
             drawn = [self._marked(self._job(queue, own_keys), count) for _ in range(count)]
-            jobs = [self._limited(job) for job in drawn]
+            jobs = [self._shared(self._limited(job)) for job in drawn]
             if rng.random() < 0.05:
                 jobs.append(jobs[0])  # the same job twice in one call
             calls.append(
@@ -263,6 +269,11 @@ class _Planner:
                 Limits(*keys[1], rate_key="rate", pacing=pacing, weight=pacing.burst),
             ]
         return replace(job, limits=rng.choice(self.limits)) if rng.random() < 0.25 else job
+
+    def _shared(self, job: JobRequest) -> JobRequest:
+        """The job, maybe somebody's."""
+        tenant = self.sharing.choice((None, "alice", "alice", "bob", "carol"))
+        return replace(job, fair_key=tenant) if job.queue in self.fair else job
 
     def _marked(self, job: JobRequest, count: int) -> JobRequest:
         """The job of a call of `count`, maybe not to be put off for ever, or to be done once."""
