@@ -39,8 +39,10 @@ def started(pacing: Pacing, arrival: Micros, tick: Micros, count: int) -> Micros
 def repaced(old: Pacing, new: Pacing, arrival: Micros, tick: Micros) -> Micros:
     """The arrival time once another rate holds: as many starts are used up as were."""
     ahead = max(0, arrival - tick)
+    if not ahead or new == old:
+        return arrival
     used = min(-(-ahead // max(1, old.interval)), MOST_AT_ONCE)
-    return arrival if not ahead else min(tick + used * new.interval, FARTHEST)
+    return min(tick + used * new.interval, FARTHEST)
 
 
 def opens_at(pacing: Pacing, arrival: Micros, count: int) -> Micros | None:
