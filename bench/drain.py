@@ -97,7 +97,7 @@ def _others(
             f"{threads.cpu} of processor time a job",
         ),
         rated(
-            "drain, each job with a limit and a unique key",
+            "drain, each job with a limit, a fair key and a unique key",
             keyed.rates,
             "plain",
             plain.rates,
@@ -186,6 +186,7 @@ def _noops_with_keys(of: Tasks, jobs: int) -> list[JobRequest]:
         concurrency_key=lambda number: f"customer {number % CUSTOMERS}",
         concurrency=-(-jobs // CUSTOMERS),
         unique_key=str,
+        fair_key=lambda number: f"customer {number % CUSTOMERS}",
     )
     return [task.job(number) for number in range(jobs)]
 

@@ -47,8 +47,8 @@ def drawing(title: str, charts: Sequence[Chart]) -> str:
     """Charts beside each other, with one legend."""
     width = _WIDTH * len(charts)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" '
-        f'font-family="sans-serif" font-size="11" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}"',
+        ' font-family="sans-serif" font-size="11" role="img">',
         f"<title>{escape(title)}</title>",
         f'<rect width="{width}" height="{_HEIGHT}" fill="#ffffff"/>',
         f'<text x="12" y="18" font-size="13" font-weight="bold">{escape(title)}</text>',

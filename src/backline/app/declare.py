@@ -127,7 +127,7 @@ def _count(
 
 
 def _weights(queue: str, options: Mapping[str, Any]) -> dict[str, float] | UnsetType:
-    weights = options.get("weights", UNSET)
+    weights: object = options.get("weights", UNSET)
     if weights is UNSET:
         return UNSET
     if not isinstance(weights, Mapping):

@@ -26,8 +26,6 @@ def settle(
     row.settle(ack, now)
     table.firsts.record(row, ack.steps, now)
     target: State = ack.state
-    if target is not State.READY:
-        row.turn = None
     if target not in TERMINAL:
         if row.cancel:
             target = State.CANCELLED

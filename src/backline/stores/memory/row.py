@@ -128,6 +128,8 @@ class Row:
 
     def settle(self, ack: Ack, now: Micros) -> None:
         """Write down what a run left behind."""
+        if ack.state is not State.READY:
+            self.turn = None
         if ack.lane is not None:
             self.lane = ack.lane
         if ack.result is not None:

@@ -179,7 +179,16 @@ def tallies(db: Connection) -> list[Tally]:
             _counts.decode(rows.text(counts)),
         )
         for (
-            queue, name, paused, max_depth, concurrency, interval, burst, fair, weights, ageing,
+            queue,
+            name,
+            paused,
+            max_depth,
+            concurrency,
+            interval,
+            burst,
+            fair,
+            weights,
+            ageing,
             counts,
         ) in db.rows(_TALLIES)
     ]

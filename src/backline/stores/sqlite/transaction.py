@@ -153,7 +153,9 @@ class Transaction:
         if new and target is State.READY and lane == Lane.MAIN:
             self._traffic.arrived[queue] += n
 
-    def moved_all(self, places: Collection[JobPlace], target: State, *, arrive: bool = True) -> None:
+    def moved_all(
+        self, places: Collection[JobPlace], target: State, *, arrive: bool = True
+    ) -> None:
         """These jobs moved."""
         if target is State.READY:
             self.turning += [place.seq for place in places if place.ties & FAIR]

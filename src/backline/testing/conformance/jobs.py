@@ -187,8 +187,8 @@ async def assert_adds_up(store: Store) -> None:
         ready = [record for record in mine if record.state is State.READY]
         assert stats.cells == sum(record.lane is Lane.CELL for record in ready)
         dues = [record.due for record in ready]
-        if stats.fair:
-            assert stats.oldest_ready in (dues or [None])
+        if stats.fair and dues:
+            assert stats.oldest_ready in dues
         else:
             assert stats.oldest_ready == min(dues, default=None)
         mine_queued = counted[State.WAITING] + counted[State.SCHEDULED] + counted[State.READY]

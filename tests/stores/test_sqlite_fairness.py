@@ -1,0 +1,127 @@
+"""What fairness costs in the SQLite store, and damaged turns harm nobody else."""
+
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from backline.job import SECOND
+from backline.states import State
+from backline.stores.sqlite import SqliteStore
+from backline.stores.sqlite.driver import Connection
+from backline.testing.clock import VirtualClock
+from backline.testing.conformance.jobs import (
+    QUEUE,
+    BareWorker,
+    done,
+    later,
+    make_job,
+    make_jobs,
+    put_back,
+    state_of,
+)
+
+MOST, LEAST = 2**63 - 1, -(2**63)
+DAMAGES = [
+    *(f"update job set turn = {value} where fair_key = 'alice'" for value in (MOST, LEAST, 0, 7)),
+    f"update job set turn = {2**60 + 2**58} where seq = 3",
+    f"update job set turn = {2**62} where seq = 3",
+    "update job set turn = null where fair_key = 'alice'",
+    "update job set fair_key = null where seq < 3",
+    "update job set fair_key = cast(x'ff' as text) where seq < 3",
+    "update queue set fair = -5",
+    "update queue set fair = 0",
+    *(
+        f"update queue set weights = {text}"
+        for text in ("'{'", "'[]'", "'{\"bob\":-1}'", "'{\"bob\":0}'", "cast(x'ff' as text)", "''")
+    ),
+    *(f"update queue set ageing = {value}" for value in (MOST, LEAST, 0, -5)),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_damaged_turn_harms_no_other_job(tmp_path: Path, damage: str) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    await store.enqueue([make_jobs(clock, 5, fair_key="alice")])
+    with apsw.Connection(str(tmp_path / "jobs.db")) as db:
+        db.execute(damage)
+    bob = make_jobs(clock, 3, fair_key="bob")
+    plain = make_job(clock)
+    more = make_jobs(clock, 2, fair_key="alice", delay=SECOND)
+    await store.enqueue([bob, [plain], more])
+    clock.advance(1)
+    await store.promote(10)
+    worker = BareWorker(store)
+    ours = [*(job.id for job in bob), plain.id]
+    seen: list[str] = []
+    while leases := await worker.lease(1):
+        seen += [job.id for job in leases]
+        await worker.settle(*map(done, leases))
+    assert len(seen) == 11
+    assert max(map(seen.index, ours)) <= 9
+    assert await state_of(store, *ours) == [State.SUCCEEDED] * 4
+    await store.close()
+
+
+async def test_a_late_turn_of_a_tenant_is_forgotten_with_its_job(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    alice = make_jobs(clock, 2, fair_key="alice")
+    await store.enqueue([alice])
+    with apsw.Connection(str(tmp_path / "jobs.db")) as db:
+        db.execute(f"update job set turn = {2**60 + 2**55} where seq = 2")
+    more = make_job(clock, fair_key="alice")
+    await store.enqueue([[more], make_jobs(clock, 50, fair_key="bob")])
+    leased = [job.id for job in await BareWorker(store).lease(5)]
+    assert more.id in leased
+    assert alice[1].id not in leased
+    await store.close()
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the statements that were run."""
+    ran: list[str] = []
+    for method in ("run", "rows", "value", "text"):
+        plain = getattr(Connection, method)
+
+        def noted(self: Any, sql: Any, *rest: Any, _plain: Any = plain) -> Any:
+            ran.append(str(sql).partition("\n")[0])
+            return _plain(self, sql, *rest)
+
+        monkeypatch.setattr(Connection, method, noted)
+    return ran
+
+
+async def _live(store: SqliteStore, clock: VirtualClock, **fields: Any) -> None:
+    """Jobs that are added, leased, retried, put back and done."""
+    await store.enqueue([make_jobs(clock, 20, **fields)])
+    worker = BareWorker(store)
+    leases = await worker.lease(10)
+    acks = [later(leases[0], SECOND), put_back(leases[1]), *map(done, leases[2:])]
+    await worker.settle(*acks)
+    clock.advance(1)
+    await store.promote(100)
+    await worker.lease(10)
+
+
+async def test_who_shares_nothing_pays_no_statement(tmp_path: Path, statements: list[str]) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    await store.enqueue([[make_job(clock, fair_key="alice", queue="fair")]])
+    statements.clear()
+    await _live(store, clock)
+    plain = len(statements)
+    await store.enqueue([[make_job(clock, fair_key="alice", queue=QUEUE)]])
+    statements.clear()
+    await _live(store, clock, fair_key="alice")
+    assert 3 <= len(statements) - plain <= 9, "three each time that jobs become ready"
+    with apsw.Connection(str(tmp_path / "jobs.db")) as db:
+        [found] = db.execute("select count(*) from job where turn is not null and fair_key is null")
+        assert found == (0,)
+    await store.close()
