@@ -14,6 +14,6 @@ select cast(json_group_array(json_array(
         select cast(total(n) as integer) from tally
         where tally.queue = queue.id and kind = 'running'
     )), queue.interval, queue.burst, queue.arrival,
-    exists (select 1 from pace where pace.queue = queue.id), queue.fair, queue.ageing
+    exists (select 1 from pace where pace.queue = queue.id), queue.fair <> 0, queue.ageing
 )) as blob)
 from json_each(:names) as wanted cross join queue on queue.name = wanted.value
