@@ -70,10 +70,8 @@ def turns(
     all that is there. `head` is the first turn of those that are ready, `last` the last one of
     each tenant; None: nobody is.
     """
-    had = [turn for _, turn in coming if turn is not None]
-    if head is not None:
-        had.append(head)
-    present = min(had, default=FIRST)
+    had = [turn for turn in (head, *(turn for _, turn in coming)) if turn is not None]
+    present = min((turn for turn in had if FIRST <= turn <= FARTHEST_TURN), default=FIRST)
     latest = dict(last)
     for tenant, turn in coming:
         if turn is not None and latest.get(tenant) is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backline import fairness
 from backline.job import Micros
@@ -15,19 +15,23 @@ if TYPE_CHECKING:
 _Key: TypeAlias = tuple[int, bool]
 """Minus the priority, and whether the jobs have turns: the others of the priority go first."""
 
+_FEW: Final = 64
+
 
 class Ready:
     """Jobs by priority, then due time, then order of enqueue: those of one (queue, lane) that
     are ready, or those that wait for the same thing. In a fair queue the ready ones have turns,
     which take the place of their due times."""
 
-    __slots__ = ("_levels", "_order", "_shares")
+    __slots__ = ("_levels", "_many", "_order", "_shares")
 
     def __init__(self) -> None:
         self._levels: dict[_Key, Line[Row]] = {}
         self._order: list[tuple[_Key, Line[Row]]] = []
         self._shares: dict[tuple[int, str], Line[Row]] = {}
         """The jobs with turns of each priority and tenant, the last one first."""
+        self._many = _FEW
+        """With so many of them it is worth a look who has nothing ready."""
 
     def push(self, row: Row) -> None:
         """Put a job in its place: priority, then due time, then order of enqueue."""
@@ -42,6 +46,7 @@ class Ready:
         row.line.push(turn, row.seq, row)
         share = self._shares.get((row.priority, row.tenant))
         if share is None:
+            self._forget()
             share = self._shares[row.priority, row.tenant] = Line()
         row.share = share
         share.push(-turn, row.seq, row)
@@ -85,9 +90,11 @@ class Ready:
         """When the job became due that has waited longest of the first of each priority."""
         return min((row.due for row in self._heads()), default=None)
 
-    def forget(self) -> None:
-        """Forget the tenants that have nothing ready."""
-        self._shares = {key: share for key, share in self._shares.items() if len(share)}
+    def _forget(self) -> None:
+        """Forget the tenants that have nothing ready, once they may be the majority."""
+        if len(self._shares) >= self._many:
+            self._shares = {key: share for key, share in self._shares.items() if len(share)}
+            self._many = 2 * len(self._shares) + _FEW
 
     def _eldest(self, ageing: Micros) -> Row | None:
         return min(

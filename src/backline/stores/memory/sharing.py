@@ -51,8 +51,6 @@ def _give(rows: list[Row]) -> None:
     ready = queue.ready[rows[0].lane]
     coming = [(row.tenant or fairness.NO_KEY, row.turn) for row in rows]
     head = ready.present_turn(priority)
-    if head is None:
-        ready.forget()
     last = {tenant: ready.last_turn(priority, tenant) for tenant, _ in coming}
     turns = fairness.turns(coming, head, last, queue.weights)
     for row, turn in zip(rows, turns, strict=True):
