@@ -13,7 +13,6 @@ from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.statements import statement
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.jobs import (
-    QUEUE,
     BareWorker,
     done,
     later,
@@ -111,19 +110,18 @@ async def _live(store: SqliteStore, clock: VirtualClock, **fields: Any) -> None:
     await worker.lease(10)
 
 
-async def test_who_shares_nothing_pays_no_statement(tmp_path: Path, statements: list[str]) -> None:
+@pytest.mark.parametrize(("fair_key", "times"), [(None, 0), ("alice", 3)])
+async def test_turns_cost_three_statements_each_time_that_shared_jobs_become_ready(
+    tmp_path: Path, statements: list[str], fair_key: str | None, times: int
+) -> None:
     clock = VirtualClock()
     store = SqliteStore(tmp_path / "jobs.db", clock=clock)
     await store.open()
-    await store.enqueue([[make_job(clock, fair_key="alice", queue="fair")]])
+    await store.enqueue([[make_job(clock, fair_key="alice", queue="another")]])
     statements.clear()
-    await _live(store, clock)
-    assert not [sql for sql in statements if sql in OF_FAIRNESS]
-    await store.enqueue([[make_job(clock, fair_key="alice", queue=QUEUE)]])
-    statements.clear()
-    await _live(store, clock, fair_key="alice")
-    assert [sql for sql in statements if sql in OF_FAIRNESS] == 3 * OF_FAIRNESS
+    await _live(store, clock, fair_key=fair_key)
+    assert [sql for sql in statements if sql in OF_FAIRNESS] == times * OF_FAIRNESS
     with apsw.Connection(str(tmp_path / "jobs.db")) as db:
-        [found] = db.execute("select count(*) from job where turn is not null and fair_key is null")
-        assert found == (0,)
+        turns = db.execute("select count(turn) from job where queue = 2").get
+        assert bool(turns) is (fair_key is not None)
     await store.close()
