@@ -6,8 +6,11 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
+from msgspec import UNSET
 
-from backline import fairness
+from backline import App, fairness
+from backline.app.declare import queue_settings
+from backline.errors import ConfigError, InvalidArguments, UnknownOption
 from backline.job import MINUTE, SECOND
 
 ROOT: Final = Path(__file__).parents[1]
@@ -81,3 +84,49 @@ async def test_the_picture_is_the_same_every_time(bench: Any) -> None:
     first, second = [bench.picture(await bench.compare(load), bench.ideal(load)) for _ in range(2)]
     assert first == second
     assert first.startswith("<svg")
+
+
+def test_a_task_says_whose_its_jobs_are() -> None:
+    app = App("memory://")
+
+    @app.task(name="render", fair_key=lambda customer: customer or None)
+    def render(customer: str) -> None: ...
+
+    assert render.job("alice").fair_key == "alice"
+    assert render.job("").fair_key is None
+    assert render.using(fair_key="bob").job("alice").fair_key == "bob"
+    assert render.using(fair_key=None).job("alice").fair_key is None
+    with pytest.raises(InvalidArguments, match="the fair_key of render: 1 to 200 printable"):
+        render.job(" ")
+    with pytest.raises(UnknownOption, match="fair_key="):
+        render.using(tenant_id="alice")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"weights": 3},
+        {"weights": {"alice": "much"}},
+        {"weights": {"alice": 0}},
+        {"weights": {"alice": 1_001}},
+        {"weights": {7: 1}},
+        {"weights": {"": 1}},
+        {"weights": {"alice": True}},
+        {"weights": {"alice": float("nan")}},
+        {"ageing": 0},
+        {"ageing": "2d"},
+        {"ageing": "soon"},
+        {"ageing": [1]},
+    ],
+)
+def test_what_a_queue_cannot_be_told(options: dict[str, Any]) -> None:
+    app = App("memory://")
+    with pytest.raises(ConfigError, match="of queue 'films'"):
+        app.queue("films", **options)
+
+
+def test_a_queue_is_told_what_it_takes() -> None:
+    said = queue_settings("films", {"weights": {"alice": 3}, "ageing": "1m"})
+    assert (said.weights, said.ageing) == ({"alice": 3.0}, MINUTE)
+    assert queue_settings("films", {"ageing": None}).ageing is None
+    assert queue_settings("films", {}).weights is UNSET

@@ -135,12 +135,15 @@ def _weights(queue: str, options: Mapping[str, Any]) -> dict[str, float] | Unset
     found: dict[str, float] = {}
     for key, weight in weights.items():
         number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not (isinstance(key, str) and number and LIGHTEST <= weight <= HEAVIEST):
+        if not (number and LIGHTEST <= weight <= HEAVIEST):
             raise ConfigError(
-                f"weights of queue {queue!r} are numbers from {LIGHTEST:g} to {HEAVIEST:g} by fair "
-                f"key, not {shown(weight)} for {shown(key)}"
+                f"weights of queue {queue!r} are numbers from {LIGHTEST:g} to {HEAVIEST:,g} by "
+                f"fair key, not {shown(weight)} for {shown(key)}"
             )
-        found[name_text(key)] = float(weight)
+        try:
+            found[name_text(key)] = float(weight)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"a fair key in weights of queue {queue!r}: {error}") from None
     return found
 
 
