@@ -5,8 +5,8 @@
 --   out    one JSON list in the order given: [present turn or null, last one or null]
 --   locks  the writer's turn
 --   index  job_ready and job_turn, one entry of each a share
-with share (place, queue, lane, rank, fair_key, head) as materialized (
-    select key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, (
+with share (queue, lane, rank, fair_key, head) as materialized (
+    select value ->> 0, value ->> 1, value ->> 2, value ->> 3, (
         select position from job indexed by job_ready
         where job.state = 'ready' and job.queue = value ->> 0 and job.lane = value ->> 1
             and job.rank = value ->> 2 and job.position between :first and :farthest
@@ -22,5 +22,5 @@ select cast(json_group_array(json_array(head, (
         and job.turn between :first and coalesce(head, :first) + :ahead
         and job.seq not in (select value from json_each(:put_back))
     order by job.turn desc limit 1
-)) order by place) as blob)
+))) as blob)
 from share
