@@ -33,7 +33,7 @@ class QueuesModel:
 
     def refusal(self, call: Call, is_new: Callable[[JobRequest], bool]) -> Refused | None:
         """Why a call is not admitted."""
-        for job in call:
+        for job in filter(is_new, call):
             limit = self.depths.get(job.queue)
             queued = (kept for kept in self.jobs() if kept.state in QUEUED and not kept.asleep)
             depth = sum(kept.queue == job.queue for kept in queued)
