@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from backline.fanout import Publication
 from backline.job import (
+    MINUTE,
     AttemptError,
     Awaited,
     Charge,
@@ -80,6 +81,9 @@ def test_queues_as_json_has_stable_keys(shell):
         "drain_rate": 0.0,
         "arrival_rate": 0.0,
         "asleep": 0,
+        "fair": False,
+        "weights": {},
+        "ageing_seconds": None,
     }
 
 
@@ -324,7 +328,7 @@ def test_the_keys_of_a_job_are_a_promise(shell):
         *("headers", "tags", "enqueued_at", "due_at", "started_at", "finished_at"),
         *("expires_at", "purge_at", "worker", "cancel_requested", "result", "progress"),
         *("flow", "group", "after", "before", "errors", "steps", "asleep", "recorded"),
-        *("callbacks", "redrives"),
+        *("callbacks", "redrives", "fair_key"),
     ]
 
 
@@ -392,3 +396,15 @@ def test_job_shows_for_what_it_waits_and_what_came(shell):
         (None, False),
     ]
     assert (found["recorded"][2]["event"], found["recorded"][2]["key"]) == (paid.name, paid.key)
+
+
+def test_fairness_is_shown(shell):
+    [job] = shell.enqueue(fair_key="alice")
+    settings = QueueSettings(queue="mail", weights={"alice": 3.0}, ageing=MINUTE)
+    shell.on(lambda store: store.configure([settings]))
+    assert shell.ok("queues").splitlines()[1].endswith("fair; ageing 1m")
+    [queue] = shell.json("queues")
+    assert (queue["fair"], queue["weights"], queue["ageing_seconds"]) == (True, {"alice": 3}, 60)
+    assert "alice" in shell.ok("job", job)
+    [record] = shell.json("jobs")
+    assert record["fair_key"] == "alice"
