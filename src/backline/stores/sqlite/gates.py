@@ -234,10 +234,11 @@ def _release(tx: Transaction, gates: Sequence[int]) -> None:
             let.append(job)
     lines = [_with_slot(job) for job in let]
     tx.db.run(_JOIN, {"jobs": dumps(lines)})
-    for job in let:
-        if job.pace is None:
-            place = JobPlace(job.seq, job.queue, job.lane, State.WAITING, job.ties)
-            tx.moved_all([place], State.READY)
+    ready = [job for job in let if job.pace is None]
+    tx.moved_all(
+        [JobPlace(job.seq, job.queue, job.lane, State.WAITING, job.ties) for job in ready],
+        State.READY,
+    )
     paces.settle(tx, {job.pace for job in let if job.pace is not None})
 
 

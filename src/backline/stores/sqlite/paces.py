@@ -160,9 +160,8 @@ def _permit(tx: Transaction, pace: Pace) -> None:
 
 def _make_ready(tx: Transaction, jobs: Sequence[_Waiting], burst: int) -> None:
     tx.db.run(_PERMIT, {"seqs": dumps([job.seq for job in jobs]), "burst": max(1, burst)})
-    for job in jobs:
-        place = JobPlace(job.seq, job.queue, job.lane, State.WAITING, job.ties)
-        tx.moved_all([place], State.READY)
+    places = [JobPlace(job.seq, job.queue, job.lane, State.WAITING, job.ties) for job in jobs]
+    tx.moved_all(places, State.READY)
 
 
 def _next(pace: Pace) -> Micros | None:
