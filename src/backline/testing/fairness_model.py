@@ -8,6 +8,7 @@ from msgspec import UNSET
 from backline.fairness import FIRST, NO_KEY, stride
 from backline.job import Micros
 from backline.states import State
+from backline.store import Demand
 from backline.testing.kept import Kept
 from backline.testing.queues_model import QueuesModel
 
@@ -57,6 +58,27 @@ class FairnessModel:
         said = self.queues.said.get(job.queue)
         weights = {} if said is None or said.weights is UNSET else said.weights
         return weights.get(job.tenant or "", 1.0)
+
+    def lease(
+        self,
+        is_late: Callable[[Kept], bool],
+        demand: Demand,
+        tick: Micros,
+        start: Callable[[Kept], None],
+    ) -> list[Kept]:
+        """Start those of the ready jobs that are leased, which none is that `is_late`."""
+        ready = [job for job in self.jobs() if job.state is State.READY and not is_late(job)]
+        leased: list[Kept] = []
+        for (queue, lane), count in demand.items():
+            if queue in self.queues.paused:
+                continue
+            mine = [job for job in ready if (job.queue, job.lane) == (queue, lane)]
+            found = self.in_order(mine, queue, self.queues.room(queue, count, tick))
+            for job in found:
+                start(job)
+            leased += found
+            self.queues.started(queue, len(found), tick)
+        return leased
 
     def in_order(self, jobs: Iterable[Kept], queue: str, room: int) -> list[Kept]:
         """Those of some jobs of a queue that are leased if there is room for so many."""

@@ -115,6 +115,11 @@ class Kept:
             counter = {"failure": "failures", "loss": "losses", "release": "releases"}[charge]
             setattr(self, counter, getattr(self, counter) + 1)
 
+    def start(self, worker: str, now: Micros, until: Micros) -> None:
+        """Run under a lease."""
+        self.state, self.worker, self.started_at = State.RUNNING, worker, now
+        self.attempt, self.until = self.attempt + 1, until
+
     def change(self, change: Edit, now: Micros) -> None:
         """Be as an edit says, but for its state."""
         said = {"queue": change.queue, "priority": change.priority}

@@ -62,8 +62,7 @@ class Model:
     def enqueue(self, calls: Sequence[Call]) -> list[list[Enqueued] | Refused]:
         new = partial(self.known.is_new, now=self.now)
         answers = [self.queues.refusal(call, new) or self._add_call(call) for call in calls]
-        self._follow()
-        self.shares.settle()
+        self._close()
         return answers
 
     def exchange(
@@ -90,8 +89,7 @@ class Model:
         else:
             granted = [(j.id, self.jobs[j.id].attempt) for j in self._lease(worker, demand, ttl)]
             self.calls[worker] = (call, granted)
-        self._follow()
-        self.shares.settle()
+        self._close()
         return acked, granted, self._next_in(demand)
 
     def extend(self, leases: Sequence[Lease], ttl: Micros) -> list[bool]:
@@ -136,8 +134,7 @@ class Model:
     def expire(self) -> int:
         late = self._late()
         self._expire(late)
-        self._follow()
-        self.shares.settle()
+        self._close()
         return len(late)
 
     def sweep(self) -> None:
@@ -149,8 +146,7 @@ class Model:
     def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         answers = [self._cancel(self._present(job_id)) for job_id in ids]
         self._settle()
-        self._follow()
-        self.shares.settle()
+        self._close()
         return answers
 
     def cancel_flow(self, flow: JobId) -> int:
@@ -158,8 +154,7 @@ class Model:
         for job in wanted:
             self._cancel(job)
         self._settle()
-        self._follow()
-        self.shares.settle()
+        self._close()
         return len(wanted)
 
     def redrive(self, ids: Sequence[JobId]) -> list[bool]:
@@ -295,6 +290,10 @@ class Model:
             self._set_free(job)
         return Enqueued(request.id)
 
+    def _close(self) -> None:
+        self._follow()
+        self.shares.settle()
+
     def _follow(self) -> None:
         """What follows the jobs that ended in this call, whatever the queues hold."""
         while self.ended:
@@ -357,29 +356,17 @@ class Model:
             self.within.come(job, self.tick)
 
     def _lease(self, worker: str, demand: Demand, ttl: Micros) -> list[JobRequest]:
-        leased: list[Kept] = []
-        ready = [job for job in self._in(State.READY) if not self.is_late(job)]
-        for (queue, lane), count in demand.items():
-            if queue in self.queues.paused:
-                continue
-            mine = [job for job in ready if (job.queue, job.lane) == (queue, lane)]
-            room = self.queues.room(queue, count, self.tick)
-            found = self.shares.in_order(mine, queue, room)
-            for job in found:
-                job.state, job.worker, job.started_at = State.RUNNING, worker, self.now
-                job.attempt, job.until = job.attempt + 1, self.tick + ttl
-            leased += found
-            self.queues.started(queue, len(found), self.tick)
-        for job in leased:
+        start = partial(Kept.start, worker=worker, now=self.now, until=self.tick + ttl)
+        for job in (leased := self.shares.lease(self.is_late, demand, self.tick, start)):
             self.within.started(job, self.tick)
         return [job.request for job in leased]
 
     def _next_in(self, demand: Demand) -> Micros | None:
         """How long until a job of theirs is due, or may start by a rate."""
         queues = {queue for queue, _ in demand}
-        dues = [job.due for job in self._in(State.SCHEDULED) if job.queue in queues]
+        waits = [job.due - self.now for job in self._in(State.SCHEDULED) if job.queue in queues]
         opens = self.within.opens(queues) + self.queues.opens(demand, self.tick)
-        waits = [due - self.now for due in dues] + [tick - self.tick for tick in opens]
+        waits += [tick - self.tick for tick in opens]
         return max(0, min(waits)) if waits else None
 
     def _cancel(self, job: Kept | None) -> Cancelling:
