@@ -8,6 +8,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -523,6 +524,22 @@ def who_comes_back_catches_up(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def all_jobs_have_tenants(plan: Plan) -> Plan:
+    """One has most of the jobs, the others come and go beside it; jobs pile up."""
+    tenants = cycle(["alice", "alice", "alice", "bob", "alice", "carol"])
+    calls = tuple(
+        dataclasses.replace(
+            call,
+            at=call.at // 8,
+            jobs=tuple(
+                replace(job, fair_key=next(tenants), limits=None, priority=0) for job in call.jobs
+            ),
+        )
+        for call in plan.calls
+    )
+    return dataclasses.replace(plan, calls=calls)
+
+
 def put_back_at_the_end(patch: pytest.MonkeyPatch) -> None:
     """What a lost worker held queues up again."""
     turns = fairness.turns
@@ -922,9 +939,25 @@ BUGS: Final = (
     Bug("follow-ups of acks alone", ("follow_ups",), patch=only_acks_have_follow_ups),
     Bug("follow-ups of retries", ("follow_ups",), patch=every_ack_has_follow_ups),
     Bug("one follow-up for all ends", ("follow_ups",), patch=ends_after_a_redrive_are_silent),
-    Bug("tenants forgotten", ("as_the_model",), behind(TenantsForgotten)),
-    Bug("who comes back catches up", ("as_the_model",), patch=who_comes_back_catches_up),
-    Bug("put back at the end", ("as_the_model",), in_sqlite, put_back_at_the_end),
+    Bug(
+        "tenants forgotten",
+        ("as_the_model",),
+        behind(TenantsForgotten),
+        shape=all_jobs_have_tenants,
+    ),
+    Bug(
+        "who comes back catches up",
+        ("as_the_model",),
+        patch=who_comes_back_catches_up,
+        shape=all_jobs_have_tenants,
+    ),
+    Bug(
+        "put back at the end",
+        ("as_the_model",),
+        in_sqlite,
+        put_back_at_the_end,
+        all_jobs_have_tenants,
+    ),
     Bug("locks ignored", ("no_theft",), patch=a_folder_is_taken_without_its_lock),
 )
 

@@ -294,9 +294,13 @@ def take_all_memory_allowed() -> int:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
+_FIRST_ENV = dict(os.environ)
+"""By which the test knows its processes, also where `change_everything` ran before."""
+
+
 def litter() -> int:
     """200 processes that nobody waits for."""
-    return len([os.posix_spawn("/bin/sleep", ["sleep", "300"], os.environ) for _ in range(200)])
+    return len([os.posix_spawn("/bin/sleep", ["sleep", "300"], _FIRST_ENV) for _ in range(200)])
 
 
 app.task(name="poison.return_too_much", **TWICE)(return_too_much)
