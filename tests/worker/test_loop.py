@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import itertools
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from tests.worker.bench import Bench
 
 from backline.clock import SYSTEM_CLOCK
 from backline.context import JobContext, current_job
-from backline.errors import Cancel, RetryLater, Snooze, StoreUnavailable
+from backline.errors import Cancel, InvalidArguments, RetryLater, Snooze, StoreUnavailable
 from backline.job import MINUTE, SECOND, JobRequest, Lane, Progress
 from backline.states import State
 from backline.store import Exchange
@@ -25,6 +26,7 @@ from backline.testing.clock import VirtualClock
 from backline.testing.loop import run
 from backline.worker import Run
 from backline.worker.board import Phase, Reply
+from backline.worker.execute import log_raised
 
 odd_errors = [
     ValueError("bad"),
@@ -225,6 +227,26 @@ async def test_arguments_that_do_not_fit_kill_the_job_at_once(bench: Bench) -> N
 
     assert (record.state, record.attempt) == (State.DEAD, 1)
     assert "n" in record.errors[0].message
+    assert record.errors[0].traceback == ""  # the message is all there is to know
+
+
+def test_the_log_has_no_traceback_where_only_ours_was_run(caplog: pytest.LogCaptureFixture) -> None:
+    log_raised(logging.ERROR, "dead", error=InvalidArguments("the payload of t: n is no int"))
+    log_raised(logging.ERROR, "dead", error=ValueError())
+
+    assert [line.exc_info is None for line in caplog.records] == [True, False]
+
+
+@on_virtual_time
+async def test_arguments_that_a_task_gave_another_are_shown_where_it_did(bench: Bench) -> None:
+    async def strict(n: int) -> None: ...
+
+    async def caller() -> None:
+        bench.task(strict)("one")
+
+    [record] = await bench.drain(bench.task(caller)())
+
+    assert "in caller" in record.errors[0].traceback
 
 
 @on_virtual_time

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import random
+import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, TypeAlias
@@ -28,6 +29,7 @@ Middleware: TypeAlias = Callable[[JobContext, CallNext], Awaitable[Any]]
 
 MAX_MESSAGE: Final = 2_000
 MAX_TRACEBACK: Final = 16_000
+_OURS: Final = __name__.partition(".")[0]
 _PUT_OFF: Final[Micros] = SECOND
 
 
@@ -152,7 +154,8 @@ def log_raised(level: int, text: str, *facts: object, error: BaseException | Non
     """Log it, with the traceback of an error that may do anything when it is looked at."""
     if error is not None:
         try:
-            log.log(level, text, *facts, exc_info=(type(error), error, _below_ours(error)))
+            raised = None if _told(error) else (type(error), error, _below_ours(error))
+            log.log(level, text, *facts, exc_info=raised)
         except BaseException:  # noqa: BLE001 - raised by the exception, in somebody's handler
             error = None
     if error is None:
@@ -230,7 +233,30 @@ def _qualified(kind: type[BaseException]) -> str:
 
 
 def _traceback(error: BaseException) -> str:
+    if _told(error):
+        return ""
     return "".join(traceback.format_exception(type(error), error, _below_ours(error)))
+
+
+def _told(error: BaseException) -> bool:
+    """Whether its message is all that there is to know: it is ours, about arguments or a result,
+    and none of the user's code had a part in it.
+    """
+    if not isinstance(error, errors.InvalidArguments | errors.InvalidResult):
+        return False
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        if any(_is_users(frame.f_globals) for frame, _ in traceback.walk_tb(link.__traceback__)):
+            return False
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return True
+
+
+def _is_users(module: Mapping[str, object]) -> bool:
+    top = str(module.get("__name__")).partition(".")[0]
+    return top != _OURS and top not in sys.stdlib_module_names
 
 
 def _below_ours(error: BaseException) -> TracebackType | None:
