@@ -118,7 +118,12 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     """Enqueued then or later."""
     enqueued_before: Micros | None = None
     error: str | None = None
-    """The `kind` of its newest error."""
+    """The `kind` of its newest error, or what stands there after a dot: the class without its
+    module."""
+
+    def says(self, kind: str | None) -> bool:
+        """Whether `error` names an error of this kind; None: there is no error."""
+        return kind is not None and f".{kind}".endswith(f".{self.error}")
 
 
 class Page(msgspec.Struct, frozen=True):

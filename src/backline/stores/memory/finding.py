@@ -63,7 +63,7 @@ def _matches(row: Row, where: Filter) -> bool:
         and (where.priority is None or row.priority == where.priority)
         and (where.enqueued_from is None or row.enqueued_at >= where.enqueued_from)
         and (where.enqueued_before is None or row.enqueued_at < where.enqueued_before)
-        and (where.error is None or (bool(row.errors) and row.errors[-1].kind == where.error))
+        and (where.error is None or where.says(row.errors[-1].kind if row.errors else None))
     )
 
 

@@ -165,7 +165,7 @@ def _matches(record: JobRecord, where: Filter) -> bool:
         and where.priority in (None, record.priority)
         and (where.enqueued_from is None or record.enqueued_at >= where.enqueued_from)
         and (where.enqueued_before is None or record.enqueued_at < where.enqueued_before)
-        and (where.error is None or where.error == _newest_error(record))
+        and (where.error is None or where.says(_newest_error(record)))
     )
 
 

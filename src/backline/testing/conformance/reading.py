@@ -111,7 +111,7 @@ class Reading(Harness):
         clock.advance("1m")
         await add(store, dead := make_job(clock, priority=4), other := make_job(clock, priority=4))
         leases = await worker.lease(3)
-        route, disk = AttemptError(1, "NoRoute", "m"), AttemptError(1, "DiskFull", "m")
+        route, disk = AttemptError(1, "mail.routes.NoRoute", "m"), AttemptError(1, "DiskFull", "m")
         errors = {dead.id: route, other.id: disk}
         for lease in leases[:2]:
             await worker.settle(ack(lease, State.DEAD, error=errors[lease.id]))
@@ -128,7 +128,10 @@ class Reading(Harness):
         assert await found(enqueued_from=begin + 1) == [other.id, dead.id]
         assert await found(enqueued_before=begin) == []
         assert await found(error="NoRoute") == [other.id, dead.id]
-        assert await found(error="DiskFull") == []
+        for full in ("mail.routes.NoRoute", "routes.NoRoute"):
+            assert await found(error=full) == [other.id, dead.id]
+        for other_kind in ("DiskFull", "Route", "mail.routes", "routes_NoRoute", "", "x" * 300):
+            assert await found(error=other_kind) == []
         both = frozenset({State.DEAD})
         assert await found(error="NoRoute", states=both, enqueued_from=begin) == [other.id, dead.id]
 
