@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from backline import BacklineError, ConfigError, InvalidArguments, Retry, UnknownOption
+from backline import App, BacklineError, ConfigError, InvalidArguments, Retry, UnknownOption
 from backline.job import (
     DAY,
     HOUR,
@@ -56,7 +56,12 @@ def changed(**given: Any) -> dict[str, Any]:
         ({"unique_key": "k"}, {"unique_key": "k"}),
         ({"idempotency_key": "k"}, {"idempotency_key": "k"}),
         ({"unique_key": "k", "unique_for": "1d"}, {"unique_key": "k", "unique_for": DAY}),
-        ({"on_conflict": "replace"}, {"on_conflict": OnConflict.REPLACE}),
+        (
+            {"unique_key": "k", "on_conflict": "replace"},
+            {"unique_key": "k", "on_conflict": OnConflict.REPLACE},
+        ),
+        ({"unique_key": None}, {}),
+        ({"unique_key": "{data}"}, {"unique_key": "{data}"}),
         ({"headers": {"a": "b"}}, {"headers": {"a": "b"}}),
         ({"tags": ["a", "b"]}, {"tags": ("a", "b")}),
         ({"keep": 0, "keep_dead": "1d"}, {"keep": 0, "keep_dead": DAY}),
@@ -100,6 +105,12 @@ def test_a_value_that_can_be_is_taken(given: Mapping[str, Any], expected: Any) -
         ({"max_wait": "1h"}, "max_wait= of app.t needs a unique_key= and on_conflict="),
         ({"max_wait": "1h", "unique_key": "k"}, "max_wait= of app.t needs a unique_key= and on_"),
         ({"max_wait": 0, "unique_key": "k", "on_conflict": "replace"}, "at least a millisecond"),
+        ({"on_conflict": "replace"}, 'on_conflict="replace" of app.t needs a unique_key='),
+        ({"on_conflict": "raise"}, 'on_conflict="raise" of app.t needs a unique_key='),
+        (
+            {"unique_key": "k", "on_conflict": "replace", "max_wait": "1m"},
+            "max_wait= of app.t needs a delay=",
+        ),
         ({"idempotency_key": ""}, "idempotency_key= of app.t"),
         ({"idempotency_key": 7}, "a str is wanted"),
         ({"on_conflict": "ignore"}, "one of skip, replace, raise is wanted, not 'ignore'"),
@@ -280,3 +291,52 @@ def test_options_are_plain_values_that_do_not_change() -> None:
     with pytest.raises(AttributeError, match="immutable"):
         TaskOptions().queue = "x"  # type: ignore[misc]
     assert msgspec.structs.replace(TaskOptions(), queue="x").queue == "x"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"unique_key": "account {x}"},
+        {"idempotency_key": "account {x}"},
+        {"concurrency_key": "account {x}"},
+        {"rate": "1/s", "rate_key": "account {x}"},
+        {"fair_key": "account {x}"},
+    ],
+)
+def test_a_key_whose_f_was_forgotten_is_told(given: Mapping[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=re.escape("lambda x: f'account {x}'")):
+        App("memory://").task(name="t", **given)(lambda x: None)
+
+
+@pytest.mark.parametrize(
+    "option", ["unique_key", "idempotency_key", "concurrency_key", "rate_key", "fair_key"]
+)
+def test_a_key_function_that_takes_other_arguments_is_named(option: str) -> None:
+    def fn(x: int) -> None: ...
+
+    def wrong(other: int) -> str:
+        return f"{other}"
+
+    options: dict[str, Any] = {option: wrong} | ({"rate": "1/s"} if option == "rate_key" else {})
+    task = App("memory://").task(name="app.t", **options)(fn)
+
+    with pytest.raises(InvalidArguments, match=f"the {option} of app.t is called with") as caught:
+        task.job(x=1)
+    assert "missing a required argument: 'other'" in str(caught.value)
+
+
+def test_a_type_error_of_a_key_function_is_its_own() -> None:
+    task = App("memory://").task(name="t", unique_key=lambda x: x + 1)(lambda x: None)
+
+    with pytest.raises(TypeError, match="can only concatenate"):
+        task.job("a")
+
+
+def test_a_task_with_a_unique_key_can_be_enqueued_without_it() -> None:
+    given = {"unique_key": "k", "on_conflict": "replace", "delay": "1s", "max_wait": "5s"}
+    base = with_options(TaskOptions(), given, "app.t")
+
+    without = with_options(base, {"unique_key": None}, "app.t")
+
+    assert (without.on_conflict, without.max_wait) == (OnConflict.SKIP, None)
+    assert with_options(base, {"delay": 0}, "app.t").max_wait == 5 * SECOND

@@ -1,14 +1,14 @@
 """Limits as people write them, and what a job carries of them."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from backline.display import shown
 from backline.duration import micros
-from backline.errors import ConfigError, InvalidArguments
+from backline.errors import ConfigError
 from backline.job import DAY, MOST_AT_ONCE, SECOND, Limits, Micros, OnPoison, Pacing
-from backline.task.names import name_text
+from backline.task.keys import WITHOUT_UNIQUE_KEY, UniqueKey, key_of
 
 if TYPE_CHECKING:
     from backline.task.options import TaskOptions
@@ -26,8 +26,9 @@ LIMIT_OPTIONS: Final = (
 _PARTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "concurrency": {"concurrency_key": None, "on_poison": OnPoison.SKIP},
     "rate": {"rate_key": None, "burst": None, "weight": 1},
+    "unique_key": WITHOUT_UNIQUE_KEY,
 }
-"""What says more of a limit, and what it is where there is no limit."""
+"""What says more of a limit or a key, and what it is where there is none."""
 _RATE: Final = re.compile(r"([0-9]+)/([0-9]*[a-z]+)")
 _SLOWEST: Final[Micros] = 366 * DAY
 _LATENESS: Final[Micros] = SECOND // 5
@@ -71,7 +72,7 @@ def pacing_of(interval: Micros | None, burst: int | None) -> Pacing | None:
 
 
 def lifted(given: Mapping[str, object]) -> dict[str, Any]:
-    """What goes with the limits that are None, unless it is given beside them."""
+    """What goes with the limits and the key that are None, unless it is given beside them."""
     gone = (parts for name, parts in _PARTS.items() if name in given and given[name] is None)
     return {name: none for parts in gone for name, none in parts.items() if name not in given}
 
@@ -132,7 +133,7 @@ def fair_key_of(
 
 
 def _key(
-    key: str | Callable[..., str | None] | None,
+    key: UniqueKey | None,
     option: str,
     task: str,
     args: tuple[Any, ...],
@@ -140,12 +141,4 @@ def _key(
 ) -> str | None:
     if key is None:
         return task
-    if not callable(key):
-        return key
-    found: object = key(*args, **kwargs)
-    if found is None:
-        return None
-    try:
-        return name_text(found)
-    except (TypeError, ValueError) as error:
-        raise InvalidArguments(f"the {option} of {task}: {error}") from None
+    return key_of(key, option, task, args, kwargs) if callable(key) else key

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, Literal, NamedTuple, Required, TypeAlias, TypedDict, TypeVar, cast
+from typing import Any, Final, Literal, NamedTuple, Required, TypedDict, TypeVar
 
 import msgspec
 
@@ -30,6 +30,7 @@ from backline.states import State
 from backline.task.callbacks import Callback, follow_ups
 from backline.task.dialects import unknown_option
 from backline.task.following import Named, parents, parents_on
+from backline.task.keys import UniqueKey, check_unique, key_option
 from backline.task.limiting import LIMIT_OPTIONS, check_limits, interval_of, lifted
 from backline.task.names import name_text
 from backline.task.retry import Retry
@@ -39,8 +40,6 @@ MAX_HEADERS: Final = 8 * 1024
 """Characters of all headers of a job."""
 
 E = TypeVar("E", bound=StrEnum)
-
-UniqueKey: TypeAlias = str | Callable[..., str | None]
 
 
 class Executor(StrEnum):
@@ -245,11 +244,7 @@ def with_options(
     if "headers" in changes:
         changes["headers"] = {**base.headers, **changes["headers"]}
     merged = msgspec.structs.replace(base, **changes, **lifted(given))
-    if merged.unique_for and merged.unique_key is None:
-        raise ConfigError(f"unique_for= of {where} needs a unique_key=")
-    replaces = merged.unique_key is not None and merged.on_conflict is OnConflict.REPLACE
-    if merged.max_wait is not None and not replaces:
-        raise ConfigError(f'max_wait= of {where} needs a unique_key= and on_conflict="replace"')
+    check_unique(merged, given, where)
     if not given.keys().isdisjoint(LIMIT_OPTIONS):
         check_limits(merged, where)
     return merged
@@ -306,14 +301,6 @@ def _retry(value: object) -> Retry:
     return value
 
 
-def _key(value: object) -> UniqueKey | None:
-    if value is None:
-        return None
-    if callable(value):
-        return cast("Callable[..., str | None]", value)
-    return name_text(value)
-
-
 def _text_headers(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise TypeError(f"a mapping of str to str is wanted, not {shown(value)}")
@@ -368,19 +355,19 @@ _CHECKS: Final[Mapping[str, Callable[[object], dict[str, Any]]]] = {
     "timeout": lambda v: {"timeout": _some_length(v)},
     "max_attempts": lambda v: {"max_attempts": _whole(v, 1, 1_000_000)},
     "retry": lambda v: {"retry": _retry(v)},
-    "unique_key": lambda v: {"unique_key": _key(v)},
+    "unique_key": lambda v: {"unique_key": key_option(v)},
     "unique_for": lambda v: {"unique_for": length(v)},
     "on_conflict": lambda v: {"on_conflict": _one_of(OnConflict, v)},
     "max_wait": lambda v: {"max_wait": _some_length(v)},
-    "idempotency_key": lambda v: {"idempotency_key": _key(v)},
-    "concurrency_key": lambda v: {"concurrency_key": _key(v)},
+    "idempotency_key": lambda v: {"idempotency_key": key_option(v)},
+    "concurrency_key": lambda v: {"concurrency_key": key_option(v)},
     "concurrency": lambda v: {"concurrency": None if v is None else _whole(v, 1, MOST_AT_ONCE)},
     "on_poison": lambda v: {"on_poison": _one_of(OnPoison, v)},
     "rate": lambda v: {"rate": None if v is None else interval_of(v)},
     "burst": lambda v: {"burst": _whole(v, 1, MOST_AT_ONCE)},
-    "rate_key": lambda v: {"rate_key": _key(v)},
+    "rate_key": lambda v: {"rate_key": key_option(v)},
     "weight": lambda v: {"weight": _whole(v, 1, MOST_AT_ONCE)},
-    "fair_key": lambda v: {"fair_key": _key(v)},
+    "fair_key": lambda v: {"fair_key": key_option(v)},
     "headers": lambda v: {"headers": _text_headers(v)},
     "tags": lambda v: {"tags": _tag_names(v)},
     "keep": lambda v: {"keep": length(v)},

@@ -28,15 +28,14 @@ from backline.task.callbacks import EVERY_END
 from backline.task.dialects import OF_TASK, misplaced_option, stranger
 from backline.task.handle import Job
 from backline.task.headers import MadeHeaders
+from backline.task.keys import UniqueKey, key_of
 from backline.task.limiting import fair_key_of, limits_of
-from backline.task.names import name_text
 from backline.task.options import (
     OPTIONS,
     BatchRule,
     Executor,
     Options,
     TaskOptions,
-    UniqueKey,
     lane_of,
     with_options,
 )
@@ -204,13 +203,8 @@ class Task(Generic[P, R]):
         self, option: str, key: UniqueKey, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> str | None:
         assert callable(key)
-        found = key(*args, **kwargs)
-        if found is None:
-            return None
-        try:
-            return _scoped(self.name, name_text(found))
-        except (TypeError, ValueError) as error:
-            raise InvalidArguments(f"the {option} of {self.name}: {error}") from None
+        found = key_of(key, option, self.name, args, kwargs)
+        return None if found is None else _scoped(self.name, found)
 
     def _linked(
         self, request: JobRequest, args: tuple[Any, ...], kwargs: dict[str, Any]
