@@ -340,6 +340,22 @@ def test_a_job_names_its_callbacks(shell):
     assert found["callbacks"] == [{"task": "app.ala\x1brm", "on": ["dead", "expired"]}]
 
 
+def test_jobs_of_a_task_that_is_not_there_are_none_and_the_name_is_questioned(shell):
+    shell.enqueue()
+    told = "no job is of a task 'send'; did you mean 'app.send'?"
+    for words in (("jobs",), ("dead",), ("cancel", "--dry-run"), ("edit", "--now"), ("redrive",)):
+        result = shell.run(*words, "--task", "send")
+        assert result.exit_code == 0
+        assert told in result.stderr
+    assert "of a task" not in shell.run("cancel", "--task", "app.send").stderr
+    assert "of a task" not in shell.run("redrive", "--task", "app.send").stderr
+
+
+def test_jobs_by_the_class_of_their_error(shell):
+    [job] = shell.dead()
+    assert job in shell.ok("jobs", "--error", "Broken")
+
+
 def test_jobs_of_a_queue_that_is_not_there_are_none_and_the_name_is_questioned(shell):
     shell.enqueue()
     result = shell.run("jobs", "-q", "mial")

@@ -25,6 +25,7 @@ from backline.cli.bulk import (
 )
 from backline.cli.common import ExitCode, Failure
 from backline.cli.ids import resolve, resolve_all
+from backline.cli.known import strange_task
 from backline.cli.options import json_option
 from backline.cli.queues import require_queues
 from backline.cli.session import Session
@@ -113,6 +114,8 @@ async def change(session: Session, how: Change, which: Which) -> int:
         )
     if which.where.queue is not None:
         require_queues(await session.store.stats(), [which.where.queue])
+    if strange := await strange_task(session.store, which.where.task):
+        note(strange)
     return await _by_filter(session, how, which)
 
 

@@ -8,7 +8,7 @@ import click
 from backline.cli.bulk import Search, matching
 from backline.cli.common import Failure
 from backline.cli.ids import resolve
-from backline.cli.known import closest
+from backline.cli.known import closest, strange_task
 from backline.cli.options import chosen, filter_options, json_option, state_option
 from backline.cli.records import as_json, signature
 from backline.cli.session import Session, with_store
@@ -66,7 +66,7 @@ async def jobs(
         return
     if shown == 0:
         nothing = "no jobs match" if where != Filter() or start else "no jobs"
-        note(nothing + await _meant(session, where.queue))
+        note(nothing + await _meant(session, where))
     elif last is not None:
         note(f"{plural(shown, 'job')} shown; for the next: --after {safe(last)}")
 
@@ -132,7 +132,7 @@ async def dead(
         for each in found:
             say_json(as_json(each))
     elif not found:
-        note("no dead jobs" + await _meant(session, where.queue))
+        note("no dead jobs" + await _meant(session, where))
     else:
         rows = [
             [
@@ -149,9 +149,11 @@ async def dead(
         note("one in full: backline job ID    run again: backline retry ID, backline redrive QUEUE")
 
 
-async def _meant(session: Session, queue: str | None) -> str:
-    """A question about the name of a queue that is not there."""
-    known = [each.queue for each in await session.store.stats()]
+async def _meant(session: Session, where: Filter) -> str:
+    """A question about the name of a queue or a task that is not there."""
+    if strange := await strange_task(session.store, where.task):
+        return f": {strange}"
+    queue, known = where.queue, [each.queue for each in await session.store.stats()]
     guess = None if queue is None else closest(queue, known)
     return f"; did you mean the queue {guess!r}?" if guess and queue not in known else ""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from backline.cli.common import ExitCode, Failure
 from backline.display import shown
+from backline.store import Filter, Store
 
 
 def require_known(names: Sequence[str], known: Iterable[str], kind: str, *, fix: str) -> None:
@@ -17,6 +18,27 @@ def require_known(names: Sequence[str], known: Iterable[str], kind: str, *, fix:
             raise Failure(
                 f"there is no {kind} {shown(name)}{guess}", fix=fix, code=ExitCode.NOT_DONE
             )
+
+
+async def strange_task(store: Store, task: str | None) -> str:
+    """What to say of a `--task` that names none; "" if it does, or if nothing is known of it.
+
+    Known are the tasks of live workers and those of the newest jobs.
+    """
+    if task is None:
+        return ""
+    page = await store.find(Filter(task=task), limit=1, payloads=False)
+    if page.jobs:
+        return ""
+    known = {name for worker in await store.workers() for name in worker.tasks}
+    if task in known:
+        return ""
+    known |= {job.task for job in (await store.find(Filter(), limit=200, payloads=False)).jobs}
+    named = sorted(name for name in known if name.rpartition(".")[2] == task)
+    guess = named[0] if named else closest(task, sorted(known))
+    meant = f"; did you mean {shown(guess)}?" if guess else ""
+    none = "no job is" if page.after is None else "none of the newest jobs is"
+    return f"{none} of a task {shown(task)}{meant}"
 
 
 def closest(name: str, known: Sequence[str]) -> str | None:

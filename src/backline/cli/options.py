@@ -109,7 +109,9 @@ def filter_options(*, queue: bool = True) -> Callable[[F], F]:
     without states; without `queue`, all but that one."""
     options = [
         click.option(
-            "--error", metavar="KIND", help="Only jobs whose newest error is of this KIND."
+            "--error",
+            metavar="KIND",
+            help="Only jobs whose newest error is of this KIND, its module or not.",
         ),
         click.option(
             "--enqueued-before",
