@@ -351,6 +351,14 @@ def test_jobs_of_a_task_that_is_not_there_are_none_and_the_name_is_questioned(sh
     assert "of a task" not in shell.run("redrive", "--task", "app.send").stderr
 
 
+def test_arguments_are_short_in_a_list_and_left_out_where_there_are_none(shell):
+    [long] = shell.enqueue(payload=Raw(b'[["' + b"x" * 300 + b'"],{}]'))
+    [none] = shell.enqueue()
+    assert max(map(len, shell.ok("jobs").splitlines())) < 180
+    assert "x" * 300 in shell.ok("job", long)
+    assert "arguments" not in shell.ok("job", none)
+
+
 def test_jobs_by_the_class_of_their_error(shell):
     [job] = shell.dead()
     assert job in shell.ok("jobs", "--error", "Broken")

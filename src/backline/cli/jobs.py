@@ -23,6 +23,7 @@ from backline.store import Filter, Page
 _PAGE = 200
 _NAME = 40
 _TEXT = 200
+_ARGUMENTS = 80
 
 
 @click.command()
@@ -182,7 +183,7 @@ def _show(found: list[JobRecord], now: Micros) -> None:
             safe(each.task, most=_NAME),
             str(each.attempt),
             ago(each.enqueued_at, now),
-            signature(each, most=_TEXT),
+            signature(each, most=_ARGUMENTS),
         ]
         for each in found
     ]
@@ -231,7 +232,6 @@ def _facts(record: JobRecord, steps: list[StepRecord], now: Micros) -> list[tupl
         ("task", safe(record.task)),
         ("queue", safe(record.queue) + (" (in a cell)" if record.lane.value == "cell" else "")),
         ("state", state),
-        ("arguments", signature(record)),
     ]
     facts += [(name, value) for name, value in _details(record, now) if value]
     return facts
@@ -251,6 +251,7 @@ def _details(record: JobRecord, now: Micros) -> list[tuple[str, str]]:
     if record.releases:
         counts += f"; put back {record.releases} times by workers that do not know the task"
     return [
+        ("arguments", signature(record)),
         ("result", "" if record.result is None else safe_json(record.result)),
         ("progress", _progress(record)),
         ("runs", counts),
