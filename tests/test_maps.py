@@ -232,6 +232,35 @@ def test_items_that_cannot_be_mapped_end_the_planner() -> None:
         _purge(dead)
 
 
+@pytest.mark.parametrize("queue", ["default", "narrow"])
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_a_function_that_ignores_where_to_go_on_ends_the_planner(
+    queue: str, chunk: int | None
+) -> None:
+    def again(after: int | None) -> range:
+        return range(1, 3_000)
+
+    def inclusive(after: int | None) -> range:
+        return range(after or 0, 3_000)
+
+    for source in (again, inclusive):
+        ran.clear()
+        with app.isolated():
+            name = f"{source.__name__} {queue} {chunk}"
+            if chunk is None:
+                planner = app.map(one.using(queue=queue), name=name)(source)
+            else:
+                planner = app.map(many.using(queue=queue), chunk=chunk, name=name)(source)
+            flow = app.enqueue_flow(chain(planner.job(), last.job()))
+            app.drain()
+            assert flow.status() is FlowStatus.FAILED
+            [dead] = _find(State.DEAD)
+            [error] = app.job(dead).refresh().errors
+            assert "again after" in error.message
+            assert "begin behind `after`" in error.message
+            assert len(ran) == 3
+
+
 def test_a_map_that_another_job_or_a_schedule_starts_is_part_of_no_flow() -> None:
     app.schedule("nightly", each.job(3), every="1h")
     app.schedules.run("nightly")

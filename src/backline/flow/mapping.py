@@ -18,10 +18,11 @@ import msgspec
 from backline.clock import Clock, Pool, drawn_id
 from backline.codec import ResultCodec, hints_of
 from backline.context import JobContext
-from backline.display import shown
+from backline.display import safe, shown
 from backline.errors import (
     BacklineError,
     ConfigError,
+    InvalidResult,
     JobNotFound,
     Snooze,
     StoreFull,
@@ -176,6 +177,8 @@ class _Gathering:
         self.jobs: list[JobRequest] = []
         self.lasts: list[str] = []
         """Of each job its last item, as JSON."""
+        self.first = ""
+        """The first item of all, as JSON."""
         self.counts: list[int] = []
         """Of each job how many items it has."""
         self._plan = plan
@@ -202,11 +205,25 @@ class _Gathering:
             return
         argument = self._items if self._chunk else self._items[0]
         job = self._plan.task._request((argument,), {})  # noqa: SLF001 - a part of the task
+        if not self.jobs:
+            self.first = self._plan.source.encode(self._items[0])
         self.jobs.append(job)
         self.lasts.append(self._plan.source.encode(self._items[-1]))
         self.counts.append(len(self._items))
         self._bytes += len(bytes(job.payload))
         self._items = []
+
+    def check(self, after: str) -> None:
+        """Raises InvalidResult if the function does not go on after that item.
+
+        A map that ignores it comes to the ends of its first bite again, wherever that was cut; one
+        that includes it begins with it.
+        """
+        if after in (self.first, *self.lasts):
+            raise InvalidResult(
+                f"{self._plan.source.name} yields the same item again after {safe(after, most=80)}, so the "
+                "map would not come to its end: begin behind `after`, as in `where id > after`"
+            )
 
 
 class _Planning:
@@ -250,6 +267,7 @@ class _Planning:
             pool.shutdown(wait=False)
         if not more:
             found.end()
+        found.check(last.after)
         call = [self._named(job, last.jobs + n) for n, job in enumerate(found.jobs)]
         fault("map.before_enqueue")
         sent = await self._send(call) if call else 0
