@@ -167,7 +167,7 @@ class JobContext:
         self, name: str, fn: Callable[[*Ts], T], *args: *Ts, within: object = None
     ) -> Awaitable[T]: ...
     def step(
-        self, name: str, fn: Callable[[*Ts], Any], *args: *Ts, within: object = None
+        self, name: str, fn: Callable[[*Ts], Any] | None = None, *args: *Ts, within: object = None
     ) -> Awaitable[Any]:
         """Await it: calls `fn(*args)`, records what it returned under `name`, and returns that.
 
@@ -189,6 +189,11 @@ class JobContext:
         be lost is cancelled here. Raises BacklineError; InvalidResult for a value that cannot be
         kept, or whose annotation has changed; what `fn` raises.
         """
+        if callable(name):
+            raise TypeError(
+                f"step takes a name before the function {shown(name)}: write "
+                'job.step("charge", charge, order)'
+            )
         if not callable(fn):
             raise TypeError(
                 f"step takes a function and its arguments, not {shown(fn)}: write "

@@ -253,6 +253,8 @@ def test_a_dead_job_that_is_redriven_goes_on_where_it_was() -> None:
         (lambda job: job.step("a\0b", int), "printable"),
         (lambda job: job.step(7, int), "1 to 200 printable characters, not 7"),
         (lambda job: job.step("b", 7), "write job.step"),
+        (lambda job: job.step(lambda: 1), "takes a name before the function"),
+        (lambda job: job.step(int, 7), "takes a name before the function"),
         (lambda job: job.step("b", object), "the result of step 'b'"),
         (lambda job: job.step("b", lambda: "x" * MAX_PAYLOAD), "Store it elsewhere"),
         (lambda job: job.step("b", _as_int), "the result of step 'b'"),
@@ -280,6 +282,40 @@ def test_what_cannot_be_is_told(call: Any, told: str) -> None:
 
 def _as_int() -> int:
     return "text"  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda job: job.step("a", int), "await job.step("),
+        (lambda job: job.sleep("1d"), "await job.sleep("),
+        (lambda job: job.wait_for("paid", key="k", timeout="1d"), "await job.wait_for("),
+    ],
+)
+def test_what_was_not_awaited_fails_the_run(call: Any, told: str) -> None:
+    async def scenario(bench: StepBench) -> None:
+        async def order(job: JobContext) -> str:
+            call(job)
+            return "done"
+
+        [record] = await bench.drain(bench.task(order)())
+        assert (record.state, record.steps, record.failures) == (State.SCHEDULED, 0, 1)
+        assert told in record.errors[0].message
+
+    virtually(scenario)
+
+
+def test_a_step_that_was_cancelled_before_it_began_is_not_forgotten() -> None:
+    async def scenario(bench: StepBench) -> None:
+        async def order(job: JobContext) -> None:
+            task = asyncio.ensure_future(job.step("a", int))
+            task.cancel()
+            await asyncio.wait([task])
+
+        [record] = await bench.drain(bench.task(order)())
+        assert record.state is State.SUCCEEDED
+
+    virtually(scenario)
 
 
 def test_a_task_in_a_thread_has_no_steps() -> None:

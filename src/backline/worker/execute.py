@@ -123,6 +123,11 @@ def returned(run: Run, result: Raw | None) -> Ack:
             "the task caught what job.sleep or job.wait_for raises, and went on: let SuspendRun "
             "pass"
         )
+    if run.steps is not None and (what := run.steps.forgotten()) is not None:
+        raise errors.BacklineError(
+            f"the task called job.{what}(...) and did not await it, so it was not done: write "
+            f"await job.{what}(...)"
+        )
     if run.heeded and run.stop is not None and result is None and not run.completing:
         raise Heeded
     return policy.succeeded(run.lease, result)

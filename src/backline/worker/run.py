@@ -5,6 +5,7 @@ from asyncio import Task as LoopTask
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -157,19 +158,27 @@ class Run(msgspec.Struct, eq=False, gc=False):
     def step(
         self, name: str, fn: Callable[..., Any], args: Sequence[Any], within: object
     ) -> Awaitable[Any]:
+        steps = self._steps()
         if within is None:
-            return self._steps().step(name, fn, args)
-        return self._steps().step_within(name, fn, args, self.task.transactions, within)
+            return steps.awaited("step", lambda: steps.step(name, fn, args))
+        transactions = self.task.transactions
+        return steps.awaited(
+            "step", lambda: steps.step_within(name, fn, args, transactions, within)
+        )
 
     def sleep(self, delay: Micros, name: str | None) -> Awaitable[None]:
         steps = self._steps()
-        return self._suspending("sleep", lambda: steps.sleep(delay, name))
+        sleep = partial(self._suspending, "sleep", lambda: steps.sleep(delay, name))
+        return steps.awaited("sleep", sleep)
 
     def wait_for(
         self, event: str, key: str, of: Any, timeout: Micros, name: str | None
     ) -> Awaitable[Any]:
         steps = self._steps()
-        return self._suspending("wait_for", lambda: steps.wait_for(event, key, of, timeout, name))
+        wait = partial(
+            self._suspending, "wait_for", lambda: steps.wait_for(event, key, of, timeout, name)
+        )
+        return steps.awaited("wait_for", wait)
 
     async def _suspending(self, what: str, step: Callable[[], Awaitable[T]]) -> T:
         if current_task() is not self.runner:

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from msgspec import Raw
@@ -134,6 +134,31 @@ class RunSteps:
         """The names this run has come to."""
         self._sleeps = 0
         self._waits = 0
+        self._made: dict[int, tuple[Coroutine[Any, Any, Any], str]] = {}
+        """What the task has called and not awaited yet."""
+        self._calls = 0
+
+    def awaited(self, what: str, work: Callable[[], Awaitable[T]]) -> Coroutine[Any, Any, T]:
+        """`work()`, once that is awaited; until then `forgotten` names it."""
+        self._calls += 1
+        call = self._calls
+
+        async def begin() -> T:
+            del self._made[call]
+            return await work()
+
+        made = begin()
+        self._made[call] = (made, what)
+        return made
+
+    def forgotten(self) -> str | None:
+        """What was called and never awaited. None of it can begin any more."""
+        found: str | None = None
+        for made, what in self._made.values():
+            if inspect.getcoroutinestate(made) == inspect.CORO_CREATED:
+                found = found or what
+                made.close()
+        return found
 
     async def step(self, name: str, fn: Callable[..., Any], args: Sequence[Any]) -> Any:
         """What `fn(*args)` returned when it was recorded: now, or by an earlier attempt."""
