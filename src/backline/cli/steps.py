@@ -1,11 +1,12 @@
 """The steps of a job, as people read them."""
 
-from backline.cli.text import say_table
+from backline.cli.text import plural, say, say_table
 from backline.display import moment, safe, safe_json
 from backline.job import JobRecord, Micros, StepRecord
 
 _TEXT = 200
 _NAME = 40
+_SHOWN = 10
 
 
 def asleep(record: JobRecord, steps: list[StepRecord], now: Micros) -> str:
@@ -19,7 +20,7 @@ def asleep(record: JobRecord, steps: list[StepRecord], now: Micros) -> str:
 
 
 def show_steps(steps: list[StepRecord], now: Micros) -> None:
-    """A table of them."""
+    """A table of the newest, and how many there are."""
     rows = [
         [
             safe(step.name, most=_NAME),
@@ -27,8 +28,10 @@ def show_steps(steps: list[StepRecord], now: Micros) -> None:
             moment(step.recorded_at, now),
             _value(step, now),
         ]
-        for step in steps
+        for step in steps[-_SHOWN:]
     ]
+    if len(steps) > _SHOWN:
+        say(f"the newest {_SHOWN} of {plural(len(steps), 'step')}; all of them: --json")
     say_table(["STEP", "RUN", "RECORDED", "VALUE"], rows, right=frozenset({1}))
 
 
