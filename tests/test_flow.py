@@ -183,6 +183,49 @@ def test_a_bite_that_is_refused_cancels_those_that_went_in(monkeypatch):
     assert app.flow(flow.id).status() is FlowStatus.CANCELLED
 
 
+def test_a_group_is_made_of_its_jobs_or_of_a_list_of_them():
+    jobs = [give.job(1), give.job(2)]
+    assert group(*jobs) == group(jobs) == group(iter(jobs))
+    assert group(jobs[0]) == group(jobs[:1])
+    assert group() == group([])
+
+
+def test_a_step_alone_is_a_flow():
+    for step, most in ((give.job(1), 1), (group(give.job(1), give.job(2)), 2)):
+        flow = app.enqueue_flow(step)
+        app.drain()
+        assert (flow.status(), flow.progress().added) == (FlowStatus.SUCCEEDED, most)
+
+
+def test_what_does_not_nest_names_what_to_write():
+    inner = chain(give.job(1), add.job(previous))
+    for make in (
+        lambda: chain(inner, give.job(1)),
+        lambda: group(inner, give.job(1)),
+        lambda: group([group(give.job(1))]),
+        lambda: group(undoable(give.job(1), undo=give.job(2))),
+        lambda: workflow(inner),
+        lambda: undoable(inner, undo=give.job(1)),
+    ):
+        with pytest.raises(TypeError, match=r"do not nest.*workflow\(\) and result_of") as raised:
+            chain(make(), give.job(3))
+        assert len(str(raised.value)) < 500
+    with pytest.raises(ValueError, match=r"chain\(first, group\(\.\.\.\), last\)"):
+        chain(give.job(1), group([add.job(previous, 1)]).then(total.job(previous)))
+    for make in (
+        lambda: chain([give.job(1)]),
+        lambda: workflow([give.job(1)]),
+        lambda: app.enqueue_flow([give.job(1)]),
+    ):
+        with pytest.raises(TypeError, match=r"a list.*chain\(\*steps\)"):
+            make()
+    with pytest.raises(TypeError, match="group takes jobs"):
+        group(None)
+    for one, other in ((give.job(1), give.job(2)), (give.job(1), group()), (group(), give.job(1))):
+        with pytest.raises(TypeError, match=r"chain\(a, b\)"):
+            one | other
+
+
 def test_what_cannot_be_is_told_before_anything_is_sent():
     with pytest.raises(ValueError, match="first step"):
         chain(give.job(previous))

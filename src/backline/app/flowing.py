@@ -6,7 +6,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, Unpack
 from backline.app.producing import Producing
 from backline.errors import EnqueueError
 from backline.faults import fault
-from backline.flow import Flow, FlowRun, Mappable, MapTask, make_map
+from backline.flow import Flow, FlowRun, Mappable, MapTask, Step, flow_of, make_map
 from backline.job import Enqueued, JobId, JobRequest, Refused, StepRecord
 from backline.queue import PATIENCE
 from backline.store import FlowStats
@@ -56,22 +56,23 @@ class Flowing(Producing):
 
         return declare
 
-    def enqueue_flow(self, flow: Flow) -> FlowRun:
-        """Enqueue a workflow, in one commit: all of it or nothing.
+    def enqueue_flow(self, flow: Flow | Step) -> FlowRun:
+        """Enqueue a workflow, or a job or group as one, in one commit: all of it or nothing.
 
         One of more than `JOBS_A_COMMIT` jobs goes in several, its last step in the last of them;
         if one fails, those that went in are cancelled. Enqueueing the same flow again adds
-        nothing twice. Raises what `enqueue_many` does, and UnknownParent.
+        nothing twice. Raises what `enqueue_many` does, UnknownParent, and TypeError for no flow.
         """
         return self.wait(lambda: self.aenqueue_flow(flow), "app.aenqueue_flow")
 
-    async def aenqueue_flow(self, flow: Flow) -> FlowRun:
-        """Enqueue a workflow, in one commit: all of it or nothing.
+    async def aenqueue_flow(self, flow: Flow | Step) -> FlowRun:
+        """Enqueue a workflow, or a job or group as one, in one commit: all of it or nothing.
 
         One of more than `JOBS_A_COMMIT` jobs goes in several, its last step in the last of them;
         if one fails, those that went in are cancelled. Enqueueing the same flow again adds
-        nothing twice. Raises what `enqueue_many` does, and UnknownParent.
+        nothing twice. Raises what `enqueue_many` does, UnknownParent, and TypeError for no flow.
         """
+        flow = flow_of(flow)
         fault("enqueue.before_send")
         accepted = True
         try:

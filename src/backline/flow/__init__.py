@@ -1,12 +1,14 @@
 """Workflows: jobs that run after others, and what is said of them as a whole."""
 
-from backline.flow.handle import FlowClient, FlowRun, FlowStatus
+from backline.flow.handle import FlowClient, FlowRun, FlowStatus, status_of
 from backline.flow.mapping import Mappable, MapTask, make_map
 from backline.flow.shape import (
     Flow,
     Group,
+    Step,
     Undoable,
     chain,
+    flow_of,
     group,
     previous,
     result_of,
@@ -22,12 +24,15 @@ __all__ = [
     "Group",
     "MapTask",
     "Mappable",
+    "Step",
     "Undoable",
     "chain",
+    "flow_of",
     "group",
     "make_map",
     "previous",
     "result_of",
+    "status_of",
     "undoable",
     "workflow",
 ]

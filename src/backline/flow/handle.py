@@ -25,6 +25,15 @@ class FlowStatus(StrEnum):
     """It was cancelled, and all have ended."""
 
 
+def status_of(stats: FlowStats) -> FlowStatus:
+    """How a flow is that is so far."""
+    if stats.ended < stats.added:
+        return FlowStatus.RUNNING
+    if stats.cancelled:
+        return FlowStatus.CANCELLED
+    return FlowStatus.FAILED if stats.failed else FlowStatus.SUCCEEDED
+
+
 class FlowClient(Protocol):
     """What a handle asks of the app it came from. The coroutines run on any loop."""
 
@@ -74,12 +83,7 @@ class FlowRun:
 
     async def astatus(self) -> FlowStatus:
         """How it is now. Raises FlowNotFound."""
-        stats = await self.aprogress()
-        if stats.ended < stats.added:
-            return FlowStatus.RUNNING
-        if stats.cancelled:
-            return FlowStatus.CANCELLED
-        return FlowStatus.FAILED if stats.failed else FlowStatus.SUCCEEDED
+        return status_of(await self.aprogress())
 
     def status(self) -> FlowStatus:
         """How it is now. Raises FlowNotFound."""

@@ -221,8 +221,9 @@ class _Gathering:
         """
         if after in (self.first, *self.lasts):
             raise InvalidResult(
-                f"{self._plan.source.name} yields the same item again after {safe(after, most=80)}, so the "
-                "map would not come to its end: begin behind `after`, as in `where id > after`"
+                f"{self._plan.source.name} yields the same item again after "
+                f"{safe(after, most=80)}, so the map would never end: "
+                "begin behind `after`, as in `where id > after`"
             )
 
 

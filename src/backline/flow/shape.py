@@ -5,13 +5,13 @@ same jobs again gives the same, so that enqueueing it again adds nothing.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, overload
 
 import msgspec
 
 from backline.codec import Result, renamed
 from backline.display import shown
-from backline.job import JobId, JobRequest
+from backline.job import JobId, JobRequest, Unpiped
 from backline.parents import MOST_PARENTS, After, On, whole_of
 
 OnFailure: TypeAlias = Literal["stop", "continue"]
@@ -46,7 +46,7 @@ def undoable(job: JobRequest, *, undo: JobRequest) -> Undoable:
     return Undoable(job, undo)
 
 
-class Flow(msgspec.Struct, frozen=True):
+class Flow(Unpiped, msgspec.Struct, frozen=True):
     """Jobs that belong together; `app.enqueue_flow` takes it. Nothing is enqueued yet."""
 
     id: JobId
@@ -56,7 +56,7 @@ class Flow(msgspec.Struct, frozen=True):
     """The job whose result is that of the flow."""
 
 
-class Group(msgspec.Struct, frozen=True):
+class Group(Unpiped, msgspec.Struct, frozen=True):
     """Jobs that run side by side: a step of a chain."""
 
     jobs: tuple[JobRequest, ...]
@@ -69,9 +69,26 @@ class Group(msgspec.Struct, frozen=True):
 Step: TypeAlias = JobRequest | Group | Undoable
 
 
-def group(jobs: Iterable[JobRequest]) -> Group:
-    """Jobs that run side by side, of which there may be any number."""
+@overload
+def group(jobs: Iterable[JobRequest], /) -> Group: ...
+@overload
+def group(*jobs: JobRequest) -> Group: ...
+def group(*jobs: Any) -> Group:
+    """Jobs that run side by side, of which there may be any number: one by one, or a list of them.
+
+    Raises TypeError for what is no job.
+    """
+    if len(jobs) == 1 and not isinstance(jobs[0], (JobRequest, Flow, Group, Undoable)):
+        [listed] = jobs
+        if not isinstance(listed, Iterable):
+            raise TypeError(f"group takes jobs, or a list of them, not {shown(listed)}")
+        jobs = tuple(listed)
     return Group(_requests(jobs))
+
+
+def flow_of(flow: "Flow | Step") -> Flow:
+    """What is enqueued: a flow, or a step that is one by itself. Raises as `chain` does."""
+    return flow if isinstance(flow, Flow) else chain(flow)
 
 
 def workflow(*jobs: JobRequest) -> Flow:
@@ -136,7 +153,8 @@ def _following(
     if not ids:
         raise ValueError(
             f"previous of {job.task}: there is none in the first step of a chain, nor after a "
-            "group with a map in it; let the map's jobs store their results"
+            "group with a map in it. Of a group that follows a step, write chain(first, "
+            "group(...), last) instead of .then(last); let a map's jobs store their results"
         )
     if len(ids) > MOST_PARENTS and isinstance(ids, list):
         raise ValueError(
@@ -179,7 +197,10 @@ def _part(job: JobRequest, flow: JobId, name: JobId | None = None) -> JobRequest
 def _parts(step: Step) -> tuple[JobRequest, ...]:
     if isinstance(step, Group):
         return step.jobs
-    return _requests([step.job if isinstance(step, Undoable) else step])
+    if isinstance(step, Undoable):
+        _requests([step.undo])
+        step = step.job
+    return _requests([step])
 
 
 def _flow_id(jobs: Sequence[JobRequest]) -> JobId:
@@ -191,7 +212,16 @@ def _flow_id(jobs: Sequence[JobRequest]) -> JobId:
 def _requests(jobs: Iterable[object]) -> tuple[JobRequest, ...]:
     found: list[JobRequest] = []
     for job in jobs:
+        if isinstance(job, Flow | Group | Undoable):
+            raise TypeError(
+                f"flows do not nest, and this holds a {type(job).__name__}: in one chain(...) "
+                "write the steps of the other one after the other, a group as a step of its own; "
+                "for any other graph use workflow() and result_of"
+            )
         if not isinstance(job, JobRequest):
-            raise TypeError(f"a flow is made of what task.job(...) makes, not {shown(job)}")
+            listed = isinstance(job, list | tuple)
+            remedy = "; of a list, chain(*steps), workflow(*jobs) or group(jobs)" if listed else ""
+            what = f"a {type(job).__name__}" if listed else shown(job)
+            raise TypeError(f"a flow is made of what task.job(...) makes, not {what}{remedy}")
         found.append(job)
     return tuple(found)

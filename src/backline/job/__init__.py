@@ -54,6 +54,7 @@ from backline.job.units import (
     WorkerName,
     as_datetime,
 )
+from backline.job.unpiped import Unpiped
 
 __all__ = [
     "DAY",
@@ -101,6 +102,7 @@ __all__ = [
     "Step",
     "StepRecord",
     "Terms",
+    "Unpiped",
     "WorkerName",
     "as_datetime",
 ]

@@ -20,6 +20,7 @@ from backline.job.units import (
     Rank,
     WorkerName,
 )
+from backline.job.unpiped import Unpiped
 from backline.parents import After, Parent
 from backline.states import State
 
@@ -122,7 +123,7 @@ class Limits(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """As how many starts a start of this job counts; at most `pacing.burst`."""
 
 
-class JobRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class JobRequest(Unpiped, msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A job to be added: what `task.job(...)` builds and `Store.enqueue` takes.
 
     Due at `run_at` if given, else `delay` after the store's now. It expires at `expires_at`
