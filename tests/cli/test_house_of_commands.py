@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs/reference/cli.md"
 PROMISED = {
     *("dev", "worker", "run", "enqueue", "drain", "jobs", "job", "cancel", "edit", "retry", "dead"),
     *("redrive", "purge", "queues", "pause", "resume", "schedules", "migrate", "relay", "doctor"),
-    *("publish", "subscriptions", "top", "demo"),
+    *("publish", "subscriptions", "top", "demo", "flow"),
 }
 FOR_PEOPLE = {"dev", "top", "demo"}
 

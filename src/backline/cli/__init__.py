@@ -10,6 +10,7 @@ from backline.cli.doctor import doctor
 from backline.cli.drain import drain
 from backline.cli.edit import edit
 from backline.cli.enqueue import enqueue, run
+from backline.cli.flows import flow
 from backline.cli.jobs import dead, job, jobs
 from backline.cli.migrate import migrate
 from backline.cli.publish import publish, subscriptions
@@ -64,6 +65,7 @@ for command in (
     schedules,
     jobs,
     job,
+    flow,
     dead,
     cancel,
     edit,

@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from backline.cli.change import Change, Which, bulk_options, change
+from backline.cli.flows import cancel_flows
+from backline.cli.ids import is_flow
 from backline.cli.options import chosen, filter_options, state_option
 from backline.cli.session import Session, with_store
 from backline.job import JobId
@@ -26,7 +28,7 @@ async def cancel(
     states: tuple[str, ...],
     **options: Any,
 ) -> int:
-    """Cancel jobs, by their ids or all that a filter matches.
+    """Cancel jobs, by their ids or all that a filter matches; or whole flows, by theirs.
 
     A job that has not started will not run. One that runs is asked to stop within a second,
     and there will be no further attempt. The ID `-` reads ids from standard input.
@@ -49,4 +51,13 @@ async def cancel(
         asks=True,
     )
     where = chosen(where, states, otherwise=LIVE)
-    return await change(session, how, Which(ids=ids, where=where, wanted=None, **options))
+    which = Which(ids=ids, where=where, wanted=None, **options)
+    if any(map(is_flow, ids)):
+        alone = all(map(is_flow, ids)) and where == chosen(Filter(), (), otherwise=LIVE)
+        if not alone or which.everything or which.limit or which.after:
+            raise click.UsageError(
+                "give the ids of flows alone: without jobs, and without a filter"
+            )
+        how_told = {"dry_run": which.dry_run, "as_json_lines": which.as_json_lines}
+        return await cancel_flows(session, ids, **how_told)
+    return await change(session, how, which)

@@ -12,11 +12,22 @@ from backline.display import ELLIPSIS, shown
 from backline.job import JobId
 from backline.store import Filter, Store
 
+_FLOW: Final = re.compile(r"[fm]-.")
 _HEX: Final = re.compile(r"[0-9a-f]+")
 _DIGITS: Final = 32
 _LOOKED_AT: Final = 2_000
 """So many jobs made in the same moment are compared with the end of a cut id."""
 _SHOWN: Final = 4
+
+
+def is_flow(given: str) -> bool:
+    """Whether an id is that of a flow; no id of a job is."""
+    return _FLOW.match(given.strip().lower()) is not None
+
+
+def flow_id(given: str) -> JobId:
+    """The id of a flow, which is not cut."""
+    return given.strip().lower()
 
 
 async def resolve(store: Store, given: str) -> JobId:
@@ -25,6 +36,12 @@ async def resolve(store: Store, given: str) -> JobId:
     A whole id, its beginning, or its beginning and end with dots between. Costs one page of
     `find`. Raises Failure if it means no job, or several.
     """
+    if is_flow(given):
+        raise Failure(
+            f"{shown(given)} is the id of a flow, not of a job",
+            fix=f"backline flow {given.strip()}",
+            code=ExitCode.USAGE,
+        )
     head, _, tail = given.strip().lower().replace("...", ELLIPSIS).partition(ELLIPSIS)
     digits = head.replace("-", "")
     if not _HEX.fullmatch(digits) or len(digits) > _DIGITS or (tail and not _HEX.fullmatch(tail)):
