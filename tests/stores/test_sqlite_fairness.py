@@ -1,5 +1,7 @@
 """What fairness costs in the SQLite store, and damaged turns harm nobody else."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,11 +10,13 @@ import pytest
 
 from backline.job import SECOND
 from backline.states import State
+from backline.store import QueueSettings
 from backline.stores.sqlite import SqliteStore
 from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.statements import statement
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.jobs import (
+    QUEUE,
     BareWorker,
     done,
     later,
@@ -38,7 +42,7 @@ DAMAGES = [
     ),
     *(f"update queue set ageing = {value}" for value in (MOST, LEAST, 0, -5)),
 ]
-OF_FAIRNESS: Final = [statement(name) for name in ("turning", "shares", "give_turns")]
+OF_FAIRNESS: Final = [statement(name) for name in ("turning", "levels", "shares", "give_turns")]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -111,7 +115,7 @@ async def _live(store: SqliteStore, clock: VirtualClock, **fields: Any) -> None:
 
 
 @pytest.mark.parametrize(("fair_key", "times"), [(None, 0), ("alice", 3)])
-async def test_turns_cost_three_statements_each_time_that_shared_jobs_become_ready(
+async def test_turns_cost_four_statements_each_time_that_shared_jobs_become_ready(
     tmp_path: Path, statements: list[str], fair_key: str | None, times: int
 ) -> None:
     clock = VirtualClock()
@@ -124,4 +128,78 @@ async def test_turns_cost_three_statements_each_time_that_shared_jobs_become_rea
     with apsw.Connection(str(tmp_path / "jobs.db")) as db:
         turns = db.execute("select count(turn) from job where queue = 2").get
         assert bool(turns) is (fair_key is not None)
+    await store.close()
+
+
+@pytest.fixture
+def work() -> Iterator[list[None]]:
+    """As long as the work of SQLite's virtual machine: one a hundred of its steps."""
+    done: list[None] = []
+    meter = partial(_meter, done)
+    apsw.connection_hooks.append(meter)
+    yield done
+    apsw.connection_hooks.remove(meter)
+
+
+def _meter(done: list[None], connection: apsw.Connection) -> None:
+    def hundred() -> bool:
+        done.append(None)
+        return False
+
+    connection.set_progress_handler(hundred, 100)
+
+
+async def _cost_of_putting_back(path: Path, count: int, work: list[None]) -> int:
+    clock = VirtualClock()
+    store = SqliteStore(path, clock=clock)
+    await store.open()
+    await store.enqueue([[make_job(clock, fair_key=f"tenant {n}") for n in range(count)]])
+    worker = BareWorker(store)
+    leases = await worker.lease(count)
+    work.clear()
+    await worker.settle(*map(put_back, leases))
+    cost = len(work)
+    await store.close()
+    return cost
+
+
+async def test_putting_back_jobs_of_many_tenants_costs_the_same_for_each(
+    tmp_path: Path, work: list[None]
+) -> None:
+    few = await _cost_of_putting_back(tmp_path / "few.db", 100, work)
+    many = await _cost_of_putting_back(tmp_path / "many.db", 400, work)
+    assert many < 5 * few
+
+
+async def _cost_of_a_lease(path: Path, levels: int, work: list[None]) -> int:
+    clock = VirtualClock()
+    store = SqliteStore(path, clock=clock)
+    await store.open()
+    await store.configure([QueueSettings(queue=QUEUE, ageing=SECOND)])
+    await store.enqueue([make_jobs(clock, 50, priority=n - 100) for n in range(levels)])
+    work.clear()
+    assert len(await BareWorker(store).lease(50)) == 50
+    cost = len(work)
+    await store.close()
+    return cost
+
+
+async def test_ageing_costs_little_a_priority_whatever_is_leased(
+    tmp_path: Path, work: list[None]
+) -> None:
+    one = await _cost_of_a_lease(tmp_path / "one.db", 1, work)
+    all_of_them = await _cost_of_a_lease(tmp_path / "all.db", 201, work)
+    assert all_of_them < 3 * one
+
+
+async def test_a_deep_queue_costs_a_new_job_no_more(tmp_path: Path, work: list[None]) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    costs: list[int] = []
+    for _ in range(30):
+        work.clear()
+        await store.enqueue([make_jobs(clock, 200, fair_key="alice")])
+        costs.append(len(work))
+    assert costs[-1] < 1.2 * costs[0]
     await store.close()

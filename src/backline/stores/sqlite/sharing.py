@@ -1,7 +1,7 @@
 """Fairness: the turns of jobs that became ready in fair queues."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Final, NamedTuple, TypeAlias
 
@@ -15,6 +15,7 @@ from backline.stores.sqlite.transaction import QueueRow, Transaction, dumps
 
 _MAKE_FAIR: Final = statement("make_fair")
 _TURNING: Final = statement("turning")
+_LEVELS: Final = statement("levels")
 _SHARES: Final = statement("shares")
 _GIVE_TURNS: Final = statement("give_turns")
 
@@ -33,10 +34,9 @@ class _Turning(NamedTuple):
     tenant: bytes
     turn: int | None
     """It was put back, and had this one."""
-    weights: bytes
 
 
-_shares: Final = msgspec.json.Decoder(list[tuple[int | None, int | None]])
+_turns: Final = msgspec.json.Decoder(list[int | None])
 
 
 def tenant_of(tx: Transaction, job: JobRequest, queue: QueueRow) -> str | None:
@@ -60,28 +60,51 @@ def settle(tx: Transaction) -> None:
     found = sorted(_Turning(*row) for row in tx.db.rows(_TURNING, {"seqs": dumps(list(seqs))}))
     if not found:
         return
-    shares = list({(*_level(job), rows.text(job.tenant)): None for job in found})
-    params: dict[str, str | int] = {
-        "shares": dumps(shares),
-        "put_back": dumps([job.seq for job in found if job.turn is not None]),
-        "first": fairness.FIRST,
-        "farthest": fairness.FARTHEST_TURN,
-        "ahead": fairness.MOST_AHEAD,
-    }
-    present: dict[_Level, int | None] = {}
-    last: defaultdict[_Level, dict[str, int | None]] = defaultdict(dict)
-    answers = _shares.decode(tx.db.text(_SHARES, params))
-    for (queue, lane, rank, tenant), (head, latest) in zip(shares, answers, strict=True):
-        present[queue, lane, rank] = head
-        last[queue, lane, rank][tenant] = latest
+    put_back = dumps([job.seq for job in found if job.turn is not None])
+    groups = {level: list(group) for level, group in groupby(found, _level)}
+    heads = _heads(tx, list(groups), put_back)
+    last = _last(tx, found, heads, put_back)
     given: list[tuple[int, int]] = []
-    for level, group in groupby(found, _level):
-        jobs = list(group)
+    for level, jobs in groups.items():
         coming = [(rows.text(job.tenant), job.turn) for job in jobs]
-        weights = rows.weights_of(jobs[0].weights)
-        turns = fairness.turns(coming, present[level], last[level], weights)
+        head, weights = heads[level]
+        turns = fairness.turns(coming, head, last[level], weights)
         given += zip((job.seq for job in jobs), turns, strict=True)
     tx.db.run(_GIVE_TURNS, {"turns": dumps(given)})
+
+
+def _heads(
+    tx: Transaction, levels: Sequence[_Level], put_back: str
+) -> dict[_Level, tuple[int | None, Mapping[str, float]]]:
+    """The present turn of each level, and the weights there."""
+    params = {
+        "levels": dumps(levels),
+        "put_back": put_back,
+        "first": fairness.FIRST,
+        "farthest": fairness.FARTHEST_TURN,
+    }
+    found = tx.db.rows(_LEVELS, params)
+    return {
+        level: (head, rows.weights_of(said))
+        for level, (head, said) in zip(levels, found, strict=True)
+    }
+
+
+def _last(
+    tx: Transaction,
+    jobs: Sequence[_Turning],
+    heads: Mapping[_Level, tuple[int | None, Mapping[str, float]]],
+    put_back: str,
+) -> dict[_Level, dict[str, int | None]]:
+    """The last turns of the tenants of some jobs."""
+    shares = list({(_level(job), rows.text(job.tenant)): None for job in jobs})
+    asked = [(*level, tenant, fairness.latest(heads[level][0])) for level, tenant in shares]
+    params = {"shares": dumps(asked), "put_back": put_back, "first": fairness.FIRST}
+    answers = _turns.decode(tx.db.text(_SHARES, params))
+    last: defaultdict[_Level, dict[str, int | None]] = defaultdict(dict)
+    for (level, tenant), turn in zip(shares, answers, strict=True):
+        last[level][tenant] = turn
+    return last
 
 
 def in_order(jobs: list[LeasedJob], queues: Mapping[str, QueueRow]) -> list[LeasedJob]:
