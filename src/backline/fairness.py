@@ -58,7 +58,7 @@ def stride(weight: float) -> int:
     return round(STRIDE / min(max(weight, LIGHTEST), HEAVIEST))
 
 
-def latest(head: int | None) -> int:
+def farthest_ahead(head: int | None) -> int:
     """The last turn that a job can have beside this first one; a later one is damage."""
     return (FIRST if head is None else head) + MOST_AHEAD
 

@@ -98,7 +98,7 @@ def _last(
 ) -> dict[_Level, dict[str, int | None]]:
     """The last turns of the tenants of some jobs."""
     shares = list({(_level(job), rows.text(job.tenant)): None for job in jobs})
-    asked = [(*level, tenant, fairness.latest(heads[level][0])) for level, tenant in shares]
+    asked = [(*level, tenant, fairness.farthest_ahead(heads[level][0])) for level, tenant in shares]
     params = {"shares": dumps(asked), "put_back": put_back, "first": fairness.FIRST}
     answers = _turns.decode(tx.db.text(_SHARES, params))
     last: defaultdict[_Level, dict[str, int | None]] = defaultdict(dict)
