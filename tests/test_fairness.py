@@ -17,15 +17,28 @@ ROOT: Final = Path(__file__).parents[1]
 
 
 def test_turns_of_one_tenant_lie_a_stride_apart() -> None:
-    first, second = fairness.turns([("a", None), ("a", None)], None, {}, {})
+    [first, second], tags = fairness.turns(["a", "a"], None, {}, {})
     assert (first, second - first) == (fairness.FIRST, fairness.STRIDE)
+    assert tags == {"a": second + fairness.STRIDE}
 
 
 def test_a_new_tenant_starts_at_the_present_turn() -> None:
     now = fairness.FIRST + 77 * fairness.STRIDE
-    assert fairness.turns([("new", None)], now, {"new": None}, {}) == [now]
-    earlier = {"new": now - 5 * fairness.STRIDE}
-    assert fairness.turns([("new", None)], now, earlier, {}) == [now]
+    for finish in (None, now - 5 * fairness.STRIDE, now):
+        assert fairness.turns(["new"], now, {"new": finish}, {})[0] == [now]
+
+
+def test_a_tenant_with_nothing_ready_goes_on_where_its_last_turn_ended() -> None:
+    now = fairness.FIRST + 77 * fairness.STRIDE
+    [turn], tags = fairness.turns(["light"], now, {}, {"light": 0.1})
+    assert turn == now
+    later = now + fairness.STRIDE
+    assert fairness.turns(["light"], later, tags, {})[0] == [now + 10 * fairness.STRIDE]
+
+
+def test_all_are_even_when_a_busy_period_begins() -> None:
+    finish = fairness.FIRST + 77 * fairness.STRIDE
+    assert fairness.turns(["a"], None, {"a": finish}, {})[0] == [fairness.FIRST]
 
 
 def test_a_weight_divides_the_stride() -> None:
@@ -35,15 +48,11 @@ def test_a_weight_divides_the_stride() -> None:
     assert all(0 < fairness.stride(weight) < 2**26 for weight in strange)
 
 
-def test_what_is_put_back_goes_first_and_its_tenant_goes_on_behind_it() -> None:
-    head = fairness.FIRST + 5
-    turns = fairness.turns([("a", head + 9), ("a", None)], head, {"a": None}, {})
-    assert turns == [head, head + fairness.STRIDE]
-
-
 def test_turns_stay_within_what_a_store_can_hold() -> None:
-    last = {"a": fairness.FARTHEST_TURN}
-    assert fairness.turns([("a", None)], last["a"], last, {}) == [fairness.FARTHEST_TURN]
+    farthest = fairness.FARTHEST_TURN
+    turns, tags = fairness.turns(["a", "a"], farthest, {"a": farthest + 5}, {})
+    assert turns == [farthest, farthest]
+    assert tags["a"] < 2**63
 
 
 def test_ageing_passes_nobody_of_the_same_priority() -> None:

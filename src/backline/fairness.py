@@ -2,11 +2,15 @@
 
 **Fairness** is start-time fair queueing: Goyal, Vin, Cheng, "Start-time Fair Queuing", SIGCOMM
 1996 and IEEE/ACM Transactions on Networking 5 (1997). A level is what shares a queue, a lane and
-a priority; a tenant is what shares a fair key. When a job becomes ready it gets a turn: the
-present turn of its level, or one stride after the last of its tenant's ready jobs if that is
-later. The present turn is that of the first ready job. The jobs of a level go in order of their
-turns, so tenants that always have jobs ready share what the workers do by their weights, and
-one that comes anew starts where the others are: it has saved up nothing, and owes nothing.
+a priority; a tenant is what shares a fair key. When a job becomes ready it gets a turn, its start
+tag: the present turn of its level or the finish tag of its tenant, whichever is later; the finish
+tag lies one stride after it from then on. The present turn is that of the first ready job. The
+jobs of a level go in order of their turns, so tenants that always have jobs ready share what the
+workers do by their weights, and one that comes anew starts where the others are: it has saved up
+nothing, and owes nothing. A busy period of a level lasts until nobody is ready; then all are even.
+
+A turn that was taken and not used (its job was cancelled, say) moves the finish tag back again. A
+job that is put back has used its turn up and goes before all turns.
 
 **Ageing** makes priorities a head start: of the first jobs of the levels the one goes that has
 waited longest, where each priority counts as some time.
@@ -31,13 +35,15 @@ class Aged(Protocol):
 J = TypeVar("J", bound=Aged)
 
 FIRST: Final = 2**60
-"""The present turn where nobody is ready. A job without a turn has its due time in the place of
-one, and that is less: those that were there before a queue became fair go first."""
+"""The first turn of a busy period. A job without a turn has its due time in the place of one, and
+that is less: those that were there before a queue became fair go first."""
+PUT_BACK: Final = FIRST - 1
+"""In the place of the turn of a job that was put back."""
 FARTHEST_TURN: Final = 2**62
 STRIDE: Final = 2**16
 """From one turn to the next, at a weight of 1."""
 MOST_AHEAD: Final = 2**50
-"""No tenant has so many jobs ready that its last turn is further ahead: that one is damage."""
+"""No tenant has so many jobs ready that its finish tag is further ahead: that one is damage."""
 LIGHTEST: Final = 0.001
 HEAVIEST: Final = 1_000.0
 
@@ -58,41 +64,29 @@ def stride(weight: float) -> int:
     return round(STRIDE / min(max(weight, LIGHTEST), HEAVIEST))
 
 
-def farthest_ahead(head: int | None) -> int:
-    """The last turn that a job can have beside this first one; a later one is damage."""
-    return (FIRST if head is None else head) + MOST_AHEAD
-
-
 def turns(
-    coming: Sequence[tuple[str, int | None]],
-    head: int | None,
-    last: Mapping[str, int | None],
+    coming: Sequence[str],
+    first: int | None,
+    finishes: Mapping[str, int | None],
     weights: Mapping[str, float],
-) -> list[int]:
-    """The turns of jobs that become ready at one level, in their order.
+) -> tuple[list[int], dict[str, int]]:
+    """The turns of jobs that become ready at one level, given by their tenants, in their order;
+    and the finish tags of these tenants after that.
 
-    Each comes with its tenant, and with the turn that it had if it was put back: it goes before
-    all that is there. `head` is the first turn of those that are ready, `last` the last one of
-    each tenant; None: nobody is.
+    `first` is the first turn of those that are ready; None: nobody is, and a busy period begins
+    for which no finish tag of an earlier one counts. `finishes` are those before; None: none.
     """
-    had = [turn for turn in (head, *(turn for _, turn in coming)) if turn is not None]
-    present = min((turn for turn in had if FIRST <= turn <= FARTHEST_TURN), default=FIRST)
-    latest = dict(last)
-    for tenant, turn in coming:
-        if turn is not None and latest.get(tenant) is None:
-            latest[tenant] = present
+    present = FIRST if first is None else first
+    tags: dict[str, int] = {}
     given: list[int] = []
-    for tenant, turn in coming:
-        if turn is not None:
-            given.append(present)
-            continue
-        before = latest.get(tenant)
-        new = present
-        if before is not None:
-            new = max(present, before + stride(weights.get(tenant, 1.0)))
-        latest[tenant] = min(new, FARTHEST_TURN)
-        given.append(min(new, FARTHEST_TURN))
-    return given
+    for tenant in coming:
+        before = tags.get(tenant, finishes.get(tenant) if first is not None else None)
+        turn = present
+        if before is not None and present < before <= present + MOST_AHEAD:
+            turn = min(before, FARTHEST_TURN)
+        given.append(turn)
+        tags[tenant] = turn + stride(weights.get(tenant, 1.0))
+    return given, tags
 
 
 def worth(priority: int, due: Micros, ageing: Micros) -> Micros:

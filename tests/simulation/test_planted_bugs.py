@@ -59,6 +59,7 @@ from backline.store import (
 from backline.stores.memory import MemoryStore, flows, follow, store
 from backline.stores.memory.firsts import Firsts
 from backline.stores.memory.gates import Gates
+from backline.stores.memory.ready import Ready
 from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
 from backline.stores.sqlite import waits
@@ -520,7 +521,9 @@ def who_comes_back_catches_up(patch: pytest.MonkeyPatch) -> None:
     """The present turn is forgotten: who had nothing ready is owed all that others got."""
     turns = fairness.turns
     patch.setattr(
-        fairness, "turns", lambda coming, head, last, weights: turns(coming, None, last, weights)
+        fairness,
+        "turns",
+        lambda coming, first, *rest: turns(coming, first and fairness.FIRST, *rest),
     )
 
 
@@ -541,13 +544,13 @@ def all_jobs_have_tenants(plan: Plan) -> Plan:
 
 
 def put_back_at_the_end(patch: pytest.MonkeyPatch) -> None:
-    """What a lost worker held queues up again."""
-    turns = fairness.turns
-    patch.setattr(
-        fairness,
-        "turns",
-        lambda coming, *rest: turns([(tenant, None) for tenant, _ in coming], *rest),
-    )
+    """What a lost worker held goes last."""
+    patch.setattr(fairness, "PUT_BACK", fairness.FARTHEST_TURN)
+
+
+def unused_turns_are_owed(patch: pytest.MonkeyPatch) -> None:
+    """Who cancels jobs waits as if they had run."""
+    patch.setattr(Ready, "give_back", lambda *_: None)
 
 
 # Bugs of the producing side.
@@ -957,6 +960,12 @@ BUGS: Final = (
         in_sqlite,
         put_back_at_the_end,
         all_jobs_have_tenants,
+    ),
+    Bug(
+        "unused turns are owed",
+        ("as_the_model",),
+        patch=unused_turns_are_owed,
+        shape=all_jobs_have_tenants,
     ),
     Bug("locks ignored", ("no_theft",), patch=a_folder_is_taken_without_its_lock),
 )

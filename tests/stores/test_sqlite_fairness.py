@@ -34,6 +34,9 @@ DAMAGES = [
     "update job set turn = null where fair_key = 'alice'",
     "update job set fair_key = null where seq < 3",
     "update job set fair_key = cast(x'ff' as text) where seq < 3",
+    "delete from share",
+    "update share set fair_key = cast(x'ff' as text)",
+    *(f"update share set finish = {value}" for value in (MOST, LEAST, 0, 2**60 + 2**58)),
     "update queue set fair = -5",
     "update queue set fair = 0",
     *(
@@ -42,7 +45,10 @@ DAMAGES = [
     ),
     *(f"update queue set ageing = {value}" for value in (MOST, LEAST, 0, -5)),
 ]
-OF_FAIRNESS: Final = [statement(name) for name in ("turning", "levels", "shares", "give_turns")]
+GIVING: Final = [
+    statement(name)
+    for name in ("turning", "levels", "new_period", "shares", "give_turns", "keep_shares")
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -71,19 +77,40 @@ async def test_a_damaged_turn_harms_no_other_job(tmp_path: Path, damage: str) ->
     await store.close()
 
 
-async def test_a_late_turn_of_a_tenant_is_forgotten_with_its_job(tmp_path: Path) -> None:
+@pytest.mark.parametrize("finish", [2**60 + 2**55, MOST, LEAST])
+async def test_a_damaged_finish_tag_does_not_hold_its_tenant_up(
+    tmp_path: Path, finish: int
+) -> None:
     clock = VirtualClock()
     store = SqliteStore(tmp_path / "jobs.db", clock=clock)
     await store.open()
-    alice = make_jobs(clock, 2, fair_key="alice")
-    await store.enqueue([alice])
+    await store.enqueue([make_jobs(clock, 2, fair_key="alice")])
     with apsw.Connection(str(tmp_path / "jobs.db")) as db:
-        db.execute(f"update job set turn = {2**60 + 2**55} where seq = 2")
+        db.execute("update share set finish = ?", (finish,))
     more = make_job(clock, fair_key="alice")
     await store.enqueue([[more], make_jobs(clock, 50, fair_key="bob")])
-    leased = [job.id for job in await BareWorker(store).lease(5)]
-    assert more.id in leased
-    assert alice[1].id not in leased
+    assert more.id in [job.id for job in await BareWorker(store).lease(5)]
+    await store.close()
+
+
+async def test_the_sweep_forgets_who_is_even_with_those_that_come_anew(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    await store.enqueue([make_jobs(clock, 9, fair_key="alice"), [make_job(clock, fair_key="bob")]])
+    worker = BareWorker(store)
+
+    async def left() -> list[str]:
+        await store.sweep(100)
+        await store.sweep(100)
+        with apsw.Connection(str(tmp_path / "jobs.db")) as db:
+            return [key for (key,) in db.execute("select fair_key from share order by 1")]
+
+    assert await left() == ["alice", "bob"]
+    await worker.lease(4)
+    assert await left() == ["alice"]
+    await worker.lease(6)
+    assert await left() == []
     await store.close()
 
 
@@ -114,20 +141,32 @@ async def _live(store: SqliteStore, clock: VirtualClock, **fields: Any) -> None:
     await worker.lease(10)
 
 
-@pytest.mark.parametrize(("fair_key", "times"), [(None, 0), ("alice", 3)])
-async def test_turns_cost_four_statements_each_time_that_shared_jobs_become_ready(
-    tmp_path: Path, statements: list[str], fair_key: str | None, times: int
+async def test_turns_cost_a_few_statements_each_time_that_shared_jobs_become_ready(
+    tmp_path: Path, statements: list[str]
+) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    await _live(store, clock, fair_key="alice")
+    assert [sql for sql in statements if sql in GIVING] == [
+        *GIVING,  # they were added
+        *(sql for sql in GIVING if sql != statement("new_period")),  # one came back to be retried
+    ]
+    await store.close()
+
+
+async def test_turns_cost_the_plain_jobs_of_another_queue_nothing(
+    tmp_path: Path, statements: list[str]
 ) -> None:
     clock = VirtualClock()
     store = SqliteStore(tmp_path / "jobs.db", clock=clock)
     await store.open()
     await store.enqueue([[make_job(clock, fair_key="alice", queue="another")]])
     statements.clear()
-    await _live(store, clock, fair_key=fair_key)
-    assert [sql for sql in statements if sql in OF_FAIRNESS] == times * OF_FAIRNESS
+    await _live(store, clock)
+    assert not set(statements).intersection(GIVING)
     with apsw.Connection(str(tmp_path / "jobs.db")) as db:
-        turns = db.execute("select count(turn) from job where queue = 2").get
-        assert bool(turns) is (fair_key is not None)
+        assert db.execute("select count(turn) from job where queue = 2").get == 0
     await store.close()
 
 

@@ -17,7 +17,6 @@ FILES = sorted((FOLDER / "sql").glob("*.sql"))
 INDEXES = {
     "job_id",
     "job_ready",
-    "job_turn",
     "job_scheduled",
     "job_waiting",
     "job_gate",

@@ -1,4 +1,4 @@
-"""Fairness as the model has it: turns are told from those of the jobs that are ready."""
+"""Fairness as the model has it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from backline.fairness import FIRST, NO_KEY, stride
 from backline.job import Micros
 from backline.states import State
 from backline.store import Demand
-from backline.testing.kept import Kept
+from backline.testing.kept import Kept, Share
 from backline.testing.queues_model import QueuesModel
 
 
@@ -20,6 +20,8 @@ class FairnessModel:
     jobs: Callable[[], Iterable[Kept]]
     queues: QueuesModel
     fair: set[str] = field(default_factory=set)
+    finishes: dict[Share, int] = field(default_factory=dict)
+    """Where the turns of a tenant go on, until nobody is ready at its level."""
 
     def belong(self, jobs: Iterable[Kept]) -> None:
         """Jobs came to their queues."""
@@ -30,34 +32,35 @@ class FairnessModel:
             job.tenant = job.request.fair_key or keyless
 
     def settle(self) -> None:
-        """A call is over: who became ready gets a turn, and who was put back goes first."""
-        ready = [job for job in self.jobs() if job.state is State.READY and job.tenant is not None]
-        coming = [job for job in ready if not job.standing]
-        coming.sort(key=lambda job: (job.turn is None, job.due, job.seq))
-        there = [job for job in ready if job.standing]
-        for level in {job.level for job in coming}:
-            self._turn(
-                [job for job in coming if job.level == level],
-                [job for job in there if job.level == level],
-            )
+        """A call is over: who became ready gets a turn, and who left unused turns gives them
+        back."""
         for job in self.jobs():
-            job.standing = job.state is State.READY and job.tenant is not None
+            if job.share is not None and (job.state is not State.READY or job.turn is None):
+                self.finishes[job.share] -= self._stride(job.share)
+                job.share = None
+        ready = [job for job in self.jobs() if job.state is State.READY and job.tenant is not None]
+        coming = [job for job in ready if job.turn is None]
+        coming.sort(key=lambda job: (job.due, job.seq))
+        for level in {job.level for job in coming}:
+            there = [job.turn for job in ready if job.level == level and job.share is not None]
+            mine = [job for job in coming if job.level == level]
+            self._turn(mine, min((turn for turn in there if turn is not None), default=None))
 
-    def _turn(self, coming: Sequence[Kept], there: list[Kept]) -> None:
-        present = min((job.turn or 0 for job in [*there, *coming] if job.turn), default=FIRST)
+    def _turn(self, coming: Sequence[Kept], first: int | None) -> None:
+        if first is None:
+            level = coming[0].level
+            self.finishes = {at: tag for at, tag in self.finishes.items() if at[0] != level}
+        present = FIRST if first is None else first
         for job in coming:
-            turn = present
-            if job.turn is None:
-                step = stride(self._weight(job))
-                mine = [other.turn for other in there if other.tenant == job.tenant]
-                turn = max([present, *(last + step for last in mine if last)])
-            job.turn = turn
-            there.append(job)
+            job.share = share = (job.level, job.tenant or NO_KEY)
+            job.turn = max(present, self.finishes.get(share, present))
+            self.finishes[share] = job.turn + self._stride(share)
 
-    def _weight(self, job: Kept) -> float:
-        said = self.queues.said.get(job.queue)
+    def _stride(self, share: Share) -> int:
+        (queue, _, _), tenant = share
+        said = self.queues.said.get(queue)
         weights = {} if said is None or said.weights is UNSET else said.weights
-        return weights.get(job.tenant or "", 1.0)
+        return stride(weights.get(tenant, 1.0))
 
     def lease(
         self,
@@ -76,6 +79,7 @@ class FairnessModel:
             found = self.in_order(mine, queue, self.queues.room(queue, count, tick))
             for job in found:
                 start(job)
+                job.share = None  # its turn is used
             leased += found
             self.queues.started(queue, len(found), tick)
         return leased

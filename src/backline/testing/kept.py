@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from backline.fairness import PUT_BACK
 from backline.follow_up import id_of
 from backline.job import Ack, Charge, JobId, JobRequest, Lane, Micros, Step, StepRecord
 from backline.parents import On
@@ -37,6 +38,10 @@ COMPARED: Final = (
 
 Key: TypeAlias = tuple[str, str]
 """A queue, and a key of it."""
+Level: TypeAlias = tuple[str, Lane, int]
+"""A queue, a lane of it, and a priority."""
+Share: TypeAlias = tuple[Level, str]
+"""A level, and the tenant whose it is there."""
 
 
 @dataclass
@@ -82,8 +87,8 @@ class Kept:
     tenant: str | None = None
     """Whose it is in a fair queue."""
     turn: int | None = None
-    standing: bool = False
-    """It is ready, and has its turn."""
+    share: Share | None = None
+    """While it is ready, and has a turn, whose turn that is."""
 
     @classmethod
     def made(cls, request: JobRequest, seq: int, now: Micros) -> "Kept":
@@ -109,6 +114,8 @@ class Kept:
     def take(self, worker: str, ack: Ack) -> None:
         """Take what is said of how a run of it ended, but for its move."""
         self.worker, self.lane, charge = worker, ack.lane or self.lane, ack.charge
+        if self.turn is not None:
+            self.turn = PUT_BACK if ack.state is State.READY else None
         if charge is Charge.CLEAN:
             self.losses = 0
         elif charge is not Charge.NONE:
@@ -125,7 +132,7 @@ class Kept:
         said = {"queue": change.queue, "priority": change.priority}
         said = {name: value for name, value in said.items() if value is not UNSET}
         self.request = replace(self.request, **said)
-        self.turn, self.standing = None, False
+        self.turn = None
         due = change.due(now)
         if due is not None:
             self.due = due
@@ -193,7 +200,7 @@ class Kept:
         return (-self.priority, self.due if self.turn is None else self.turn, self.seq)
 
     @property
-    def level(self) -> tuple[str, Lane, int]:
+    def level(self) -> Level:
         """Those that it shares with have the same."""
         return (self.queue, self.lane, self.priority)
 

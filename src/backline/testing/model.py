@@ -337,7 +337,6 @@ class Model:
         if ack.if_overdue and job.until > self.tick:
             return Acked.LOST
         job.take(worker, ack)
-        job.turn = job.turn if ack.state is State.READY else None
         again = ack.state in (State.READY, State.SCHEDULED)
         if ack.state is State.SCHEDULED and not job.cancel:
             job.due = self.now + ack.delay

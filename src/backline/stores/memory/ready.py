@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from backline import fairness
@@ -10,6 +11,8 @@ from backline.job import Micros
 from backline.stores.memory.line import Line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from backline.stores.memory.row import Row
 
 _Key: TypeAlias = tuple[int, bool]
@@ -23,46 +26,45 @@ class Ready:
     are ready, or those that wait for the same thing. In a fair queue the ready ones have turns,
     which take the place of their due times."""
 
-    __slots__ = ("_levels", "_many", "_order", "_shares")
+    __slots__ = ("_finishes", "_levels", "_many", "_order")
 
     def __init__(self) -> None:
         self._levels: dict[_Key, Line[Row]] = {}
         self._order: list[tuple[_Key, Line[Row]]] = []
-        self._shares: dict[tuple[int, str], Line[Row]] = {}
-        """The jobs with turns of each priority and tenant, the last one first."""
+        self._finishes: defaultdict[int, dict[str, int]] = defaultdict(dict)
+        """The finish tags of each priority's tenants."""
         self._many = _FEW
-        """With so many of them it is worth a look who has nothing ready."""
+        """With so many tenants of a priority it is worth a look who is even with the others."""
 
     def push(self, row: Row) -> None:
-        """Put a job in its place: priority, then due time, then order of enqueue."""
+        """Put a job in its place: priority, then due time, then order of enqueue. One that had a
+        turn was put back, and comes after those that never had one."""
         row.line = self._level(row.priority, turns=False)
-        row.line.push(row.due, row.seq, row)
+        row.line.push(row.due if row.turn is None else row.turn, row.seq, row)
 
-    def push_turn(self, row: Row, turn: int) -> None:
-        """Put a job of a fair queue where it is its turn."""
-        assert row.tenant is not None
-        row.turn = turn
-        row.line = self._level(row.priority, turns=True)
-        row.line.push(turn, row.seq, row)
-        share = self._shares.get((row.priority, row.tenant))
-        if share is None:
-            self._forget()
-            share = self._shares[row.priority, row.tenant] = Line()
-        row.share = share
-        share.push(-turn, row.seq, row)
+    def push_turns(self, rows: Sequence[Row], weights: Mapping[str, float]) -> None:
+        """Give turns to jobs of one priority of a fair queue, in their order, and put them where
+        these are."""
+        level = self._level(rows[0].priority, turns=True)
+        finishes = self._finishes[rows[0].priority]
+        first = level.due()
+        if first is None:
+            finishes.clear()
+        tenants = [row.tenant or fairness.NO_KEY for row in rows]
+        turns, after = fairness.turns(tenants, first, finishes, weights)
+        for row, turn in zip(rows, turns, strict=True):
+            row.turn, row.line, row.share = turn, level, self
+            level.push(turn, row.seq, row)
+        finishes.update(after)
+        if first is not None:
+            self._forget(finishes, first)
 
-    def present_turn(self, priority: int) -> int | None:
-        """The turn of the first job with one; None: there is none."""
-        return self._level(priority, turns=True).due()
-
-    def last_turn(self, priority: int, tenant: str) -> int | None:
-        """The turn of the last job of a tenant; None: it has none."""
-        share = self._shares.get((priority, tenant))
-        turn = None if share is None else share.due()
-        if turn is None:
-            self._shares.pop((priority, tenant), None)
-            return None
-        return -turn
+    def give_back(self, row: Row, weights: Mapping[str, float]) -> None:
+        """A job has moved on that has not used its turn."""
+        tenant = row.tenant or fairness.NO_KEY
+        finishes = self._finishes[row.priority]
+        if tenant in finishes:
+            finishes[tenant] -= fairness.stride(weights.get(tenant, 1.0))
 
     def pop(self, ageing: Micros | None = None) -> Row | None:
         """Take out the first job."""
@@ -74,7 +76,7 @@ class Ready:
         for level in lines:
             row = level.pop()
             if row is not None:
-                row.line = None
+                row.line = row.share = None
                 return row
         return None
 
@@ -90,11 +92,13 @@ class Ready:
         """When the job became due that has waited longest of the first of each priority."""
         return min((row.due for row in self._heads()), default=None)
 
-    def _forget(self) -> None:
-        """Forget the tenants that have nothing ready, once they may be the majority."""
-        if len(self._shares) >= self._many:
-            self._shares = {key: share for key, share in self._shares.items() if len(share)}
-            self._many = 2 * len(self._shares) + _FEW
+    def _forget(self, finishes: dict[str, int], present: int) -> None:
+        """Forget the tenants that are even with those that come anew, once they may be the
+        majority."""
+        if len(finishes) >= self._many:
+            for tenant in [tenant for tenant, tag in finishes.items() if tag <= present]:
+                del finishes[tenant]
+            self._many = 2 * len(finishes) + _FEW
 
     def _eldest(self, ageing: Micros) -> Row | None:
         return min(

@@ -7,6 +7,7 @@ from typing import Any, Final, assert_never
 
 from msgspec import Raw
 
+from backline import fairness
 from backline.job import (
     EMPTY_ARGS,
     MAX_ERRORS,
@@ -28,6 +29,7 @@ from backline.stores.memory.gates import Stand
 from backline.stores.memory.keys import Key
 from backline.stores.memory.line import Line
 from backline.stores.memory.queue import QueueState
+from backline.stores.memory.ready import Ready
 from backline.stores.memory.steps import Steps
 
 _NO_RESULTS: Final[Mapping[JobId, Raw]] = {}
@@ -118,8 +120,8 @@ class Row:
         """Whose it is; None: its queue is not fair."""
         self.turn: int | None = None
         """While it is ready or runs, or waits after it was put back."""
-        self.share: Line[Row] | None = None
-        """While it is ready, the jobs of its tenant."""
+        self.share: Ready | None = None
+        """Where it has a turn, until that is used."""
 
     def add_error(self, error: AttemptError, now: Micros) -> None:
         """Keep how an attempt went wrong, and only the newest of them."""
@@ -128,8 +130,8 @@ class Row:
 
     def settle(self, ack: Ack, now: Micros) -> None:
         """Write down what a run left behind."""
-        if ack.state is not State.READY:
-            self.turn = None
+        if self.turn is not None:
+            self.turn = fairness.PUT_BACK if ack.state is State.READY else None
         if ack.lane is not None:
             self.lane = ack.lane
         if ack.result is not None:
@@ -165,14 +167,14 @@ class Row:
         self.asleep = False
 
     def leave(self) -> None:
-        """Leave the lines that it stands in."""
+        """Leave the line that it stands in, and give a turn back."""
         self.mark += 1
         line, self.line = self.line, None
         share, self.share = self.share, None
         if line is not None:
             line.drop()
         if share is not None:
-            share.drop()
+            share.give_back(self, self.queue.weights)
 
     def salvage(self) -> None:
         """Keep what can be read of a damaged row, so that it can be shown and purged."""

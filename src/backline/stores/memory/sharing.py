@@ -34,7 +34,9 @@ class Sharing:
         rows = [row for row, mark in coming if row.mark == mark and row.state is State.READY]
         rows.sort(key=lambda row: (*_level(row), row.due, row.seq))
         for _, group in groupby(rows, _level):
-            _give(list(group))
+            level = list(group)
+            queue = level[0].queue
+            queue.ready[level[0].lane].push_turns(level, queue.weights)
 
 
 def belong(queue: QueueState, rows: Iterable[Row]) -> None:
@@ -43,18 +45,6 @@ def belong(queue: QueueState, rows: Iterable[Row]) -> None:
     queue.fair = queue.fair or any(row.request.fair_key is not None for row in rows)
     for row in rows:
         row.tenant = fairness.tenant_of(row.request.fair_key, fair=queue.fair)
-
-
-def _give(rows: list[Row]) -> None:
-    """Give turns to jobs of one queue, lane and priority."""
-    queue, priority = rows[0].queue, rows[0].priority
-    ready = queue.ready[rows[0].lane]
-    coming = [(row.tenant or fairness.NO_KEY, row.turn) for row in rows]
-    head = ready.present_turn(priority)
-    last = {tenant: ready.last_turn(priority, tenant) for tenant, _ in coming}
-    turns = fairness.turns(coming, head, last, queue.weights)
-    for row, turn in zip(rows, turns, strict=True):
-        ready.push_turn(row, turn)
 
 
 def _level(row: Row) -> tuple[str, str, int]:

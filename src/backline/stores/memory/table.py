@@ -160,7 +160,7 @@ class Table:
         row.state = target
         if row.asleep:
             row.wake()
-        if row.line is None and row.share is None:  # spelled out, for so are most that move
+        if row.line is None:  # spelled out, for so are most that move
             row.mark += 1
         else:
             row.leave()
@@ -325,7 +325,7 @@ class Table:
         queue = row.queue
         if row.state is State.READY:
             self.hints.add(Hint.WORK)
-            if row.tenant is None:
+            if row.tenant is None or row.turn is not None:
                 queue.ready[row.lane].push(row)
             else:
                 self.sharing.join(row)

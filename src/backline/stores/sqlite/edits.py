@@ -42,6 +42,7 @@ def _answer(place: JobPlace) -> Edited:
 
 
 def _edit(tx: Transaction, places: Sequence[JobPlace], change: Edit) -> None:
+    sharing.give_back(tx, places)
     target, fair = None, False
     if change.queue is not UNSET:
         queue = tx.queues([change.queue], make=True)[change.queue]

@@ -1,13 +1,13 @@
 """What the end of a job does to others, whichever method ended it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from backline.job import REPLACED_KEEP
 from backline.states import State
-from backline.stores.sqlite import flows, gates, keys
+from backline.stores.sqlite import flows, gates, keys, sharing
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import FOLLOWED, KEYED, LIMITED, MEMBER, PARENT
 from backline.stores.sqlite.transaction import JobPlace, Transaction
@@ -90,7 +90,8 @@ def _settle_keys(tx: Transaction, places: Sequence[JobPlace]) -> None:
         keys.succeed(tx, [place.seq for place in keyed])
 
 
-def _give_back(tx: Transaction, places: Iterable[JobPlace]) -> None:
+def _give_back(tx: Transaction, places: Collection[JobPlace]) -> None:
+    sharing.give_back(tx, places)
     limited = [place.seq for place in places if place.ties & LIMITED]
     if limited:
         gates.leave(tx, limited)

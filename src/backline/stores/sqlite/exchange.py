@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from backline import limits, policy
+from backline import fairness, limits, policy
 from backline.job import (
     MAX_ERRORS,
     Ack,
@@ -23,7 +23,7 @@ from backline.store import Demand, Exchange, Hint
 from backline.stores.sqlite import endings, gates, moves, paces, rows, sharing, steps, waits
 from backline.stores.sqlite.follow import follow
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.ties import FAIR, LIMITED
+from backline.stores.sqlite.ties import LIMITED
 from backline.stores.sqlite.transaction import JobPlace, QueueRow, Transaction, dumps
 
 _ACKED: Final = statement("acked")
@@ -217,8 +217,6 @@ class _Book:
         lane = ack.lane or job.lane
         if job.ties & LIMITED:
             target = self._again(job, target, lane)
-        if job.ties & FAIR and target is State.READY:
-            self._tx.turning.append(job.seq)
         self._acks.append(self._line(ack, job.seq, target))
         self._moved[job.queue, job.lane, target, lane] += 1
         if ack.asleep and target is State.SCHEDULED:
@@ -269,6 +267,7 @@ class _Book:
                 "results": b"".join(self._results),
             }
             params |= {"worker": self._worker, "now": tx.now, "errors": MAX_ERRORS}
+            params["put_back"] = fairness.PUT_BACK
             tx.db.run(_ACK, params)
         if self._steps:
             steps.keep(tx, self._steps)

@@ -1,7 +1,7 @@
-"""Fairness: the turns of jobs that became ready in fair queues."""
+"""Fairness: the turns of jobs that became ready in fair queues, and the shares of their tenants."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Final, NamedTuple, TypeAlias
 
@@ -9,18 +9,25 @@ import msgspec
 
 from backline import fairness
 from backline.job import JobRequest, Lane, LeasedJob
+from backline.states import State
 from backline.stores.sqlite import rows
 from backline.stores.sqlite.statements import statement
-from backline.stores.sqlite.transaction import QueueRow, Transaction, dumps
+from backline.stores.sqlite.ties import FAIR
+from backline.stores.sqlite.transaction import JobPlace, QueueRow, Transaction, dumps
 
 _MAKE_FAIR: Final = statement("make_fair")
 _TURNING: Final = statement("turning")
 _LEVELS: Final = statement("levels")
+_NEW_PERIOD: Final = statement("new_period")
 _SHARES: Final = statement("shares")
+_KEEP_SHARES: Final = statement("keep_shares")
 _GIVE_TURNS: Final = statement("give_turns")
+_UNUSED_TURNS: Final = statement("unused_turns")
+_GIVE_BACK: Final = statement("give_back")
 
 _Level: TypeAlias = tuple[int, str, int]
 """The queue, the lane, and the rank."""
+_Weights: TypeAlias = Mapping[str, float]
 
 
 class _Turning(NamedTuple):
@@ -32,11 +39,9 @@ class _Turning(NamedTuple):
     due: int
     seq: int
     tenant: bytes
-    turn: int | None
-    """It was put back, and had this one."""
 
 
-_turns: Final = msgspec.json.Decoder(list[int | None])
+_finishes: Final = msgspec.json.Decoder(list[int | None])
 
 
 def tenant_of(tx: Transaction, job: JobRequest, queue: QueueRow) -> str | None:
@@ -60,51 +65,64 @@ def settle(tx: Transaction) -> None:
     found = sorted(_Turning(*row) for row in tx.db.rows(_TURNING, {"seqs": dumps(list(seqs))}))
     if not found:
         return
-    put_back = dumps([job.seq for job in found if job.turn is not None])
     groups = {level: list(group) for level, group in groupby(found, _level)}
-    heads = _heads(tx, list(groups), put_back)
-    last = _last(tx, found, heads, put_back)
+    levels = _levels(tx, list(groups))
+    new = [level for level, (first, _) in levels.items() if first is None]
+    if new:
+        tx.db.run(_NEW_PERIOD, {"levels": dumps(new)})
+    before = _tags(tx, found)
     given: list[tuple[int, int]] = []
+    after: list[tuple[int, str, int, str, int]] = []
     for level, jobs in groups.items():
-        coming = [(rows.text(job.tenant), job.turn) for job in jobs]
-        head, weights = heads[level]
-        turns = fairness.turns(coming, head, last[level], weights)
+        first, weights = levels[level]
+        tenants = [rows.text(job.tenant) for job in jobs]
+        turns, tags = fairness.turns(tenants, first, before[level], weights)
         given += zip((job.seq for job in jobs), turns, strict=True)
+        after += [(*level, tenant, finish) for tenant, finish in tags.items()]
     tx.db.run(_GIVE_TURNS, {"turns": dumps(given)})
+    tx.db.run(_KEEP_SHARES, {"shares": dumps(after)})
 
 
-def _heads(
-    tx: Transaction, levels: Sequence[_Level], put_back: str
-) -> dict[_Level, tuple[int | None, Mapping[str, float]]]:
-    """The present turn of each level, and the weights there."""
+def give_back(tx: Transaction, places: Iterable[JobPlace]) -> None:
+    """Some jobs were, or will be, moved on by others than a worker: those of them that were ready
+    have not used their turns. `places` are where they were, and their rows still say whose."""
+    seqs = [place.seq for place in places if place.ties & FAIR and place.state is State.READY]
+    if not seqs:
+        return
+    unused = tx.db.rows(_UNUSED_TURNS, {"seqs": dumps(seqs), "first": fairness.FIRST})
+    levels = _levels(tx, list({(queue, lane, rank) for queue, lane, rank, _, _ in unused}))
+    amounts: list[tuple[int, str, int, str, int]] = []
+    for queue, lane, rank, key, count in unused:
+        _, weights = levels[queue, lane, rank]
+        tenant = rows.text(key)
+        amount = count * fairness.stride(weights.get(tenant, 1.0))
+        amounts.append((queue, lane, rank, tenant, amount))
+    tx.db.run(_GIVE_BACK, {"amounts": dumps(amounts)})
+
+
+def _levels(tx: Transaction, levels: Sequence[_Level]) -> dict[_Level, tuple[int | None, _Weights]]:
+    """The first turn of those that are ready at each level, and the weights there."""
     params = {
         "levels": dumps(levels),
-        "put_back": put_back,
         "first": fairness.FIRST,
         "farthest": fairness.FARTHEST_TURN,
     }
     found = tx.db.rows(_LEVELS, params)
     return {
-        level: (head, rows.weights_of(said))
-        for level, (head, said) in zip(levels, found, strict=True)
+        level: (first, rows.weights_of(said))
+        for level, (first, said) in zip(levels, found, strict=True)
     }
 
 
-def _last(
-    tx: Transaction,
-    jobs: Sequence[_Turning],
-    heads: Mapping[_Level, tuple[int | None, Mapping[str, float]]],
-    put_back: str,
-) -> dict[_Level, dict[str, int | None]]:
-    """The last turns of the tenants of some jobs."""
+def _tags(tx: Transaction, jobs: Sequence[_Turning]) -> dict[_Level, dict[str, int | None]]:
+    """The finish tags of the tenants of some jobs."""
     shares = list({(_level(job), rows.text(job.tenant)): None for job in jobs})
-    asked = [(*level, tenant, fairness.farthest_ahead(heads[level][0])) for level, tenant in shares]
-    params = {"shares": dumps(asked), "put_back": put_back, "first": fairness.FIRST}
-    answers = _turns.decode(tx.db.text(_SHARES, params))
-    last: defaultdict[_Level, dict[str, int | None]] = defaultdict(dict)
-    for (level, tenant), turn in zip(shares, answers, strict=True):
-        last[level][tenant] = turn
-    return last
+    params = {"shares": dumps([(*level, tenant) for level, tenant in shares])}
+    answers = _finishes.decode(tx.db.text(_SHARES, params))
+    tags: defaultdict[_Level, dict[str, int | None]] = defaultdict(dict)
+    for (level, tenant), finish in zip(shares, answers, strict=True):
+        tags[level][tenant] = finish
+    return tags
 
 
 def in_order(jobs: list[LeasedJob], queues: Mapping[str, QueueRow]) -> list[LeasedJob]:

@@ -3,9 +3,10 @@
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 
 from backline.errors import EnqueueError
-from backline.job import HOUR, MINUTE, SECOND, JobRequest, LeasedJob, Limits
+from backline.job import HOUR, MINUTE, SECOND, JobRequest, LeasedJob, Limits, OnConflict
 from backline.states import State
 from backline.store import Edit, QueueSettings, Store
 from backline.testing.clock import VirtualClock
@@ -199,7 +200,7 @@ class Fairness(Harness):
         await store.edit([alice[0].id], Edit(priority=0))
         await store.edit(ids(carol), Edit(queue=QUEUE))
         a, c = ids(alice), ids(carol)
-        assert ids(await take(worker, 5)) == [a[1], c[0], a[2], c[1], a[0]]
+        assert ids(await take(worker, 5)) == [a[1], c[0], a[0], a[2], c[1]]
 
     async def test_an_edit_makes_a_queue_fair(
         self, store: Store, clock: VirtualClock, worker: BareWorker
@@ -224,19 +225,42 @@ class Fairness(Harness):
         bob = make_job(clock, fair_key="bob")
         await add(store, bob)
         a = ids(alice)
-        assert ids(await take(worker, 4)) == [a[1], bob.id, a[2], a[0]]
+        assert ids(await take(worker, 4)) == [a[1], bob.id, a[0], a[2]]
 
-    async def test_what_is_cancelled_leaves_no_debt(
+    async def test_i16_what_never_ran_leaves_no_debt(
         self, store: Store, clock: VirtualClock, worker: BareWorker
     ) -> None:
-        alice = make_jobs(clock, 50, fair_key="alice")
+        alice = make_jobs(clock, 30, fair_key="alice")
+        late = make_jobs(clock, 10, fair_key="alice", expires_in=SECOND)
         bob = make_jobs(clock, 3, fair_key="bob")
-        await add(store, *alice, *bob)
-        await store.cancel(ids(alice[1:]))
-        more = make_jobs(clock, 2, fair_key="alice")
-        await add(store, *more)
-        order = [alice[0].id, bob[0].id, bob[1].id, more[0].id, bob[2].id, more[1].id]
+        named = make_job(clock, fair_key="alice", unique_key="a", on_conflict=OnConflict.REPLACE)
+        await add(store, *alice, *late, *bob, named)
+        clock.advance(2)
+        await store.expire(100)
+        await store.cancel(ids(alice[1:10]))
+        await store.edit(ids(alice[10:20]), Edit(queue="film"))
+        await store.edit(ids(alice[20:]), Edit(priority=-1))
+        more = make_jobs(clock, 1, fair_key="alice")
+        again = replace(named, id=clock.new_id())
+        await add(store, again, *more)
+        order = [alice[0].id, bob[0].id, bob[1].id, again.id, bob[2].id, more[0].id]
         assert ids(await take(worker, 6)) == order
+
+    async def test_i16_who_has_one_job_at_a_time_gets_its_weight_alone(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        await store.configure([QueueSettings(queue=QUEUE, weights={"alice": 0.25})])
+        await add(store, *make_jobs(clock, 60, fair_key="bob"))
+        mine: set[str] = set()
+        taken: list[str] = []
+        for _ in range(50):
+            if mine <= set(taken):
+                job = make_job(clock, fair_key="alice")
+                await add(store, job)
+                mine.add(job.id)
+            taken += ids(await take(worker, 1))
+            await store.sweep(100)
+        assert len(mine & set(taken)) == 10
 
     async def test_i5_a_repeat_answers_the_same_in_the_same_order(
         self, store: Store, clock: VirtualClock, worker: BareWorker

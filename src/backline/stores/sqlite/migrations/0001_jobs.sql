@@ -68,14 +68,14 @@ create table job (
     weight integer,                   -- as how many starts its own counts
     steps integer not null default 0, -- how many are recorded
     asleep integer not null default 0, -- 1: scheduled, and not in the depth: it sleeps
-    follow_ups text,                  -- what its end enqueues, as JSON; large ones last: who
-    payload text not null,            -- reads what is before passes none
-    result text,
     batch integer,                    -- the group it counts in
     follows integer,                  -- null: it has no parents; 1: cancelled because of one
     followed integer,                 -- null: it is no parent
     fair_key text,                    -- null: its queue is not fair, or was not; '': it has none
-    turn integer,                     -- of a job with a fair_key that is ready or running
+    turn integer,                     -- of one that is ready or runs, or was put back and waits
+    follow_ups text,                  -- what its end enqueues, as JSON; large ones last: who
+    payload text not null,            -- reads what is before passes none
+    result text,
     position integer generated always as (coalesce(turn, due)) virtual,
     -- What its moves may concern: 1 unique_key, 2 gate and pace, 4 step, 8 the count of those
     -- asleep, 16 follow_ups, 32 edge as a parent, 64 job_group, 128 edge as a child, 256 turn.
@@ -91,8 +91,6 @@ create unique index job_id on job (id);
 create index job_ready on job (queue, lane, rank, position) where state = 'ready';
 create index job_scheduled on job (queue, due) where state = 'scheduled';
 create index job_waiting on job (queue) where state = 'waiting';
-create index job_turn on job (queue, lane, rank, fair_key, turn)
-    where state = 'ready' and turn is not null;
 create index job_held on job (worker, call, rank, position) where state = 'running';
 create index job_until on job (until) where state = 'running';
 create index job_expiry on job (expires_at)
@@ -102,6 +100,17 @@ create index job_pace on job (pace, permit, rank, due) where pace is not null;
 create index job_dead on job (id) where state = 'dead';
 create index job_batch on job (batch) where batch is not null and purge_at is null;
 create index job_over on job (queue, state, purge_at) where purge_at is not null;
+
+-- Where the turns of a tenant go on, while any job of its level is ready.
+create table share (
+    id integer primary key,
+    queue integer not null,
+    lane text not null,
+    rank integer not null,
+    fair_key text not null,
+    finish integer not null,          -- the finish tag of the last turn that it was given
+    unique (queue, lane, rank, fair_key)
+) strict;
 
 -- What a job has done and must not do again. By the job's id, not its seq, which is given anew
 -- after a purge: a row that damage has left behind must not be taken for another job's.

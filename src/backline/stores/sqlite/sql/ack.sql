@@ -2,7 +2,8 @@
 --   in     :acks JSON, a list: [seq, state, due or null, purge_at or null, + failures,
 --          + losses, + releases, lane or null, start and length of the result in the blob
 --          :results (0 and 0: none), error or null, 1 if asleep]; losses -1: none any more;
---          :worker; :now; :errors, how many of a job's are kept
+--          :worker; :now; :errors, how many of a job's are kept;
+--          :put_back, in the place of its turn
 --   out    nothing
 --   locks  the writer's turn
 --   index  the primary key of job
@@ -31,7 +32,7 @@ set state = ack.value ->> 1,
         else json_insert(json_remove(errors, '$[0]'), '$[#]', json(ack.value -> 10))
     end,
     asleep = ack.value ->> 11,
-    turn = iif(ack.value ->> 1 in ('ready', 'waiting'), turn, null),
+    turn = iif(ack.value ->> 1 in ('ready', 'waiting') and turn is not null, :put_back, null),
     worker = :worker, call = null, until = null
 from json_each(:acks) as ack
 where job.seq = ack.value ->> 0
