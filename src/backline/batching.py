@@ -6,8 +6,10 @@ and the busier it is the more calls share one commit.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
+
+from backline.job import JobRequest
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -154,3 +156,34 @@ def _fail(answer: asyncio.Future[Answer], error: BaseException) -> None:
         answer.cancel()
     elif not answer.done():
         answer.set_exception(error)
+
+
+def claims(call: Collection[JobRequest]) -> set[Hashable]:
+    """What the jobs of one batch share with no job of another call in it: their ids and keys. A
+    child is not added beside its parent."""
+    keys: set[Hashable] = {request.id for request in call}
+    for request in call:
+        keys.update(after.parent for after in request.after)
+        if request.unique_key is not None:
+            keys.add(("unique", request.unique_key))
+        if request.idempotency_key is not None:
+            keys.add(("idempotency", request.idempotency_key))
+    return keys
+
+
+def apart(
+    items: Iterable[Item], keys: Callable[[Item], Collection[Hashable]]
+) -> Iterator[list[Item]]:
+    """The items in their order, cut where one shares a key with one before it: no batch has
+    both."""
+    batch: list[Item] = []
+    taken: set[Hashable] = set()
+    for item in items:
+        held = keys(item)
+        if not taken.isdisjoint(held):
+            yield batch
+            batch, taken = [], set()
+        batch.append(item)
+        taken.update(held)
+    if batch:
+        yield batch

@@ -9,12 +9,13 @@ it was committed; what was rolled back was never there.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
+from backline.batching import apart, claims
 from backline.clock import Clock, call_in
 from backline.duty import Duty
 from backline.errors import StoreError, StoreUnavailable
@@ -48,8 +49,6 @@ SELDOM: Final[Micros] = MINUTE
 
 _GONE: Final = frozenset({State.SUCCEEDED})
 """States in which a job that completed can run no more; nor can one that was purged."""
-
-_NO_KEYS: Final = frozenset({("unique", None), ("idempotency", None)})
 
 Readable: TypeAlias = "tuple[Waiting, JobRequest | Publication]"
 Fate: TypeAlias = str | Refused | None
@@ -134,7 +133,7 @@ class Relay:
         requests, failed = _read(rows)
         fault("relay.before_enqueue")
         full: set[str] = set()
-        for batch in _apart(requests):
+        for batch in apart(requests, _claims):
             # What came later must not overtake what waits for room.
             offered = [pair for pair in batch if pair[0].queue not in full]
             fates = await self._offer(offered) if offered else []
@@ -275,22 +274,9 @@ def _read(rows: Sequence["Waiting"]) -> tuple[list[Readable], list[tuple[int, st
     return readable, failed
 
 
-def _apart(readable: Sequence[Readable]) -> Iterator[list[Readable]]:
-    """Cut where a job shares its id or a key with one before it: no batch has both."""
-    batch: list[Readable] = []
-    taken: set[tuple[str, str | None]] = set()
-    for row, request in readable:
-        keys: set[tuple[str, str | None]] = set()
-        if isinstance(request, JobRequest):
-            unique, idempotency = request.unique_key, request.idempotency_key
-            keys = {("id", request.id), ("unique", unique), ("idempotency", idempotency)} - _NO_KEYS
-        if not taken.isdisjoint(keys):
-            yield batch
-            batch, taken = [], set()
-        batch.append((row, request))
-        taken |= keys
-    if batch:
-        yield batch
+def _claims(readable: Readable) -> set[Hashable]:
+    _, request = readable
+    return claims([request]) if isinstance(request, JobRequest) else set()
 
 
 def _fate(request: JobRequest, answer: list[Enqueued] | Refused) -> Fate:

@@ -1,11 +1,11 @@
 """Enqueueing over a store."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from backline import policy
-from backline.batching import Batcher
+from backline.batching import Batcher, claims
 from backline.clock import Clock
 from backline.errors import StoreError, StoreUnavailable
 from backline.job import SECOND, Enqueued, JobId, JobRecord, JobRequest, Micros, Refused
@@ -53,7 +53,7 @@ class Queue:
         self._bell = Bell(store, [Hint.FINISHED])
         self._results = Results(store, self._bell, clock)
         self._batches = Batcher(
-            store.enqueue, most=MOST_JOBS, weight=len, keys=_keys, shared=(StoreError,)
+            store.enqueue, most=MOST_JOBS, weight=len, keys=claims, shared=(StoreError,)
         )
 
     async def enqueue(self, call: Sequence[JobRequest]) -> list[Enqueued] | None:
@@ -164,15 +164,3 @@ def _told(
         if (error := dispute(request, answer)) is not None:
             raise error
     return alone.answers(stored, call)
-
-
-def _keys(call: Call) -> set[Hashable]:
-    """What two calls of one batch must not share."""
-    keys: set[Hashable] = {request.id for request in call}
-    for request in call:
-        keys.update(after.parent for after in request.after)
-        if request.unique_key is not None:
-            keys.add(("unique", request.unique_key))
-        if request.idempotency_key is not None:
-            keys.add(("idempotency", request.idempotency_key))
-    return keys

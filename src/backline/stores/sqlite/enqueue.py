@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from backline.batching import apart, claims
 from backline.job import Enqueued, JobRequest, Micros, Refused
 from backline.states import State
 from backline.store import Call, Hint
@@ -26,7 +27,6 @@ _ADDED: Final = statement("added")
 _KNOWN: Final = statement("known")
 _RATES: Final = statement("rates")
 
-_NO_KEYS: Final = frozenset({("unique", None), ("idempotency", None)})
 
 _ids: Final = msgspec.json.Decoder(list[str])
 _added: Final = msgspec.json.Decoder(list[tuple[int, str, str, int]])
@@ -54,16 +54,7 @@ def enqueue(tx: Transaction, calls: Sequence[Call]) -> list[list[Enqueued] | Ref
 def add_unrefused(tx: Transaction, jobs: Sequence[JobRequest]) -> None:
     """Add jobs in their order, whatever the depth of their queues; two may share a key."""
     queues = tx.queues({job.queue for job in jobs}, make=True) if jobs else {}
-    together: list[JobRequest] = []
-    taken: set[tuple[str, str | None]] = set()
-    for job in jobs:
-        held = {("unique", job.unique_key), ("idempotency", job.idempotency_key)} - _NO_KEYS
-        if not taken.isdisjoint(held):
-            _add(tx, [together], queues)
-            together, taken = [], set()
-        together.append(job)
-        taken |= held
-    if together:
+    for together in apart(jobs, lambda job: claims([job])):
         _add(tx, [together], queues)
 
 
