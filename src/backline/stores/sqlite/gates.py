@@ -1,11 +1,12 @@
 """Limits per key: how a job becomes ready, and what it gives back when it no longer is.
 
 A gate stands in front of ready, never in the way of a lease: a job whose key is full waits
-at it, and the jobs of other keys pass. Which jobs have a slot is written on them; nothing is
-counted up, so nothing can be counted wrong.
+at it, and the jobs of other keys pass. Which jobs have a slot is written on them, and how many
+on the gate: whatever takes slots or gives them back moves the count in the same commit.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -26,8 +27,11 @@ _JOINING: Final = statement("joining")
 _JOIN: Final = statement("join_limits")
 _LIMIT_JOBS: Final = statement("limit_jobs")
 _PLACES_TAKEN: Final = statement("places_taken")
-_UNBLOCK: Final = statement("unblock")
+_UNBLOCKED: Final = statement("unblocked")
+_LEAVING: Final = statement("leaving")
 _LEAVE: Final = statement("leave")
+_KEEP_SLOTS: Final = statement("keep_slots")
+_COUNT_SLOTS: Final = statement("count_slots")
 
 
 class _Gate(msgspec.Struct, array_like=True, gc=False):
@@ -69,12 +73,21 @@ class Standing(NamedTuple):
     weight: int
 
 
+class PlacesTaken(NamedTuple):
+    """What jobs hold that leave."""
+
+    slots: Mapping[int, int]
+    """How many, by gate."""
+    paces: Sequence[int]
+
+
 _NOT_DUE: Final = Standing(State.SCHEDULED, None, None, None, None, 1)
 
 _gates: Final = msgspec.json.Decoder(list[_Gate])
 _at_gates: Final = msgspec.json.Decoder(list[_AtGate])
 _pairs: Final = msgspec.json.Decoder(list[tuple[int, int]])
 _ids: Final = msgspec.json.Decoder(list[int])
+_NOBODY: Final = "[]"
 
 
 def join(
@@ -104,6 +117,7 @@ def join(
     standings = _standings_of(tx, wanted)
     lines = [(row[2], *standing) for row, standing in zip(found, standings, strict=True)]
     tx.db.run(_JOIN, {"jobs": dumps(lines)})
+    _take(tx, standings)
     for row, standing in zip(found, standings, strict=True):
         place = limited[row[2]]
         if place.state is not standing.state:
@@ -133,6 +147,7 @@ def write(tx: Transaction, jobs: Iterable[JobRequest], standings: dict[str, Stan
     """Write down the limits of jobs that were just added, and where they stand."""
     lines = [(job.id, job.limits, *standings.get(job.id, _NOT_DUE)[1:]) for job in jobs]
     tx.db.run(_LIMIT_JOBS, {"jobs": dumps(lines)})
+    _take(tx, standings.values())
     _note_waiting(tx, standings.values())
 
 
@@ -141,23 +156,42 @@ def leave(tx: Transaction, seqs: Sequence[int], *, wholly: bool = False) -> None
 
     Not what is theirs also in their present state, unless they leave `wholly`.
     """
+    if not wholly:
+        [(left, kept)] = tx.db.rows(_LEAVING, {"seqs": dumps(seqs)})
+        seqs = _ids.decode(left)
+        if kept != _NOBODY:
+            tx.db.run(_KEEP_SLOTS, {"seqs": kept})
+    if not seqs:
+        return
     taken = places_taken(tx, seqs)
-    tx.db.run(_LEAVE, {"seqs": dumps(seqs), "wholly": wholly})
+    tx.db.run(_LEAVE, {"seqs": dumps(seqs)})
     go_on(tx, taken)
 
 
-def places_taken(tx: Transaction, seqs: Sequence[int]) -> tuple[list[int], list[int]]:
-    """The gates and the paces at which these jobs are."""
+def places_taken(tx: Transaction, seqs: Sequence[int]) -> PlacesTaken:
+    """What these jobs hold; `go_on` follows when they hold it no more."""
     [(gates, at_paces)] = tx.db.rows(_PLACES_TAKEN, {"seqs": dumps(seqs)})
-    return _ids.decode(gates), _ids.decode(at_paces)
+    return PlacesTaken(Counter(_ids.decode(gates)), _ids.decode(at_paces))
 
 
-def go_on(tx: Transaction, freed: tuple[list[int], list[int]]) -> None:
-    """At these gates and paces somebody may have left."""
-    gates, at_paces = freed
-    if gates:
-        _release(tx, gates)
-    paces.settle(tx, at_paces)
+def go_on(tx: Transaction, freed: PlacesTaken) -> None:
+    """Jobs have left these places: others may take them."""
+    if freed.slots:
+        count_slots(tx, {gate: -n for gate, n in freed.slots.items()})
+    paces.settle(tx, freed.paces)
+
+
+def count_slots(tx: Transaction, moves: Mapping[int, int]) -> None:
+    """At each of these gates so many more, or less, slots are taken; who waits there may go on."""
+    tx.db.run(_COUNT_SLOTS, {"moves": dumps([*moves.items()])})
+    _release(tx, [*moves])
+
+
+def _take(tx: Transaction, standings: Iterable[Standing]) -> None:
+    """Count the slots that jobs got; one that kept its own has no gate here."""
+    taken = Counter(s.gate for s in standings if s.gate is not None and s.slot)
+    if taken:
+        tx.db.run(_COUNT_SLOTS, {"moves": dumps([*taken.items()])})
 
 
 def _standings_of(tx: Transaction, wanted: Sequence[tuple[int, Limits]]) -> list[Standing]:
@@ -209,7 +243,8 @@ def _load_gates(
     changed = tx.db.run(_SET_GATES, {"gates": dumps(lines), "declared": declared})
     gates = _read_gates(tx, facts)
     if changed and declared:
-        tx.db.run(_UNBLOCK, {"gates": dumps([gate.id for gate in gates])})
+        blocking = tx.db.value(_UNBLOCKED, {"gates": dumps([gate.id for gate in gates])})
+        leave(tx, _ids.decode(blocking))  # those who wait come before those who come now
         gates = _read_gates(tx, facts)
     if raised := [gate.id for gate in gates if gate.waiting and gate.taken < gate.slots]:
         _release(tx, raised)  # those who wait come before those who come now
@@ -234,6 +269,8 @@ def _release(tx: Transaction, gates: Sequence[int]) -> None:
             let.append(job)
     lines = [_with_slot(job) for job in let]
     tx.db.run(_JOIN, {"jobs": dumps(lines)})
+    taken = Counter(job.gate for job in let)
+    tx.db.run(_COUNT_SLOTS, {"moves": dumps([*taken.items()])})
     ready = [job for job in let if job.pace is None]
     tx.moved_all(
         [JobPlace(job.seq, job.queue, job.lane, State.WAITING, job.ties) for job in ready],

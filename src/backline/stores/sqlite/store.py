@@ -55,6 +55,7 @@ from backline.stores.requests import (
     check_subscriptions,
 )
 from backline.stores.sqlite import (
+    audit,
     configuring,
     driver,
     edits,
@@ -197,7 +198,8 @@ class SqliteStore:
         return await self._write(partial(moves.expire, limit=limit))
 
     async def sweep(self, limit: int) -> int:
-        return await self._write(partial(moves.sweep, limit=limit))
+        slots = await self._read(partial(audit.count, now=self._clock.now()))
+        return await self._write(partial(moves.sweep, limit=limit, slots=slots))
 
     async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         return await self._write(partial(moves.cancel, ids=ids)) if ids else []

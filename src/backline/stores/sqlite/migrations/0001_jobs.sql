@@ -62,7 +62,8 @@ create table job (
     errors text not null default '[]',
     limits text,                      -- what its key is limited to, as JSON
     gate integer,                     -- it is due, and counts at this row of gate
-    slot integer,                     -- 0: it waits there, 1: it is one of those that may run
+    slot integer,                     -- 0: it waits there, 1: it is one of those that may run,
+                                      -- 2: it keeps its slot until it may run again
     pace integer,                     -- it may not start before this row of pace lets it
     permit integer,                   -- 0: it waits there, 1: it may start now
     weight integer,                   -- as how many starts its own counts
@@ -95,7 +96,7 @@ create index job_held on job (worker, call, rank, position) where state = 'runni
 create index job_until on job (until) where state = 'running';
 create index job_expiry on job (expires_at)
     where expires_at is not null and attempt = 0 and purge_at is null;
-create index job_gate on job (gate, slot, rank, due) where gate is not null;
+create index job_gate on job (gate, slot, rank, due) where slot <> 1;
 create index job_pace on job (pace, permit, rank, due) where pace is not null;
 create index job_dead on job (id) where state = 'dead';
 create index job_batch on job (batch) where batch is not null and purge_at is null;
@@ -175,14 +176,16 @@ create table idempotency_key (
 ) strict, without rowid;
 create index idempotency_key_until on idempotency_key (until);
 
--- How many jobs of a key may run at a time. How many do is never counted up: it is the number
--- of slots that jobs have.
+-- How many jobs of a key may run at a time, and how many have a slot: moved in the commit that
+-- moves them, and compared with them now and then. An id is never given again: what damage left
+-- behind must not be taken for another key's.
 create table gate (
-    id integer primary key,
+    id integer primary key autoincrement,
     queue integer not null,
     key text not null,
     slots integer not null,
     blocks integer not null,          -- a dead job keeps its slot
+    taken integer not null default 0, -- this many jobs have a slot
     unique (queue, key)
 ) strict;
 

@@ -10,7 +10,7 @@ select cast(json_group_array(json_array(
 )) as blob)
 from json_each(:gates) as wanted cross join job on job.seq in (
     select seq from job as mine indexed by job_gate
-    where mine.gate is not null and mine.gate = wanted.value and mine.slot = 0
+    where mine.slot <> 1 and mine.gate = wanted.value and mine.slot = 0
     order by mine.rank, mine.due, mine.seq
     limit :most
 )

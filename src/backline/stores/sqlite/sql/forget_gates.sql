@@ -5,5 +5,5 @@
 --   index  the primary key of gate, job_gate
 delete from gate
 where id > :after and id <= :last and not exists (
-    select 1 from job indexed by job_gate where job.gate is not null and job.gate = gate.id
-)
+    select 1 from job indexed by job_gate where job.slot <> 1 and job.gate = gate.id
+) and taken = 0
