@@ -62,7 +62,7 @@ from backline.stores.memory.gates import Gates
 from backline.stores.memory.ready import Ready
 from backline.stores.memory.row import Row
 from backline.stores.memory.table import Table
-from backline.stores.sqlite import waits
+from backline.stores.sqlite import gates, waits
 from backline.stores.sqlite.transaction import Transaction
 from backline.supervisor import rundir, settlement
 from backline.testing.simulation import simulate, world
@@ -286,6 +286,16 @@ class LimitsForgotten(StoreWrapper):
         return await self._store.enqueue(
             [[replace(job, limits=None) for job in call] for call in calls]
         )
+
+
+def slots_are_taken_uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job takes a slot, and the count of its key stays as it is."""
+    monkeypatch.setattr(gates, "_take", lambda *_: None)
+
+
+def slots_are_given_back_uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that ends leaves the count of its key as it is."""
+    monkeypatch.setattr(gates, "count_slots", lambda *_: None)
 
 
 def slots_are_not_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -893,6 +903,8 @@ BUGS: Final = (
     Bug("successors do not wait", ("c8_unique",), behind(SuccessorsDoNotWait)),
     Bug("limits forgotten", ("limits_hold",), behind(LimitsForgotten)),
     Bug("slots not given back", ("c1_no_loss",), patch=slots_are_not_given_back),
+    Bug("taken uncounted", ("limits_hold",), in_sqlite, slots_are_taken_uncounted),
+    Bug("given back uncounted", ("c1_no_loss",), in_sqlite, slots_are_given_back_uncounted),
     Bug("pauses save up starts", ("limits_hold",), patch=pauses_save_up_starts),
     Bug("max wait forgotten", ("as_the_model",), behind(MaxWaitForgotten)),
     Bug("keys end with jobs", ("c8_idempotent",), behind(IdempotencyEndsWithTheJob)),

@@ -1,5 +1,7 @@
 """Damaged rows of limits harm their own key alone."""
 
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import apsw
@@ -8,7 +10,8 @@ import pytest
 from backline.job import SECOND, Lane, Limits, Micros, Pacing
 from backline.states import State
 from backline.store import QueueSettings
-from backline.stores.sqlite import SqliteStore
+from backline.stores.sqlite import SqliteStore, audit
+from backline.stores.sqlite.statements import statement
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.jobs import (
     MAIN,
@@ -19,16 +22,18 @@ from backline.testing.conformance.jobs import (
     make_jobs,
     state_of,
 )
+from backline.testing.machine import check_against_model
 
 LIMITED = Limits("k", 1, rate_key="r", pacing=Pacing(SECOND, 1))
 PACED = Limits(rate_key="p", pacing=Pacing(SECOND, 1))
+ALICE, BOB = Limits("alice", 2), Limits("bob", 1)
 MOST, LEAST = 2**63 - 1, -(2**63)
 DAMAGES = [
     *(
         f"update job set {column} = {value} where limits is not null"
         for column, values in {
             "weight": ("null", 0, -5, MOST, LEAST),
-            "slot": ("null", 7, -1, MOST),
+            "slot": ("null", 0, 2, 7, -1, MOST),
             "permit": ("null", 7, -1, MOST),
             "gate": ("null", 999, MOST),
             "pace": ("null", 999, MOST),
@@ -41,6 +46,7 @@ DAMAGES = [
         for table, column in (
             ("gate", "slots"),
             ("gate", "blocks"),
+            ("gate", "taken"),
             ("pace", "interval"),
             ("pace", "burst"),
             ("pace", "arrival"),
@@ -100,3 +106,94 @@ async def test_who_is_woken_for_a_queue_at_its_limit_writes_nothing(
     with apsw.Connection(str(tmp_path / "jobs.db")) as db:
         assert db.execute("select name from worker").fetchall() == [("first",)]
     await store.close()
+
+
+async def counted_wrong(store: SqliteStore) -> str:
+    """The gates whose counts are not how many jobs have a slot."""
+    found: str = await store._read(lambda db: db.value(statement("miscounted")))
+    return found
+
+
+@pytest.mark.parametrize("taken", [LEAST, -5, 0, 1, 7, MOST])
+async def test_a_wrong_count_of_slots_comes_right_by_itself(tmp_path: Path, taken: int) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    await store.sweep(100)
+    worker = BareWorker(store)
+    alice, bob = make_jobs(clock, 5, limits=ALICE), make_jobs(clock, 5, limits=BOB)
+    await store.enqueue([[*alice, *bob]])
+    leases = await worker.lease(10)
+    with apsw.Connection(str(tmp_path / "jobs.db")) as db:
+        db.execute("update gate set taken = ? where key = 'alice'", (taken,))
+    bobs = {job.id for job in bob}
+    for _ in range(3):
+        assert sum(job.id in bobs for job in leases) == 1
+        await worker.settle(*[done(job) for job in leases])
+        leases = await worker.lease(10)
+    clock.advance(audit.EVERY / SECOND)
+    await store.sweep(100)
+    assert await counted_wrong(store) == "[]"
+    while leases := [*leases, *await worker.lease(10)]:
+        await worker.settle(*[done(job) for job in leases])
+        leases = []
+    ended = await state_of(store, *(job.id for job in [*alice, *bob]))
+    assert set(ended) <= {State.SUCCEEDED, None}  # and purged
+    again = make_jobs(clock, 4, limits=ALICE)
+    await store.enqueue([again])
+    states = await state_of(store, *(job.id for job in again))
+    assert states == [State.READY] * 2 + [State.WAITING] * 2
+    await store.close()
+
+
+async def test_a_key_comes_back_whose_job_was_taken_out_of_the_file(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    first, second = make_jobs(clock, 2, limits=BOB)
+    await store.enqueue([[first, second]])
+    with apsw.Connection(str(tmp_path / "jobs.db")) as db:
+        db.execute("delete from job where id = ?", (first.id,))
+    await store.sweep(100)
+    assert await state_of(store, second.id) == [State.READY]
+    await store.close()
+
+
+async def test_two_that_count_at_once_correct_once_whatever_moves_meanwhile(
+    tmp_path: Path,
+) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    worker = BareWorker(store)
+    await store.enqueue([make_jobs(clock, 6, limits=ALICE)])
+    leases = await worker.lease(10)
+    with apsw.Connection(str(tmp_path / "jobs.db")) as db:
+        db.execute("update gate set taken = taken + 1")
+    look = partial(audit.count, now=clock.now())
+    found = [await store._read(look) for _ in range(2)]
+    await worker.settle(done(leases[0]))
+    for each in found:
+        assert each is not None
+        await store._write(partial(audit.correct, found=each))
+    assert await counted_wrong(store) == "[]"
+    assert await store._read(look) is None
+    await store.close()
+
+
+class CountedStore(SqliteStore):
+    """Its counts of slots are right whenever it is closed."""
+
+    async def close(self) -> None:
+        assert await counted_wrong(self) == "[]"
+        await super().close()
+
+
+def test_in_every_life_the_counts_of_slots_are_right(tmp_path: Path) -> None:
+    numbers = count()
+    check_against_model(
+        lambda clock: CountedStore(
+            tmp_path / f"{next(numbers)}.db", clock=clock, durability="normal"
+        ),
+        examples=12,
+    )

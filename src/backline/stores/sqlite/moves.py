@@ -9,7 +9,7 @@ from backline.display import clean
 from backline.job import DAY, JobId, Lease, Micros, Progress, Step
 from backline.states import TERMINAL, State
 from backline.store import Cancelling
-from backline.stores.sqlite import audit, endings, flows, gates, idle, keys, paces, rows, steps
+from backline.stores.sqlite import endings, flows, gates, idle, keys, paces, rows, steps
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.ties import LIMITED
 from backline.stores.sqlite.transaction import (
@@ -93,12 +93,9 @@ def expire(tx: Transaction, limit: int) -> int:
     return len(places)
 
 
-def sweep(tx: Transaction, limit: int, slots: audit.Count | None) -> int:
-    """Purge what is past its keep and forget what is no longer needed; how many rows. `slots`:
-    what a count of the slots found, if there was one."""
+def sweep(tx: Transaction, limit: int) -> int:
+    """Purge what is past its keep and forget what is no longer needed; how many rows."""
     limit = max(limit, 0)
-    if slots is not None:
-        audit.correct(tx, slots)
     places = tx.places(_PAST_KEEP, now=tx.now, limit=limit)
     _purge(tx, places)
     gone = len(places)

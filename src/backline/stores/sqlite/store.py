@@ -198,8 +198,11 @@ class SqliteStore:
         return await self._write(partial(moves.expire, limit=limit))
 
     async def sweep(self, limit: int) -> int:
+        gone = await self._write(partial(moves.sweep, limit=limit))
         slots = await self._read(partial(audit.count, now=self._clock.now()))
-        return await self._write(partial(moves.sweep, limit=limit, slots=slots))
+        if slots is not None:
+            await self._write(partial(audit.correct, found=slots))
+        return gone
 
     async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         return await self._write(partial(moves.cancel, ids=ids)) if ids else []
