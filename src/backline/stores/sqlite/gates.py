@@ -183,7 +183,7 @@ def go_on(tx: Transaction, freed: PlacesTaken) -> None:
 
 def count_slots(tx: Transaction, moves: Mapping[int, int]) -> None:
     """At each of these gates so many more, or less, slots are taken; who waits there may go on."""
-    tx.db.run(_COUNT_SLOTS, {"moves": dumps([*moves.items()])})
+    tx.db.run(_COUNT_SLOTS, {"moves": dumps(moves)})
     _release(tx, [*moves])
 
 
@@ -191,7 +191,7 @@ def _take(tx: Transaction, standings: Iterable[Standing]) -> None:
     """Count the slots that jobs got; one that kept its own has no gate here."""
     taken = Counter(s.gate for s in standings if s.gate is not None and s.slot)
     if taken:
-        tx.db.run(_COUNT_SLOTS, {"moves": dumps([*taken.items()])})
+        tx.db.run(_COUNT_SLOTS, {"moves": dumps(taken)})
 
 
 def _standings_of(tx: Transaction, wanted: Sequence[tuple[int, Limits]]) -> list[Standing]:
@@ -270,7 +270,7 @@ def _release(tx: Transaction, gates: Sequence[int]) -> None:
     lines = [_with_slot(job) for job in let]
     tx.db.run(_JOIN, {"jobs": dumps(lines)})
     taken = Counter(job.gate for job in let)
-    tx.db.run(_COUNT_SLOTS, {"moves": dumps([*taken.items()])})
+    tx.db.run(_COUNT_SLOTS, {"moves": dumps(taken)})
     ready = [job for job in let if job.pace is None]
     tx.moved_all(
         [JobPlace(job.seq, job.queue, job.lane, State.WAITING, job.ties) for job in ready],
