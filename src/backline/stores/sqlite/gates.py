@@ -243,8 +243,9 @@ def _load_gates(
     changed = tx.db.run(_SET_GATES, {"gates": dumps(lines), "declared": declared})
     gates = _read_gates(tx, facts)
     if changed and declared:
-        blocking = tx.db.value(_UNBLOCKED, {"gates": dumps([gate.id for gate in gates])})
-        leave(tx, _ids.decode(blocking))  # those who wait come before those who come now
+        unblocked = tx.db.value(_UNBLOCKED, {"gates": dumps([gate.id for gate in gates])})
+        if unblocked != _NOBODY:
+            leave(tx, _ids.decode(unblocked))
         gates = _read_gates(tx, facts)
     if raised := [gate.id for gate in gates if gate.waiting and gate.taken < gate.slots]:
         _release(tx, raised)  # those who wait come before those who come now
