@@ -2,7 +2,7 @@
 file, made wrong comes right by itself.
 
 It is counted by a reader, who is in nobody's way, in one snapshot: by how much a count is wrong
-does not change while others go on to move it. One of those who count at a time corrects.
+does not change while others go on to move it. Of those who found the same, one corrects it.
 """
 
 from typing import Final
@@ -15,7 +15,7 @@ from backline.stores.sqlite.driver import Connection
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import Transaction
 
-_SLOTS_COUNTED: Final = statement("slots_counted")
+_SLOTS_CORRECTED: Final = statement("slots_corrected")
 _MISCOUNTED: Final = statement("miscounted")
 _NOTE_WINDOW: Final = statement("note_window")
 
@@ -24,27 +24,25 @@ EVERY: Final[Micros] = HOUR
 _pairs: Final = msgspec.json.Decoder(list[tuple[int, int]])
 
 
-class Count(msgspec.Struct, frozen=True):
-    """What a count found."""
+class Miscount(msgspec.Struct, frozen=True):
+    """Gates of which the count of slots is wrong."""
 
-    before: Micros | None
-    """When the one before it was."""
-    wrong: dict[int, int]
-    """By how many slots the count of a gate is too high."""
-
-
-def count(db: Connection, now: Micros) -> Count | None:
-    """Count the slots of every key, if nobody has for an hour; None if somebody has."""
-    before = db.value(_SLOTS_COUNTED)
-    if before is not None and before <= now < before + EVERY:
-        return None
-    return Count(before, dict(_pairs.decode(db.value(_MISCOUNTED))))
+    version: int
+    """How often any were corrected before."""
+    more: dict[int, int]
+    """By how much it is too high, by gate."""
 
 
-def correct(tx: Transaction, found: Count) -> None:
-    """Set right what was found, unless somebody has counted meanwhile; who waited goes on."""
-    if tx.db.value(_SLOTS_COUNTED) != found.before:
+def look(db: Connection) -> Miscount | None:
+    """Count the slots of every key; None: all is right."""
+    version = db.value(_SLOTS_CORRECTED) or 0
+    more = dict(_pairs.decode(db.value(_MISCOUNTED)))
+    return Miscount(version, more) if more else None
+
+
+def correct(tx: Transaction, found: Miscount) -> None:
+    """Set right what was found, unless others have meanwhile; who waited for it goes on."""
+    if (tx.db.value(_SLOTS_CORRECTED) or 0) != found.version:
         return
-    tx.db.run(_NOTE_WINDOW, {"name": "slots_counted", "last": str(tx.now)})
-    if found.wrong:
-        gates.count_slots(tx, {gate: -n for gate, n in found.wrong.items()})
+    tx.db.run(_NOTE_WINDOW, {"name": "slots_corrected", "last": str(found.version + 1)})
+    gates.count_slots(tx, {gate: -n for gate, n in found.more.items()})

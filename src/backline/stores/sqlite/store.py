@@ -116,6 +116,7 @@ class SqliteStore:
         self._pid = os.getpid()
         self._in_vain: dict[WorkerName, int] = {}
         """The last call of each worker that found nothing, and so was not written down."""
+        self._audit_at = clock.tick()
         _stores.add(self)
 
     @property
@@ -199,10 +200,16 @@ class SqliteStore:
 
     async def sweep(self, limit: int) -> int:
         gone = await self._write(partial(moves.sweep, limit=limit))
-        slots = await self._read(partial(audit.count, now=self._clock.now()))
-        if slots is not None:
-            await self._write(partial(audit.correct, found=slots))
+        if self._clock.tick() >= self._audit_at:
+            await self._audit()
         return gone
+
+    async def _audit(self) -> None:
+        """Count what is otherwise moved without a look, and correct it."""
+        found = await self._read(audit.look)
+        if found is not None:
+            await self._write(partial(audit.correct, found=found))
+        self._audit_at = self._clock.tick() + audit.EVERY
 
     async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         return await self._write(partial(moves.cancel, ids=ids)) if ids else []

@@ -1,4 +1,4 @@
--- note_window: note up to which id the last look for idle rows went.
+-- note_window: note a number, such as up to which id the last look for idle rows went.
 --   in     :name of the note; :last
 --   out    nothing
 --   locks  the writer's turn
