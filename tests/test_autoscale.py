@@ -273,7 +273,7 @@ def test_the_figures_are_told() -> None:
     sample = replace(HURRY, oldest=3_200_000, elsewhere=20)
     assert autoscale.figures(RULES, sample) == (
         "1,000 ready, the oldest for 3.2 s of 5 s; 400/s arrive, 50% of it others', "
-        "200/s done, 0.1 s each; 20.0 of 20 slots busy"
+        "200/s done, 100 ms each; 20.0 of 20 slots busy"
     )
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from typing import Final
 
+from backline.display import span
 from backline.job import HOUR, MINUTE, SECOND, Micros
 
 TARGET_WAIT: Final[Micros] = 5 * SECOND
@@ -292,11 +293,11 @@ def _stay(why: str, past: Past, now: Sample) -> Decision:
 
 def figures(rules: Rules, now: Sample) -> str:
     """What led to a decision, for people."""
-    service = "unknown" if now.service is None else f"{now.service:.3g} s"
+    service = "unknown" if now.service is None else span(round(now.service * SECOND))
     others = f", {1 - now.share:.0%} of it others'" if now.elsewhere else ""
     return (
-        f"{now.ready:,} ready, the oldest for {now.oldest / SECOND:.1f} s of "
-        f"{rules.target_wait / SECOND:g} s; {now.arrivals:.3g}/s arrive{others}, "
+        f"{now.ready:,} ready, the oldest for {span(now.oldest)} of "
+        f"{span(rules.target_wait)}; {now.arrivals:.3g}/s arrive{others}, "
         f"{now.done:.3g}/s done, {service} each; "
         f"{now.busy:.1f} of {now.processes * now.concurrency} slots busy"
     )

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from backline import policy
 from backline.clock import Clock
+from backline.display import span
 from backline.errors import StoreError, StoreFull, StoreUnavailable
 from backline.job import SECOND, Backoff, Micros
 
@@ -40,11 +41,11 @@ async def ride_out(
             raise
         except StoreUnavailable as error:
             failures += 1
-            wait = policy.backoff(BRIEF, failures, clock.rng) / SECOND
-            if loop.time() + wait >= until:
+            wait = policy.backoff(BRIEF, failures, clock.rng)
+            if loop.time() + wait / SECOND >= until:
                 raise
-            log.warning("%s: %s; again in %.2f s", what, error, wait)
-        await asyncio.sleep(wait)
+            log.warning("%s: %s; again in %s", what, error, span(wait))
+        await asyncio.sleep(wait / SECOND)
 
 
 class Outage:

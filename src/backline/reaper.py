@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from backline import policy
 from backline.clock import Clock
+from backline.display import span
 from backline.duty import Duty
 from backline.faults import fault
 from backline.job import SECOND, Ack, Acked, AttemptError, HeldLease, Micros, WorkerName
@@ -120,9 +121,7 @@ class Reaper:
         else:
             ticked, passed = (new - old for new, old in zip(now, self._seen, strict=True))
             if abs(ticked - passed) > STEP:
-                self._hold(
-                    f"the clock of leases moved {ticked / SECOND:.1f} s in {passed / SECOND:.1f} s"
-                )
+                self._hold(f"the clock of leases moved {span(ticked)} in {span(passed)}")
         self._seen = now
 
     def _watch_store(self) -> None:
@@ -130,11 +129,11 @@ class Reaper:
         now, before = self._clock.tick(), self._answered_at
         self._answered_at = now
         if before is not None and now - before > max(STEP, self._ttl // 2):
-            self._hold(f"the store was not heard of for {(now - before) / SECOND:.1f} s")
+            self._hold(f"the store was not heard of for {span(now - before)}")
 
     def _hold(self, why: str) -> None:
         self._hold_until = self._clock.tick() + self._ttl
-        log.warning("%s: no lease is settled for %.0f s", why, self._ttl / SECOND)
+        log.warning("%s: no lease is settled for %s", why, span(self._ttl))
 
     def _holding(self) -> bool:
         if self._hold_until is not None and self._clock.tick() >= self._hold_until:

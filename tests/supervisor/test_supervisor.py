@@ -153,7 +153,7 @@ async def test_a_cell_is_killed_within_a_second_of_the_limit(site: Site) -> None
     assert (job.state, job.failures, job.losses) == (State.DEAD, 1, 0)
     [error] = job.errors
     assert error.kind == "timeout"
-    assert error.message.startswith("ran past its limit of 1s; its process (")
+    assert error.message.startswith("ran past its limit of 1 s; its process (")
     assert job.finished_at is not None
     assert job.started_at is not None
     assert job.finished_at - job.started_at < 4 * SECOND  # 2 s, on a machine that has time

@@ -374,7 +374,7 @@ async def test_a_batch_runs_under_the_shortest_time_limit_and_blames_only_who_is
     await asyncio.sleep(5.1)
     assert await states(bench, ids[:2]) == [State.DEAD] * 2
     [error] = (await bench.record(ids[0])).errors
-    assert (error.kind, error.message) == ("timeout", "ran past its time limit of 5s")
+    assert (error.kind, error.message) == ("timeout", "ran past its time limit of 5 s")
     await asyncio.sleep(11)  # alone in its next batch
     innocent = await bench.record(ids[2])
     assert (innocent.state, innocent.failures, innocent.attempt) == (State.SUCCEEDED, 0, 2)

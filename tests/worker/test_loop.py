@@ -301,7 +301,7 @@ async def test_a_coroutine_past_its_time_limit_is_cancelled_and_failed(bench: Be
     assert (record.state, record.failures) == (State.DEAD, 1)
     assert (record.errors[0].kind, record.errors[0].message) == (
         "timeout",
-        "ran past its time limit of 2s",
+        "ran past its time limit of 2 s",
     )
     assert ended == [2.0]
 
@@ -881,3 +881,17 @@ def test_failures_are_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     [record] = [record for record in caplog.records if "is dead" in record.message]
     assert record.levelname == "ERROR"
     assert record.message.endswith("failure 1: ValueError: no luck")
+
+
+def test_the_log_has_the_wait_for_a_retry_in_words(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "backline.worker")
+
+    async def story(bench: Bench) -> None:
+        async def fail() -> None:
+            raise RetryLater(0.034182)
+
+        await bench.drain(bench.task(fail, max_attempts=2)())
+
+    on_virtual_time(story)()
+    [told] = [record.message for record in caplog.records if "again in" in record.message]
+    assert "failed, 1 of 2, again in 34.2 ms: " in told

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from backline.clock import Clock
+from backline.display import span
 from backline.duty import rung
 from backline.job import SECOND, Lane, Micros, WorkerName
 from backline.reporting import host
@@ -110,7 +111,7 @@ class WorkerSlot:
         while True:
             wait = await self._one_life()
             if wait and self.history.row > 1:
-                log.warning("the next worker starts in %.0f s", wait / SECOND)
+                log.warning("the next worker starts in %s", span(wait))
             await rung(self._hurry, wait)
 
     async def _one_life(self) -> Micros:

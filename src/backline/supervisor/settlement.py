@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Raw
 
-from backline import duration
+from backline.display import span
 from backline.job import AttemptError, HeldLease
 from backline.policy import Cancelled, Failed, Lost, Outcome, Released, Succeeded
 from backline.worker.board import Entry, Phase, Token
@@ -76,7 +76,7 @@ def _outcome(lease: HeldLease, entry: Entry | None, death: Death) -> Outcome:
         return Succeeded(None if entry.result is None else Raw(entry.result))
     token = (lease.id, lease.attempt)
     if token in death.timed_out:
-        limit = duration.text(lease.terms.timeout)
+        limit = span(lease.terms.timeout)
         return Failed(
             _error(lease, "timeout", f"ran past its limit of {limit}; its process", death)
         )

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from backline import duration, errors, policy
 from backline.context import JobContext, SuspendRun
-from backline.display import clipped
+from backline.display import clipped, span
 from backline.job import SECOND, Ack, AttemptError, Charge, Micros
 from backline.policy import Cancelled, Failed, Outcome, Released, Snoozed, Succeeded
 from backline.states import State
@@ -149,7 +149,7 @@ def raised(run: Run, error: BaseException, rng: random.Random, seen: Look) -> Ac
             log_raised(logging.ERROR, text, lease.id, lease.task, nth, what, error=error)
         else:
             text = "job %s (%s) failed, %d of %d, again in %s: %s"
-            most, wait = lease.terms.max_attempts, duration.text(ack.delay)
+            most, wait = lease.terms.max_attempts, span(ack.delay)
             shown = error if log.isEnabledFor(logging.DEBUG) else None
             log_raised(logging.INFO, text, lease.id, lease.task, nth, most, wait, what, error=shown)
     return ack
@@ -228,7 +228,7 @@ def _signalled(run: Run, signal: errors.JobSignal) -> Outcome:
 
 
 def _timed_out(run: Run) -> AttemptError:
-    limit = duration.text(run.lease.terms.timeout)
+    limit = span(run.lease.terms.timeout)
     return AttemptError(run.lease.attempt, "timeout", f"ran past its time limit of {limit}")
 
 
