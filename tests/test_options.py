@@ -1,14 +1,24 @@
 """Options: ours checked, everybody else's explained."""
 
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
 import pytest
 
-from backline import App, BacklineError, ConfigError, InvalidArguments, Retry, UnknownOption
+from backline import (
+    App,
+    BacklineError,
+    Batch,
+    ConfigError,
+    InvalidArguments,
+    JobContext,
+    Retry,
+    UnknownOption,
+)
 from backline.job import (
     DAY,
     HOUR,
@@ -323,6 +333,75 @@ def test_a_key_function_that_takes_other_arguments_is_named(option: str) -> None
     with pytest.raises(InvalidArguments, match=f"the {option} of app.t is called with") as caught:
         task.job(x=1)
     assert "missing a required argument: 'other'" in str(caught.value)
+
+
+def _plain(user_id: int, name: str = "x") -> None: ...
+def _two(user_id: int, name: str) -> None: ...
+def _named(*, user_id: int, name: str = "x") -> None: ...
+def _first(user_id: int, /, *, name: str) -> None: ...
+def _any(user_id: int, *more: int, **others: int) -> None: ...
+def _none() -> None: ...
+def _batch(batch: Batch[int]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("fn", "fitting", "wrong"),
+    [
+        (
+            _plain,
+            [lambda u: "", lambda user_id: "", lambda user_id, name: "", lambda *, user_id: "",
+             lambda u, *, name: "", lambda *a, **k: "", lambda u, name="": ""],
+            [lambda: "", lambda u, n, more: "", lambda *, tenant: "", lambda *, name: ""],
+        ),
+        (
+            _two,
+            [lambda u, n: "", lambda *, user_id, name: "", lambda name, **_: "", lambda **_: ""],
+            [lambda user_id: "", lambda u, n, tenant: "", len],
+        ),
+        (
+            _named,
+            [lambda user_id: "", lambda *, user_id, name: "", lambda **_: ""],
+            [lambda u: "", lambda name: "", lambda user_id, tenant: "", lambda u, /: ""],
+        ),
+        (_first, [lambda u, name: "", lambda u, **_: ""], [lambda user_id: "", lambda **_: ""]),
+        (
+            _any,
+            [lambda u: "", lambda a, b, c: "", lambda user_id, tenant: "",
+             lambda *, a, user_id: ""],
+            [lambda: ""],
+        ),
+        (_none, [lambda: "", lambda user="x": "", lambda *a: ""], [lambda user: "", len]),
+        (_batch, [lambda item: "", str], [lambda: "", lambda item, other: ""]),
+    ],
+)  # fmt: skip
+def test_a_key_function_that_no_job_fits_is_refused_where_it_is_declared(
+    fn: Callable[..., Any], fitting: list[Callable[..., str]], wrong: list[Callable[..., str]]
+) -> None:
+    app = App("memory://")
+    batch = {"batch": 10} if fn is _batch else {}
+    for number, key in enumerate([*fitting, str, operator.attrgetter("x")]):
+        app.task(name=f"fits {number}", unique_key=key, **batch)(fn)
+    for key in wrong:
+        with pytest.raises(ConfigError, match=r"fair_key= of app\.t takes \(.*\), the task \("):
+            app.task(name="app.t", fair_key=key, **batch)(fn)
+
+
+def test_both_signatures_are_told() -> None:
+    def by_tenant(tenant: int, *, name: str = "x" * 99) -> str:
+        return f"{tenant}{name}"
+
+    with pytest.raises(ConfigError) as caught:
+        App("memory://").task(name="app.t", concurrency_key=by_tenant)(_named)
+    assert str(caught.value) == (
+        "concurrency_key= of app.t takes (tenant, *, name=...), the task (*, user_id, name=...): "
+        "it is called with the arguments of the job, as the task is"
+    )
+
+
+def test_a_key_function_is_not_asked_about_the_context() -> None:
+    def fn(job: JobContext, user_id: int) -> None: ...
+
+    assert App("memory://").task(name="t", unique_key=lambda u: f"{u}")(fn).job(7).unique_key
 
 
 def test_a_type_error_of_a_key_function_is_its_own() -> None:

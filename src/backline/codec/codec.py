@@ -53,7 +53,8 @@ class TaskCodec:
         )
         if self.takes_context:
             del parameters[0]
-        self._signature = inspect.Signature(parameters)
+        self.signature = inspect.Signature(parameters)
+        """What a job of the task takes."""
         self.first_type: Any = hints.get(parameters[0].name, Any) if parameters else Any
         """The annotation of the first argument; Any without one."""
         self._decoders = {p.name: self._compile(p.name, hints) for p in parameters}
@@ -149,7 +150,7 @@ class TaskCodec:
     def takes(self, count: int) -> bool:
         """Whether the task can be called with so many arguments by position, and no others."""
         try:
-            self._signature.bind(*[None] * count)
+            self.signature.bind(*[None] * count)
         except TypeError:
             return False
         return True
@@ -158,7 +159,7 @@ class TaskCodec:
         """Those of the keywords that the signature has no parameter for."""
         if self._others is not None:
             return []
-        return [name for name in keywords if name not in self._signature.parameters]
+        return [name for name in keywords if name not in self.signature.parameters]
 
     def _read(self, payload: Raw | bytes) -> tuple[list[Any], dict[str, Any]]:
         """Decode a payload in our own form; raises whatever the decoder raises for another."""
@@ -222,7 +223,7 @@ class TaskCodec:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The call in our own form: by position as far as there is no gap, the rest by name."""
         try:
-            bound = self._signature.bind(*args, **kwargs)
+            bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             raise InvalidArguments(f"{self.name}: {error}") from None
         return bound.args, bound.kwargs

@@ -1,13 +1,14 @@
 """Keys of jobs: a text, or a function of the task's arguments; and what goes with a unique one."""
 
-import inspect
 import re
 from collections.abc import Callable, Mapping
+from inspect import Signature
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from backline.display import shown
 from backline.errors import ConfigError, InvalidArguments
 from backline.job import OnConflict
+from backline.task.fitting import fits, in_words, signature_of
 from backline.task.names import name_text
 
 if TYPE_CHECKING:
@@ -49,6 +50,18 @@ def check_texts(options: "TaskOptions", task: str) -> None:
             )
 
 
+def check_functions(options: "TaskOptions", task: str, takes: Signature) -> None:
+    """Raises ConfigError for a key of a declaration that fits no call of the task."""
+    for name in _KEYS:
+        key = getattr(options, name)
+        wants = signature_of(key) if callable(key) else None
+        if wants is not None and not fits(wants, takes):
+            raise ConfigError(
+                f"{name}= of {task} takes {in_words(wants)}, the task {in_words(takes)}: it is "
+                "called with the arguments of the job, as the task is"
+            )
+
+
 def key_of(
     key: Callable[..., str | None],
     option: str,
@@ -77,10 +90,9 @@ def _check_takes(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> None:
-    try:
-        signature = inspect.signature(key)
-    except (TypeError, ValueError):
-        return  # a callable of C that tells nothing
+    signature = signature_of(key)
+    if signature is None:
+        return
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:

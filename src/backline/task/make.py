@@ -6,7 +6,7 @@ from typing import Any
 
 from backline.errors import ConfigError
 from backline.task.batch import AsyncBatchTask, SyncBatchTask, batch_rule
-from backline.task.keys import check_texts
+from backline.task.keys import check_functions, check_texts
 from backline.task.names import name_text, task_name
 from backline.task.options import BatchSettings, Executor, with_options
 from backline.task.scheduling import SCHEDULE_OPTIONS, declared_schedule
@@ -57,6 +57,7 @@ def make_task(
     known = frozenset(BatchSettings.__annotations__)
     task = task._with(with_options(task.options, options, name, known))  # noqa: SLF001 - made here
     check_texts(task.options, name)
+    check_functions(task.options, name, task.codec.signature)
     task.declared_schedule = declared_schedule(timing, lambda: task._filled((), {}), name)  # noqa: SLF001
     return task
 
