@@ -1,12 +1,16 @@
 """What people who know another job queue type first: each answer names what is ours."""
 
 import asyncio
+import copy
+import inspect
+import pkgutil
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import backline
 from backline import App, BacklineError, ConfigError, ResultTimeout, Retry, UnknownOption
 from backline.task import dialects
 from backline.task.options import DECLARED_ONLY, OPTIONS, BatchSettings
@@ -48,6 +52,86 @@ def test_attributes_of_other_handles(app: App, name: str, ours: str) -> None:
     assert ours in of(app.job("x"), name)
 
 
+PAGE = "docs/how-to/coming-from.md"
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("delay", 'app.enqueue("module.task", ...)'),
+        ("send_task", 'app.enqueue("module.task", ...)'),
+        ("actor", "@app.task"),
+        ("conf", "App(url)"),
+        ("autodiscover_tasks", "import the modules"),
+        ("add_periodic_task", "cron="),
+        ("AsyncResult", "app.job(job_id)"),
+        ("run_worker", "`backline worker module:app`"),
+        ("enqueue_in", "delay="),
+    ],
+)
+def test_attributes_of_other_apps(app: App, name: str, ours: str) -> None:
+    told = of(app, name)
+    assert told.startswith(f"'App' object has no attribute '{name}'; ")
+    assert ours in told
+    assert PAGE in told
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("Celery", "App("),
+        ("shared_task", "@app.task"),
+        ("crontab", "cron="),
+        ("Ignore", "raise Cancel("),
+        ("chord", "group(...).then("),
+        ("get_current_job", "current_job()"),
+    ],
+)
+def test_names_of_other_packages(name: str, ours: str) -> None:
+    told = of(backline, name)
+    assert told.startswith(f"module 'backline' has no attribute '{name}'; ")
+    with pytest.raises(ImportError) as caught:
+        exec(f"from backline import App, {name}")
+    assert str(caught.value).startswith(f"cannot import name '{name}' from 'backline'; ")
+    for each in (told, str(caught.value)):
+        assert ours in each
+        assert PAGE in each
+
+
+def test_a_name_that_nobody_has_is_missed_as_ever() -> None:
+    assert of(backline, "Appp") == "module 'backline' has no attribute 'Appp'"
+    with pytest.raises(ImportError, match=r"cannot import name 'Appp' from 'backline' \(/"):
+        exec("from backline import Appp")
+    exec("from backline import autoscale, testing")
+
+
+def test_what_python_asks_of_an_app_is_answered_as_ever(app: App) -> None:
+    for name in ("__path__", "__wrapped__", "__deepcopy__", "_ipython_display_", "__len__"):
+        assert not hasattr(app, name)
+    assert inspect.unwrap(app) is app  # type: ignore[arg-type]
+    assert [*inspect.signature(App).parameters] == ["url", "clock", "store", "unknown"]
+    assert copy.copy(app).registry is app.registry
+    bare = App.__new__(App)  # as copy and pickle make one
+    assert not hasattr(bare, "__setstate__")
+    with pytest.raises(AttributeError, match="'App' object has no attribute 'url'"):
+        _ = bare.url
+    assert inspect.getmodule(backline.App) is not None
+    assert not hasattr(backline, "__wrapped__")
+
+
+def test_a_function_in_the_place_of_a_name_or_an_id(app: App) -> None:
+    """As RQ has it: queue.enqueue(f, x), @job."""
+
+    def welcome(user: int) -> None: ...
+
+    with pytest.raises(
+        TypeError, match=r"a job's id is a str, not <.*; a task's decorator is @app\.task"
+    ):
+        app.job(welcome)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"@app\.task, then welcome\.enqueue\(\.\.\.\)"):
+        app.enqueue(welcome, 7)  # type: ignore[arg-type]
+
+
 def test_a_plain_mistake_is_a_plain_error(app: App) -> None:
     task = app.task(name="t")(lambda: None)
     assert of(task, "enqueu") == "'SyncTask' object has no attribute 'enqueu'"
@@ -60,6 +144,9 @@ def test_no_attribute_of_ours_is_called_foreign(app: App) -> None:
     assert not {*dir(app.task(name="t")(lambda: None))} & dialects.OF_TASK.keys()
     assert not {*dir(app.job("x"))} & dialects.OF_JOB.keys()
     assert not {"url", "clock", "store"} & dialects.OF_APP.keys()
+    assert not {*dir(app)} & dialects.ON_APP.keys()
+    modules = {module.name for module in pkgutil.iter_modules(backline.__path__)}
+    assert not {*dir(backline), *modules} & dialects.IN_PACKAGE.keys()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Background jobs that are not lost."""
 
+from typing import TYPE_CHECKING
+
 from backline._version import __version__
 from backline.app import App, PublishedEvent, Schedule
 from backline.batch import Batch, BatchItem
@@ -55,6 +57,9 @@ from backline.states import State
 from backline.store import Cancelling, FlowStats
 from backline.task import Job, Retry, Task
 from backline.worker.execute import CallNext
+
+if not TYPE_CHECKING:  # a type checker knows that there is no other name
+    from backline.task.dialects import missing as __getattr__  # noqa: F401 - Python looks for it
 
 __all__ = [
     "AlreadyCompleted",

@@ -7,6 +7,7 @@ too: so both directions are checked.
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, assert_type
 
+import backline
 from backline import App, Batch, Event, Job, JobContext, Outcome, PublishedEvent, Retry, Task
 from backline.job import JobRequest
 from backline.task import AsyncTask, SyncTask
@@ -185,6 +186,11 @@ async def mapped_in_chunks(after: int | None) -> AsyncIterator[int]:
 @app.map(chunked, chunk=100)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 def of_another_type(after: str | None) -> Iterator[str]:
     yield ""
+
+
+def strangers() -> None:
+    app.send_task("a")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    backline.Celery()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 async def maps() -> None:

@@ -11,7 +11,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any, Final, Never, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Never, TypeAlias, TypeVar, Unpack
 
 from backline.app.declare import queue_settings
 from backline.app.declaring import Declaring
@@ -43,6 +43,7 @@ from backline.task import (
     remote_task,
     unknown_option,
 )
+from backline.task.dialects import ON_APP, stranger
 from backline.webhooks import TASK, Webhooks, WebhookSettings
 from backline.webhooks.reply import WebhookRefused
 from backline.webhooks.settings import (
@@ -208,7 +209,10 @@ class Producing:
         Raises TypeError for an id that is no str: a UUID, say, is asked for as `str(uuid)`.
         """
         if not isinstance(job_id, str):
-            raise TypeError(f"a job's id is a str, not {shown(job_id)}")
+            told = f"a job's id is a str, not {shown(job_id)}"
+            raise TypeError(
+                f"{told}; a task's decorator is @app.task" if callable(job_id) else told
+            )
         return Job(str.__str__(job_id), "", self)
 
     @property
@@ -315,6 +319,11 @@ class Producing:
     def _named(self, name: object) -> AnyTask:
         known = self.registry.get(name) if isinstance(name, str) else None
         return known or remote_task(name, self, self._transacting)
+
+    if not TYPE_CHECKING:  # a type checker knows that there is no other attribute
+
+        def __getattr__(self, name: str) -> Any:
+            raise stranger(self, name, ON_APP)
 
     def _dropped(self, request: JobRequest) -> Job[Any]:
         return Job(request.id, request.task, self, accepted=False, added=False)

@@ -1,8 +1,10 @@
 """What the options and methods of other job queues are called here."""
 
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Final
+from types import ModuleType
+from typing import Final, Never
 
 from backline.errors import UnknownOption
 
@@ -217,14 +219,115 @@ OF_JOB: Final[Mapping[str, str]] = dict.fromkeys(
 }  # fmt: skip
 
 
+_DECLARE: Final = "use @app.task, where app = App()"
+_BY_ITSELF: Final = 'use @app.task(cron="0 3 * * *") or @app.task(every="30s")'
+_WORK: Final = (
+    "use the command `backline worker module:app`, or `async with app.worker():` in a service"
+)
+_HANDLE: Final = "use app.job(job_id), the handle of a job"
+_AROUND: Final = "use @app.lifespan around each worker, @app.middleware around each run"
+_CURRENT: Final = "use current_job(), or a first parameter annotated JobContext"
+_FLOWS: Final = (
+    "use app.enqueue_flow(...) of chain(first.job(), second.job(previous)), of "
+    "group(a.job(), b.job()) or of group(...).then(body.job(previous))"
+)
+_SET: Final = (
+    "App(url) or BACKLINE_URL names the store; options stand where tasks and queues are declared, "
+    "@app.task(...) and app.queue(...)"
+)
+
+
+def _by_name(said: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: ours for ours, names in said.items() for name in names.split()}
+
+
+ON_APP: Final = _by_name(
+    {
+        'use task.enqueue(...), or app.enqueue("module.task", ...) by its name': (
+            "delay apply_async send_task send defer defer_async kiq enqueue_job enqueue_call "
+            "enqueue_async perform_async add_job submit insert call"
+        ),
+        _LATER: "enqueue_in enqueue_at schedule_in schedule_at",
+        _DECLARE: "actor register register_task shared_task db_task context_task entrypoint",
+        f"{_BY_ITSELF}, or app.schedule(...)": (
+            "periodic periodic_task add_periodic_task db_periodic_task on_after_configure "
+            "on_after_finalize crontab cron every scheduled_job beat"
+        ),
+        _SET: "conf config configure config_from_object config_from_envvar settings",
+        OF_APP["autodiscover"]: ("autodiscover_tasks autodiscover include imports import_paths"),
+        _HANDLE: "AsyncResult GroupResult fetch_job get_job get_result result results",
+        "use app.cancel(job_id), and the commands: backline jobs, cancel, purge, queues, pause": (
+            "control inspect revoke abort purge flush empty stats pause"
+        ),
+        _WORK: "worker_main run_worker run_worker_async Worker start run work listen",
+        "use app.store, which App(url) or BACKLINE_URL names": (
+            "broker backend broker_connection connection connector pool redis storage database "
+            "job_manager"
+        ),
+        _FLOWS: "signature subtask s message canvas chain chord group pipeline",
+        _AROUND: (
+            "on_startup on_shutdown startup shutdown on_event signal signals add_middleware "
+            "add_middlewares with_middlewares pre_execute post_execute"
+        ),
+        _CURRENT: "current_task current_worker_task current_job",
+        "use app.registry": "tasks actors get_task get_actor",
+        OF_APP["immediate"]: "always_eager task_always_eager is_async testing in_memory",
+        FOREIGN["lock"]: "lock lock_task",
+        _RATE: "rate_limit limiter",
+        "use app.aopen()": "open_async",
+        "use app.aclose()": "close_async",
+    }
+)
+IN_PACKAGE: Final = _by_name(
+    {
+        'use App("sqlite:///backline.db")': (
+            "Celery Huey SqliteHuey RedisHuey MemoryHuey FileHuey Queue Broker RedisBroker "
+            "RabbitmqBroker StubBroker InMemoryBroker Backline Client Redis Connection get_broker "
+            "set_broker create_pool current_app"
+        ),
+        _DECLARE: "shared_task actor db_task background_task",
+        _BY_ITSELF: "crontab cron periodic_task db_periodic_task every CronTrigger Scheduler",
+        _FLOWS: "chord signature subtask canvas pipeline",
+        _WORK: "Worker SimpleWorker WorkerSettings run_worker",
+        _HANDLE: "AsyncResult GroupResult ResultSet fetch_job",
+        'use raise Cancel("why")': "Ignore Reject CancelExecution",
+        'use raise RetryLater("60s")': "RetryTask RetryJob TaskRetry TryAgain",
+        "use JobFailed": "MaxRetriesExceededError TaskException ResultFailure TaskError",
+        _CURRENT: "get_current_job current_task CurrentMessage get_current_task",
+        _AROUND: "Middleware signals",
+        _RATE: "RateLimiter ConcurrentRateLimiter",
+        _ENQUEUE: "enqueue delay send_task apply_async defer",
+        _SET: "conf config settings configure",
+        OF_APP["autodiscover"]: "autodiscover_tasks",
+    }
+)
+_PAGE: Final = "see docs/how-to/coming-from.md"
+
+
 def stranger(thing: object, name: str, foreign: Mapping[str, str]) -> AttributeError:
     """The error for an attribute that is none of ours: it names what is."""
     remedy = foreign.get(name)
-    told = f"{type(thing).__name__!r} object has no attribute {name!r}"
-    error = AttributeError(told if remedy is None else f"{told}; {remedy}")
+    whose = f"{type(thing).__name__!r} object"
+    if isinstance(thing, ModuleType):
+        whose = f"module {thing.__name__!r}"
+    told = f"{whose} has no attribute {name!r}"
+    error = AttributeError(told if remedy is None else f"{told}; {remedy}; {_PAGE}")
     if remedy is None:
         error.name, error.obj = name, thing  # Python itself looks for one that is near
     return error
+
+
+def missing(name: str) -> Never:
+    """The package's `__getattr__`: raises AttributeError; ImportError for `from backline import`,
+    which would not pass on what the other one says.
+    """
+    package = sys.modules[__name__.partition(".")[0]]
+    asking = sys._getframe(1).f_code.co_name  # noqa: SLF001 - who imports is told nowhere else
+    if name in IN_PACKAGE and asking == "_handle_fromlist":
+        here = package.__name__
+        told = f"cannot import name {name!r} from {here!r}; {IN_PACKAGE[name]}; {_PAGE}"
+        raise ImportError(told, name=here)
+    raise stranger(package, name, IN_PACKAGE)
 
 
 def unknown_option(

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from backline.display import shown
 from backline.errors import ConfigError
 from backline.task.batch import AsyncBatchTask, SyncBatchTask, batch_rule
 from backline.task.keys import check_functions, check_texts
@@ -66,6 +67,12 @@ def remote_task(
     name: object, producer: Producer, transactions: Transactions | None = None
 ) -> SyncTask[..., Any]:
     """A task whose code is elsewhere: it takes any arguments that JSON itself can carry."""
+    if callable(name):
+        here = getattr(name, "__name__", "task")
+        raise ConfigError(
+            f"the name of a task is a str, not {shown(name)}; declare it by @app.task, then "
+            f"{here}.enqueue(...)"
+        )
     checked = _given_name(name)
     if checked is None:
         raise ConfigError("name= of a task: one whose code is elsewhere is known by its name")
