@@ -11,11 +11,12 @@ import importlib
 import importlib.util
 import logging
 import os
+import shlex
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Final
@@ -24,6 +25,7 @@ import msgspec
 
 from backline import logs
 from backline.app import App
+from backline.app.app import DEFAULT_URL
 from backline.errors import BacklineError, ConfigError
 from backline.events import A_WHILE, EventLines
 from backline.job import SECOND, Lane
@@ -70,7 +72,7 @@ def load(target: str) -> App:
     """
     name, _, attribute = target.partition(":")
     if not name or not attribute or name.startswith("."):
-        raise CannotLoad(f"{target!r} names no app: write module:attribute, such as app:app")
+        raise CannotLoad(f"{target!r} names no app: write module:attribute, such as shop:app")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -195,7 +197,7 @@ def worker_settings(settings: ChildSettings, app: App) -> WorkerSettings:
 async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:
     chosen = worker_settings(settings, app)
     board = Board.create(Path(settings.board), most_held(chosen, app.registry), chosen.name)
-    watching = _event_lines(app) if settings.events else None
+    watching = _event_lines(app, settings.target) if settings.events else None
     looking: asyncio.Task[None] | None = None
     worker = app.make_worker(app.store, chosen, board, observer=watching)
     channel.obey(worker)
@@ -245,7 +247,7 @@ async def _look(lines: EventLines, worker: Worker) -> None:
         lines.end()
 
 
-def _event_lines(app: App) -> EventLines:
+def _event_lines(app: App, target: str) -> EventLines:
     """An observer that shows every run on standard output."""
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
@@ -254,7 +256,15 @@ def _event_lines(app: App) -> EventLines:
             sys.stdout.write(text)
             sys.stdout.flush()
 
-    return EventLines(app.clock, write, colour=colour)
+    where = options_for(app.url, target, os.environ)
+    return EventLines(app.clock, write, colour=colour, where=where)
+
+
+def options_for(url: str, target: str, environ: Mapping[str, str]) -> str:
+    """What has a command work on the store `url` of the app; "" if it does so without a word."""
+    by_app = url if environ.get("BACKLINE_APP") == target else DEFAULT_URL
+    found = environ.get("BACKLINE_URL") or by_app
+    return "" if found == url else f" -A {shlex.quote(target)}"
 
 
 def _live_as_a_child(settings: ChildSettings) -> None:

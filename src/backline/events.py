@@ -24,11 +24,17 @@ _COLOURS: Final = {"✓": 32, "✗": 31, "↻": 33, "⊘": 33, "↩": 2, "?": 33
 
 
 class EventLines:
-    """Writes a line for each run of a worker: pass it as the worker's observer."""
+    """Writes a line for each run of a worker: pass it as the worker's observer.
 
-    def __init__(self, clock: Clock, write: Callable[[str], object], *, colour: bool) -> None:
+    `where` are the options that have `backline job` look into the right store.
+    """
+
+    def __init__(
+        self, clock: Clock, write: Callable[[str], object], *, colour: bool, where: str = ""
+    ) -> None:
         self._clock = clock
         self._write = write
+        self._where = where
         self._colour = colour
         self._second = 0
         self._shown = 0
@@ -87,7 +93,8 @@ class EventLines:
 
     def _line(self, run: Run, ack: Ack, tick: Micros) -> str:
         now = self._clock.now()
-        mark, told = _told(run, ack, now - (tick - run.started_at))
+        see = f"(backline job {short_id(run.lease.id)}{self._where})"
+        mark, told = _told(run, ack, now - (tick - run.started_at), see)
         return self._head(mark, run, now) + f"  {told}\n"
 
     def _head(self, mark: str, run: Run, at: Micros) -> str:
@@ -98,11 +105,10 @@ class EventLines:
         return f"{clock_time(at)} {mark} {name:{self._wide}}  {short_id(run.lease.id)}"
 
 
-def _told(run: Run, ack: Ack, started_at: Micros) -> tuple[str, str]:
-    """A mark, and what happened."""
+def _told(run: Run, ack: Ack, started_at: Micros, see: str) -> tuple[str, str]:
+    """A mark, and what happened; `see`: how to see more."""
     lease = run.lease
     error = "" if ack.error is None else _first_line(f"{ack.error.kind}: {ack.error.message}")
-    see = f"(backline job {short_id(lease.id)})"
     match ack.state:
         case State.SUCCEEDED:
             waited = span(max(0, started_at - lease.due))

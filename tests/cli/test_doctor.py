@@ -50,7 +50,7 @@ def test_an_idle_store_is_fine(shell):
 def test_jobs_that_no_worker_is_there_for(shell):
     shell.enqueue(2)
     assert wrong(shell)["workers"]["message"] == "no worker is alive; 2 jobs wait"
-    assert wrong(shell)["workers"]["fix"] == "backline worker app:app"
+    assert wrong(shell)["workers"]["fix"] == "backline worker MODULE:APP"
     report(shell)
     assert wrong(shell) == {}
 
@@ -78,7 +78,7 @@ def test_a_queue_that_no_live_worker_serves(shell):
     report(shell)
     finding = wrong(shell)["queues"]
     assert finding["message"] == "no live worker serves 1 job of queue pdf"
-    assert finding["fix"] == "backline worker app:app -q pdf"
+    assert finding["fix"] == "backline worker MODULE:APP -q pdf"
     report(shell, worker="cell", lane=Lane.CELL, queues=("pdf",))
     assert "queues" in wrong(shell), "cells serve only what needs a cell"
     report(shell, worker="host-2", queues=("pdf",))
@@ -119,7 +119,7 @@ def test_jobs_that_are_running_with_nobody(shell):
     finding = wrong(shell)["leases"]
     assert finding["message"].startswith("2 jobs counted as running, though the lease is over")
     assert f"job {first} of worker w1" in finding["message"]
-    assert finding["fix"].startswith("backline worker app:app")
+    assert finding["fix"].startswith("backline worker MODULE:APP")
     assert "lease over" in shell.ok("top")
 
 

@@ -17,7 +17,7 @@ ID = "019b76da-a800-7427-8f7a-082f53701dec"
 @pytest.fixture
 def shown():
     clock, lines = VirtualClock(), []
-    events = EventLines(clock, lines.append, colour=False)
+    events = EventLines(clock, lines.append, colour=False, where=" -A shop:app")
 
     def show(state, task="app.hello", failures=0, **fields):
         now = clock.now()
@@ -59,7 +59,7 @@ ERROR = AttemptError(1, "ConnectionError", "refused\nby\x1b[31m peer")
             {"error": ERROR, "charge": Charge.FAILURE, "delay": 2_100_000},
             (
                 "↻ app.hello  019b76da-a800…1dec  ConnectionError: refused  run 3 of 5 in 2.1 s  "
-                "(backline job 019b76da-a800…1dec)\n"
+                "(backline job 019b76da-a800…1dec -A shop:app)\n"
             ),
         ),
         (
@@ -67,7 +67,7 @@ ERROR = AttemptError(1, "ConnectionError", "refused\nby\x1b[31m peer")
             {"error": ERROR, "charge": Charge.FAILURE},
             (
                 "✗ app.hello  019b76da-a800…1dec  ConnectionError: refused  "
-                "dead after 2 of 5 failures  (backline job 019b76da-a800…1dec)\n"
+                "dead after 2 of 5 failures  (backline job 019b76da-a800…1dec -A shop:app)\n"
             ),
         ),
         (State.CANCELLED, {}, "⊘ app.hello  019b76da-a800…1dec  cancelled\n"),

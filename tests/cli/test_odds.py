@@ -54,7 +54,11 @@ def test_without_any_name_it_is_the_file_here(shell):
         ("sqlite:///", 2, "names no file"),
         ("sqlite:///x.db?durability=maybe", 2, "durability"),
         ("memory://", 3, "inside one process"),
-        ("sqlite:///there.db", 3, "backline migrate --store sqlite:///there.db (to make it)"),
+        (
+            "sqlite:///there.db",
+            3,
+            "no such file\n  try: the same command with -A MODULE:APP, for the store",
+        ),
         ("sqlite:///not/there.db", 3, "no such folder\n  try: mkdir -p not, or name another"),
         ("sqlite:////dev/null", 3, "no plain file"),
     ],

@@ -109,7 +109,7 @@ def test_slots_that_nobody_fires():
     late = [schedule(f"s{n}", next=NOW - n * MINUTE) for n in range(1, 5)]
     found = wrong(*late)
     assert found.message == "nobody fires 3 schedules, such as s2: 4m overdue"
-    assert found.fix.startswith("backline worker app:app")
+    assert found.fix.startswith("backline worker MODULE:APP")
     assert wrong(*late, workers=[worker()]).fix == "read the logs of the workers"
 
 

@@ -361,7 +361,7 @@ async def test_what_a_job_has_started_ends_when_the_job_is_handed_back(
     ("target", "says"),
     [
         ("nowhere:app", "cannot load 'nowhere:app': no module named 'nowhere'"),
-        ("kitchen", "'kitchen' names no app: write module:attribute, such as app:app"),
+        ("kitchen", "'kitchen' names no app: write module:attribute, such as shop:app"),
         ("kitchen:ap", "module 'kitchen' has no 'ap'; did you mean kitchen:app?"),
         ("kitchen:EARS", "it is a str, not a backline.App; did you mean kitchen:app?"),
         ("kitchen:visit", "it is an AsyncTask, not a backline.App; did you mean kitchen:app?"),

@@ -64,8 +64,9 @@ class Surroundings:
 
 
 def surroundings() -> Surroundings:
-    """Those of the command that runs."""
-    found = click.get_current_context().find_object(Surroundings)
+    """Those of the command that runs; outside of any, the world's."""
+    context = click.get_current_context(silent=True)
+    found = None if context is None else context.find_object(Surroundings)
     return Surroundings() if found is None else found
 
 

@@ -15,6 +15,7 @@ from backline.cli.common import ExitCode, Failure, surroundings
 from backline.cli.loading import load_app
 from backline.cli.options import a_duration, a_time, json_option
 from backline.cli.records import as_json
+from backline.cli.remedies import command, the_app
 from backline.cli.session import refuse_memory, store_of, store_options
 from backline.cli.text import note, say, say_json, say_raw
 from backline.display import safe, safe_lines
@@ -136,15 +137,16 @@ def run(as_json_lines: bool, wait: Micros | None, **options: Any) -> None:
     async def work(producer: "Producer") -> None:
         job = await producer.enqueue()
         await producer.warn_if_nobody_works()
+        see = command(f"job {job.id}")
         try:
             await job.aresult(None if wait is None else wait / SECOND)
         except JobFailed as error:
             note(safe_lines(error.traceback, "  "))
-            raise Failure(str(error), fix=f"backline job {job.id}") from error
+            raise Failure(str(error), fix=see) from error
         except ResultTimeout as error:
-            raise Failure(str(error), fix=f"backline job {job.id}") from error
+            raise Failure(str(error), fix=see) from error
         except asyncio.CancelledError:  # Ctrl-C
-            note(f"\nthe job goes on: backline job {job.id}, or: backline cancel {job.id}")
+            note(f"\nthe job goes on: {see}, or: {command(f'cancel {job.id}')}")
             raise
         assert job.record is not None, "a job with a result was seen"
         if as_json_lines:
@@ -190,7 +192,7 @@ class Producer:
     async def warn_if_nobody_works(self) -> None:
         """Somebody who waits should know that nobody is there to do it."""
         if not await self._app.store.workers():
-            note("no worker is alive yet; start one: backline worker app:app")
+            note(f"no worker is alive yet; start one: backline worker {the_app()}")
 
 
 def producing_app(url: str | None, target: str | None) -> tuple[App, bool]:

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from backline._version import __version__
 from backline.app.arranging import every_schedule
 from backline.app.subscribing import every_subscription
+from backline.cli.remedies import command, the_app
 from backline.cli.session import Session, sqlite_file
 from backline.cli.text import plural
 from backline.display import ago, safe, span, without_secrets
@@ -159,7 +160,9 @@ def the_file(patient: Patient) -> Findings:
         yield Finding("disk", Level.OK, told)
     else:
         level = Level.WRONG if free < _NO_SPACE else Level.NOTE
-        yield Finding("disk", level, told, "backline purge --all --older-than 1h, or make room")
+        yield Finding(
+            "disk", level, told, f"{command('purge --all --older-than 1h')}, or make room"
+        )
 
 
 def _file_system(path: Path) -> Finding:
@@ -241,7 +244,7 @@ def _scaling(patient: Patient) -> Findings:
 def _no_worker(patient: Patient) -> Finding:
     depth = sum(queue.depth for queue in patient.queues)
     waiting = f"{plural(depth, 'job')} {'waits' if depth == 1 else 'wait'}"
-    fix = "" if patient.workers else "backline worker app:app"
+    fix = "" if patient.workers else f"backline worker {the_app()}"
     level = Level.WRONG if depth else Level.NOTE
     return Finding("workers", level, f"no worker is alive; {waiting}", fix)
 
@@ -258,7 +261,7 @@ def the_leases(patient: Patient) -> Findings:
         Level.WRONG,
         f"{more}{plural(len(lost), 'job')} counted as running, though the lease is over and nobody "
         f"settles it; the first is job {safe(first.id)} of worker {safe(first.worker)}",
-        "backline worker app:app: any live worker has them run again",
+        f"backline worker {the_app()}: any live worker has them run again",
     )
 
 
@@ -275,7 +278,7 @@ def the_tasks(patient: Patient) -> Findings:
     for task, count in sorted(unknown.items()):
         twins = sorted(name for name in known if name.rpartition(".")[2] == task.rpartition(".")[2])
         what = f"no live worker knows the task {safe(task)}: at least {plural(count, 'job')} of it "
-        cancel = f"backline cancel --task {safe(task)}"
+        cancel = command(f"cancel --task {safe(task)}")
         if twins:
             here, there = (safe(name.rpartition(".")[0]) for name in (twins[0], task))
             what += f"cannot run; they know {safe(twins[0])}"
@@ -304,7 +307,7 @@ def the_queues(patient: Patient) -> Findings:
                 "queues",
                 Level.WRONG,
                 f"no live worker serves {waits}",
-                f"backline worker app:app -q {name}",
+                f"backline worker {the_app()} -q {name}",
             )
         oldest = queue.oldest_ready
         late = oldest is not None and patient.now - oldest > _LONG_WAIT
@@ -314,7 +317,7 @@ def the_queues(patient: Patient) -> Findings:
                 "queues",
                 Level.WRONG,
                 f"{plural(queue.cells, 'job')} of queue {name} must run in a cell: there is none",
-                f"backline worker app:app -q {name} --cells 2",
+                f"backline worker {the_app()} -q {name} --cells 2",
             )
         if queue.paused:
             fine = False
@@ -322,7 +325,7 @@ def the_queues(patient: Patient) -> Findings:
                 "queues",
                 Level.NOTE,
                 f"queue {name} is paused; {plural(queue.depth, 'job')} in it",
-                f"backline resume {name}",
+                command(f"resume {name}"),
             )
         if queue.max_depth is not None and queue.depth >= queue.max_depth:
             fine = False
@@ -330,7 +333,8 @@ def the_queues(patient: Patient) -> Findings:
                 "queues",
                 Level.WRONG,
                 f"queue {name} is full: {queue.depth:,} of {queue.max_depth:,} jobs",
-                f"backline worker app:app -q {name} (beside those that run), or a higher max_depth",
+                f"backline worker {the_app()} -q {name} (beside those that run), or a higher "
+                "max_depth",
             )
     if fine:
         yield Finding("queues", Level.OK, f"{plural(len(patient.queues), 'queue')}, none paused")
@@ -358,11 +362,11 @@ def _dead(queue: str, count: int, newest: Sequence[JobRecord]) -> Finding:
     """Nothing is wrong now: they are the record of what was, until somebody decides."""
     killers = sum(bool(job.errors) and job.errors[-1].kind == "lost" for job in newest)
     what = f"{plural(count, 'dead job')} in queue {queue}"
-    first = f"backline dead -q {queue}, then"
+    first = f"{command(f'dead -q {queue}')}, then"
     if killers:
         what += f"; of the newest {len(newest)}, {killers} killed the process that ran them"
         first += ", with the task mended"
-    return Finding("dead", Level.NOTE, what, f"{first}: backline redrive {queue}")
+    return Finding("dead", Level.NOTE, what, f"{first}: {command(f'redrive {queue}')}")
 
 
 CHECKS: Final = (

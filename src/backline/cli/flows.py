@@ -7,6 +7,7 @@ import click
 from backline.cli.common import ExitCode, Failure
 from backline.cli.ids import flow_id, is_flow
 from backline.cli.options import json_option
+from backline.cli.remedies import command
 from backline.cli.session import Session, with_store
 from backline.cli.text import note, plural, say, say_facts, say_json
 from backline.display import safe
@@ -30,7 +31,7 @@ async def flow(session: Session, flow: str, as_json_lines: bool) -> None:
     if not is_flow(flow):
         raise Failure(
             f"{safe(flow)} is no id of a flow: those begin with f- or m-",
-            fix=f"backline job {flow}",
+            fix=command(f"job {flow}"),
             code=ExitCode.USAGE,
         )
     stats = await _known(session.store, flow_id(flow))
@@ -49,7 +50,7 @@ async def flow(session: Session, flow: str, as_json_lines: bool) -> None:
         ]
     )
     if status is FlowStatus.RUNNING:
-        note(f"\ncancel it: backline cancel {safe(stats.flow)}")
+        note(f"\ncancel it: {command(f'cancel {safe(stats.flow)}')}")
 
 
 async def cancel_flows(
@@ -82,7 +83,7 @@ async def cancel_flows(
 async def _known(store: Store, flow: JobId) -> FlowStats:
     [stats] = await store.flows([flow])
     if stats is None:
-        raise Failure(_unknown(flow), fix="backline job ID (says the flow of a job)")
+        raise Failure(_unknown(flow), fix=f"{command('job ID')} (says the flow of a job)")
     return stats
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from backline.cli.common import ExitCode, Failure
+from backline.cli.remedies import command
 from backline.display import ELLIPSIS, shown
 from backline.job import JobId
 from backline.store import Filter, Store
@@ -39,13 +40,13 @@ async def resolve(store: Store, given: str) -> JobId:
     if is_flow(given):
         raise Failure(
             f"{shown(given)} is the id of a flow, not of a job",
-            fix=f"backline flow {given.strip()}",
+            fix=command(f"flow {given.strip()}"),
             code=ExitCode.USAGE,
         )
     head, _, tail = given.strip().lower().replace("...", ELLIPSIS).partition(ELLIPSIS)
     digits = head.replace("-", "")
     if not _HEX.fullmatch(digits) or len(digits) > _DIGITS or (tail and not _HEX.fullmatch(tail)):
-        raise Failure(f"{shown(given)} is no job id", fix="backline jobs", code=ExitCode.USAGE)
+        raise Failure(f"{shown(given)} is no job id", fix=command("jobs"), code=ExitCode.USAGE)
     if len(digits) == _DIGITS:
         return _canonical(int(digits, 16))
     first = int(digits.ljust(_DIGITS, "0"), 16)
@@ -58,7 +59,7 @@ async def resolve(store: Store, given: str) -> JobId:
         if job.id.replace("-", "").startswith(digits) and job.id.endswith(tail)
     ]
     if not found:
-        raise Failure(f"no job has an id like {given}", fix="backline jobs")
+        raise Failure(f"no job has an id like {given}", fix=command("jobs"))
     if len(found) > 1:
         some = ", ".join(found[:_SHOWN]) + (", ..." if len(found) > _SHOWN else "")
         raise Failure(f"{given} may be any of {some}", fix="give more of the id")

@@ -11,6 +11,7 @@ from backline.cli.ids import resolve
 from backline.cli.known import closest, strange_task
 from backline.cli.options import chosen, filter_options, json_option, state_option
 from backline.cli.records import as_json, signature
+from backline.cli.remedies import command
 from backline.cli.session import Session, with_store
 from backline.cli.steps import asleep, show_steps
 from backline.cli.text import coloured, note, plural, say, say_facts, say_json, say_table
@@ -85,7 +86,7 @@ async def job(session: Session, job_id: str, as_json_lines: bool) -> None:
     [record] = await session.store.get([known])
     if record is None:
         raise Failure(
-            f"no job has the id {known} (purged, or never enqueued here)", fix="backline jobs"
+            f"no job has the id {known} (purged, or never enqueued here)", fix=command("jobs")
         )
     [steps] = await session.store.steps([known]) if record.steps else [[]]
     if as_json_lines:
@@ -147,7 +148,8 @@ async def dead(
             for each in found
         ]
         say_table(["ID", "QUEUE", "TASK", "FAILED", "DIED", "WHY"], rows)
-        note("one in full: backline job ID    run again: backline retry ID, backline redrive QUEUE")
+        again = f"{command('retry ID')}, {command('redrive QUEUE')}"
+        note(f"one in full: {command('job ID')}    run again: {again}")
 
 
 async def _meant(session: Session, where: Filter) -> str:
@@ -301,7 +303,7 @@ def _progress(record: JobRecord) -> str:
 
 def _hints(record: JobRecord) -> list[str]:
     if record.state in (State.DEAD, State.CANCELLED, State.EXPIRED):
-        return [f"run it again: backline retry {safe(record.id)}"]
+        return [f"run it again: {command(f'retry {safe(record.id)}')}"]
     if record.state not in TERMINAL:
-        return [f"cancel it: backline cancel {safe(record.id)}"]
+        return [f"cancel it: {command(f'cancel {safe(record.id)}')}"]
     return []

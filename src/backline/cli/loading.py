@@ -3,6 +3,7 @@
 from backline.app import App
 from backline.child import CannotLoad, load
 from backline.cli.common import ExitCode, Failure, surroundings
+from backline.cli.remedies import ANY_APP
 
 APP_HELP = "The app, as module:attribute.  [env: BACKLINE_APP]"
 
@@ -13,7 +14,7 @@ def target_of(given: str | None) -> str:
     if not target:
         raise Failure(
             "which app? Name it as module:attribute, or set BACKLINE_APP",
-            fix="the same command with --app app:app, for `app = App()` in app.py",
+            fix=f"the same command with -A {ANY_APP}: shop:app, for `app = App()` in shop.py",
             code=ExitCode.USAGE,
         )
     name, colon, attribute = target.partition(":")

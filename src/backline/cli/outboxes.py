@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from backline.cli.findings import SAMPLE, Finding, Findings, Level
+from backline.cli.remedies import command, the_app
 from backline.cli.session import Session
 from backline.cli.text import plural
 from backline.display import ago, safe
@@ -48,7 +49,7 @@ def the_outbox(outbox: Outbox, dead: Sequence[JobId], now: Micros) -> Findings:
             Level.WRONG if late > _TOO_LATE else Level.NOTE,
             f"{more}{plural(waiting, 'job')} in {outbox.url} not relayed yet, the oldest written "
             f"{ago(oldest, now)}",
-            "backline worker app:app, or room in a full queue",
+            f"backline worker {the_app()}, or room in a full queue",
         )
     else:
         yield Finding("outbox", Level.OK, f"{outbox.url}: what is committed is relayed")
@@ -57,7 +58,7 @@ def the_outbox(outbox: Outbox, dead: Sequence[JobId], now: Micros) -> Findings:
             "inbox",
             Level.WRONG,
             f"job {job_id} is dead, but an earlier run has committed its effect and its result",
-            f"backline retry {job_id}",
+            command(f"retry {job_id}"),
         )
 
 
@@ -67,5 +68,6 @@ def _aside(outbox: Outbox, count: int, reason: str) -> Findings:
             "outbox",
             Level.WRONG,
             f"{plural(count, 'job')} in {outbox.url} set aside, the oldest for: {safe(reason)}",
-            "backline relay app:app --retry, or delete the rows of backline_outbox with an error",
+            f"backline relay {the_app()} --retry, or delete the rows of backline_outbox with an "
+            "error",
         )

@@ -13,6 +13,7 @@ from backline.cli.enqueue import producing_app
 from backline.cli.findings import known_tasks
 from backline.cli.known import require_known
 from backline.cli.options import a_duration, json_option
+from backline.cli.remedies import command
 from backline.cli.session import (
     Session,
     run_on,
@@ -76,7 +77,7 @@ def publish(
         if not event.added:
             note("not added: an event of this id was published before")
         elif not jobs:
-            note(f"nobody subscribes to {safe(name)}: backline subscriptions")
+            note(f"nobody subscribes to {safe(name)}: {command('subscriptions')}")
 
     asyncio.run(send())
 
@@ -114,7 +115,7 @@ async def drop(session: Session, names: tuple[str, ...], as_json_lines: bool) ->
     back without losing any, pause the queue of the task: backline pause QUEUE.
     """
     known = {record.name for record in await every_subscription(session.store)}
-    require_known(names, known, "subscription", fix="backline subscriptions")
+    require_known(names, known, "subscription", fix=command("subscriptions"))
     for name in dict.fromkeys(names):
         dropped = await drop_subscription(session.store, name)
         if as_json_lines:

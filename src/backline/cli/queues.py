@@ -6,6 +6,7 @@ import click
 
 from backline.cli.known import require_known
 from backline.cli.options import json_option
+from backline.cli.remedies import command
 from backline.cli.session import Session, with_store
 from backline.cli.text import note, say, say_json, say_table
 from backline.display import iso, pace, rate, safe, span
@@ -88,11 +89,9 @@ def check_name(name: str) -> None:
         raise click.UsageError(f"a queue's name: {error}") from None
 
 
-def require_queues(
-    stats: Sequence[QueueStats], names: Sequence[str], *, fix: str = "backline queues"
-) -> None:
+def require_queues(stats: Sequence[QueueStats], names: Sequence[str], *, fix: str = "") -> None:
     """Raises Failure for the first of `names` that is no queue of the store."""
-    require_known(names, [queue.queue for queue in stats], "queue", fix=fix)
+    require_known(names, [queue.queue for queue in stats], "queue", fix=fix or command("queues"))
 
 
 def queue_json(queue: QueueStats, now: Micros) -> dict[str, object]:

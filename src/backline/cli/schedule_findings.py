@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from backline.cli.findings import Finding, Findings, Level, Patient, known_tasks
+from backline.cli.remedies import command, the_app
 from backline.cli.text import plural
 from backline.display import iso, safe, span
 from backline.errors import ConfigError
@@ -36,7 +37,7 @@ def _wrong(patient: Patient) -> Findings:
             "schedules",
             Level.WRONG,
             f"what is stored of {_named(damaged)} cannot be read: it enqueues nothing",
-            f"restart what declares it, or: backline schedules delete {_words(damaged)}",
+            f"restart what declares it, or: {command(f'schedules delete {_words(damaged)}')}",
         )
     active = [each for each in patient.schedules if not each.paused and each.spec is not None]
     yield from _unworkable(active, patient.now)
@@ -56,7 +57,7 @@ def _unworkable(active: Iterable[ScheduleRecord], now: Micros) -> Findings:
             "schedules",
             Level.WRONG,
             f"on this machine {_named(schedules)} cannot work: {safe(why)}",
-            f"mend what it says, or pause it: backline schedules pause {_words(schedules)}",
+            f"mend what it says, or pause it: {command(f'schedules pause {_words(schedules)}')}",
         )
 
 
@@ -82,7 +83,7 @@ def _unknown(active: Iterable[ScheduleRecord], known: set[str] | None) -> Findin
             "schedules",
             Level.WRONG,
             f"no live worker knows the task {safe(task)} of {_named(schedules)}: jobs pile up",
-            f"deploy the code that has it, or: backline schedules delete {_words(schedules)}",
+            f"deploy the code that has it, or: {command(f'schedules delete {_words(schedules)}')}",
         )
 
 
@@ -94,7 +95,7 @@ def _ahead(active: Sequence[ScheduleRecord], now: Micros) -> Findings:
             "schedules",
             Level.WRONG,
             f"a clock once showed {iso(last)}, and {_named(ahead)} waits for it to come",
-            f"if this clock is right: backline schedules resume {_words(ahead)}",
+            f"if this clock is right: {command(f'schedules resume {_words(ahead)}')}",
         )
 
 
@@ -114,7 +115,7 @@ def _overdue(active: Iterable[ScheduleRecord], patient: Patient) -> Findings:
             f"nobody fires {_named(late)}: {span(patient.now - oldest)} overdue",
             "read the logs of the workers"
             if patient.workers
-            else "backline worker app:app: any live worker fires all schedules",
+            else f"backline worker {the_app()}: any live worker fires all schedules",
         )
 
 

@@ -10,6 +10,7 @@ from backline.app.arranging import BITE, every_schedule
 from backline.cli.findings import known_tasks
 from backline.cli.known import require_known
 from backline.cli.options import json_option
+from backline.cli.remedies import command
 from backline.cli.session import Session, run_on, store_of, store_options, with_store
 from backline.cli.text import coloured, note, say, say_json, say_table
 from backline.display import iso, moment, safe
@@ -103,7 +104,7 @@ async def delete(session: Session, names: tuple[str, ...], as_json_lines: bool) 
             if schedule.declared:
                 note(
                     f"{safe(name)} stands in code, or did: a process that still declares it "
-                    f"brings it back; to stop it: backline schedules pause {safe(name)}"
+                    f"brings it back; to stop it: {command(f'schedules pause {safe(name)}')}"
                 )
 
 
@@ -130,7 +131,7 @@ async def _each(
 async def _known(session: Session, names: Sequence[str]) -> dict[str, Schedule]:
     """The schedules of these names. Raises Failure for the first that there is not."""
     records = {record.name: record for record in await every_schedule(session.store)}
-    require_known(names, records, "schedule", fix="backline schedules")
+    require_known(names, records, "schedule", fix=command("schedules"))
     return {name: Schedule(records[name]) for name in dict.fromkeys(names)}
 
 

@@ -13,6 +13,7 @@ import click
 from backline.app.app import DEFAULT_URL
 from backline.cli.common import ExitCode, Failure, surroundings
 from backline.cli.loading import load_app
+from backline.cli.remedies import ANY_APP, the_app
 from backline.clock import Clock
 from backline.job import Micros
 from backline.store import Store
@@ -78,15 +79,21 @@ def store_of(url: str | None, target: str | None, *, create: bool = False) -> St
     store = around.open_store(url, clock=around.clock)
     path = sqlite_file(url)
     if path is not None and not create and not path.exists():
-        there, make = path.parent.is_dir(), f"mkdir -p {path.parent}"
-        if there:
-            make = f"backline migrate --store {url} (to make it)"
-        raise Failure(
-            f"there is no store at {url}: no such {'file' if there else 'folder'}",
-            fix=f"{make}, or name another with --store",
-            code=ExitCode.STORE,
-        )
+        raise _no_store(url, path, target)
     return store
+
+
+def _no_store(url: str, path: Path, target: str | None) -> Failure:
+    """Nothing of the app has run yet, or this is not its store: an empty one would help neither."""
+    there = path.parent.is_dir()
+    if not there:
+        fix = f"mkdir -p {path.parent}, or name another with --store"
+    elif target is not None:
+        fix = f"backline worker {the_app()}, which makes it (so does the first enqueue)"
+    else:
+        fix = f"the same command with -A {ANY_APP}, for the store of your app, or with --store URL"
+    what = f"there is no store at {url} yet: no such {'file' if there else 'folder'}"
+    return Failure(what, fix=fix, code=ExitCode.STORE)
 
 
 def refuse_memory(url: str) -> None:

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from backline.cli.findings import Finding, Findings, Level, Patient, known_tasks
+from backline.cli.remedies import command
 from backline.cli.text import plural
 from backline.display import safe
 from backline.fanout import SubscriptionRecord
@@ -45,4 +46,4 @@ def _named(found: Sequence[SubscriptionRecord]) -> str:
 
 
 def _drop(found: Sequence[SubscriptionRecord]) -> str:
-    return f"backline subscriptions drop {safe(shlex.quote(found[0].name))}"
+    return command(f"subscriptions drop {safe(shlex.quote(found[0].name))}")
