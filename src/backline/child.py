@@ -215,6 +215,7 @@ async def _work(app: App, settings: ChildSettings, channel: Channel) -> int:
                 (name, ", ".join(spec.patterns))
                 for name, spec in app.registry.subscriptions.items()
             ),
+            named=tuple(sorted(app.queues())),
         )
     )
     if watching is not None:

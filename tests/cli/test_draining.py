@@ -152,3 +152,12 @@ def test_no_app_is_named(shell, command):
     result = shell.run(command)
     assert result.exit_code == 2
     assert "BACKLINE_APP" in result.stderr
+
+
+def test_a_misspelt_queue_is_told(shell, app):
+    shell.enqueue(task=f"{app}.ok", queue="other")
+    result = shell.run("drain", "-q", "mial")
+    assert (result.exit_code, result.stdout) == (0, "0 runs\n")
+    assert "no task here uses the queue mial, and the store has never had it" in result.stderr
+    assert "The queues are default, mail, other, pdf" in result.stderr
+    assert shell.run("drain", "-q", "other,mail").stderr.count("misspelt") == 0

@@ -141,6 +141,17 @@ def test_worker_enqueue_and_run(folder, start):
     ] == ["succeeded"]
 
 
+def test_a_misspelt_queue_is_told_once(folder, start):
+    backline(folder, "enqueue", "app.hello", "--text", "name=Ann", "-q", "pdf")
+    worker = start("worker", "-q", "defualt,pdf", "--processes", "2")
+    said = worker.until("misspelt")
+    assert "no task here uses the queue defualt, and the store has never had it" in said
+    assert "The queues are default, pdf" in said
+    worker.process.send_signal(signal.SIGTERM)
+    code, rest = worker.end()
+    assert (code, (said + rest).count("misspelt")) == (0, 1)
+
+
 def test_ctrl_c_drains(folder, start):
     worker = start("worker")
     worker.until("Ctrl-C")

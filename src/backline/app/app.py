@@ -68,6 +68,7 @@ from backline.worker import (
     Worker,
     WorkerSettings,
 )
+from backline.worker.queue_names import warn_of_strange_queues
 from backline.worker.settings import DEFAULT_CONCURRENCY, DEFAULT_PREFETCH
 
 R = TypeVar("R")
@@ -266,6 +267,7 @@ class App(Draining):
         async with self._home.borrowed() as here:
             around = opened(self._home.another()) if here is None else nullcontext(here)
             async with around as store:
+                await warn_of_strange_queues(store, settings.queues, self.queues())
                 shared = self.clock is SYSTEM_CLOCK and store.capabilities.between_processes
                 second = self._open_store if shared and self._given is None else None
                 async with (

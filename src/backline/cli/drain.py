@@ -22,6 +22,7 @@ from backline.store import Store
 from backline.stores import open_store
 from backline.supervisor.settings import SAME_SIGNAL
 from backline.worker import Board, EmbeddedWorker, Run, WorkerSettings, most_held
+from backline.worker.queue_names import strange_queues
 from backline.worker.settings import DEFAULT_CONCURRENCY
 
 _PROMOTE = 1_000
@@ -96,6 +97,8 @@ class _Draining:
         store = open_store(self._app.url, clock=self._app.clock)
         await store.open()
         try:
+            if strange := await strange_queues(store, self._queues, self._app.queues()):
+                note(strange)
             await self._app.arelay()
             length = sum(await self._left(store, scheduled=scheduled))
             in_vain = 0

@@ -48,6 +48,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     """Those that stand in code: name, and when in words."""
     subscriptions: tuple[tuple[str, str], ...] = ()
     """Those that stand in code: the task's name, and its patterns."""
+    named: tuple[str, ...] = ()
+    """The queues that stand in code, served or not."""
 
 
 class CannotStart(msgspec.Struct, frozen=True, kw_only=True, tag="cannot-start"):

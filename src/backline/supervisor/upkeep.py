@@ -31,6 +31,7 @@ from backline.supervisor.rundir import abandoned
 from backline.supervisor.scaling import Scaler
 from backline.supervisor.settings import SupervisorSettings
 from backline.worker.heartbeat import Heartbeat
+from backline.worker.queue_names import warn_of_strange_queues
 
 log = logging.getLogger(__name__)
 
@@ -118,12 +119,17 @@ class Upkeep:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Keep, reap and fire schedules, and hear of new work, while inside."""
+        """Keep, reap and fire schedules, and hear of new work, while inside.
+
+        Queues that nobody knows are told once.
+        """
+        served, named = self.hello.queues, frozenset(self.hello.named)
         async with self.store.watch([Hint.WORK], self._hinted):
             tasks = [
                 asyncio.create_task(self._heartbeat.run(), name="heartbeat"),
                 asyncio.create_task(self._reaper.run(), name="reaper"),
                 asyncio.create_task(self._scheduler.run(), name="scheduler"),
+                asyncio.create_task(warn_of_strange_queues(self.store, served, named)),
             ]
             try:
                 yield self
