@@ -80,3 +80,23 @@ def test_the_ids_of_flows_and_of_jobs_are_told_apart(shell):
     for words in ([name, job], [name, "-q", "mail"], [name, "--all"], [name, "-n", "1"]):
         assert shell.run("cancel", *words).exit_code == 2
     assert shell.states() == {"ready": 1}
+
+
+def test_the_jobs_of_a_flow(shell):
+    name, jobs = flow(shell, 3)
+    shell.enqueue(2)
+    shell.lease(count=2)
+    shell.end(jobs[:1], State.DEAD)
+    ids = [job["id"] for job in shell.json("jobs", "--flow", f" {name.upper()}")]
+    assert ids == jobs[::-1]
+    assert [job["id"] for job in shell.json("dead", "--flow", name)] == jobs[:1]
+    assert f"its jobs: backline jobs --flow {name}" in shell.run("flow", name).stderr
+    shell.ok("cancel", "--flow", name, "-s", "ready")
+    shell.ok("retry", "--flow", name)
+    assert shell.states() == {"ready": 3, "cancelled": 1, "running": 1}
+    assert shell.json("jobs", "--flow", name, "-s", "succeeded") == []
+    result = shell.run("jobs", "--flow", jobs[0])
+    assert result.exit_code == 2
+    assert "is no id of a flow: those begin with f- or m-" in result.stderr
+    result = shell.run("jobs", "--flow", f"{name}0")
+    assert f"no flow has the id {name}0" in result.stderr

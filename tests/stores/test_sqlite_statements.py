@@ -27,6 +27,7 @@ INDEXES = {
     "job_expiry",
     "job_dead",
     "job_batch",
+    "job_flow",
     "job_over",
     "edge_parent",
     "edge_open",
@@ -161,7 +162,7 @@ async def test_how_many_errors_are_kept_is_said_in_one_place(
                 f"{name}_oldest",
                 {"id < ": "id > ", "id >= ": "id <= ", "id desc": "id asc"},
             )
-            for name in ("find", "bound", "dead")
+            for name in ("find", "bound", "dead", "flow")
         ),
         ("gate_window", "pace_window", {"from gate": "from pace", "gates_seen": "paces_seen"}),
     ],

@@ -6,6 +6,7 @@ import click
 
 from backline.cli.common import ExitCode, Failure
 from backline.cli.ids import flow_id, is_flow
+from backline.cli.known import no_flow
 from backline.cli.options import json_option
 from backline.cli.remedies import command
 from backline.cli.session import Session, with_store
@@ -49,8 +50,9 @@ async def flow(session: Session, flow: str, as_json_lines: bool) -> None:
             ("failed", f"{stats.failed:,}"),
         ]
     )
+    note(f"\nits jobs: {command(f'jobs --flow {safe(stats.flow)}')}")
     if status is FlowStatus.RUNNING:
-        note(f"\ncancel it: {command(f'cancel {safe(stats.flow)}')}")
+        note(f"cancel it: {command(f'cancel {safe(stats.flow)}')}")
 
 
 async def cancel_flows(
@@ -72,7 +74,7 @@ async def cancel_flows(
             facts = {"dry_run": dry_run, "flow": flow, "known": known, "jobs": count}
             say_json({"command": "cancel", **facts})
         elif stats is None:
-            note(_unknown(flow))
+            note(no_flow(flow))
         elif dry_run:
             say(f"would cancel {plural(count, 'job')} of flow {safe(flow)}")
         else:
@@ -83,12 +85,8 @@ async def cancel_flows(
 async def _known(store: Store, flow: JobId) -> FlowStats:
     [stats] = await store.flows([flow])
     if stats is None:
-        raise Failure(_unknown(flow), fix=f"{command('job ID')} (says the flow of a job)")
+        raise Failure(no_flow(flow), fix=f"{command('job ID')} (says the flow of a job)")
     return stats
-
-
-def _unknown(flow: JobId) -> str:
-    return f"no flow has the id {safe(flow)} (forgotten, or never enqueued here)"
 
 
 async def _cancel(store: Store, flow: JobId) -> int:

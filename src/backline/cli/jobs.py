@@ -8,7 +8,7 @@ import click
 from backline.cli.bulk import Search, matching
 from backline.cli.common import Failure
 from backline.cli.ids import resolve
-from backline.cli.known import closest, strange_task
+from backline.cli.known import closest, no_flow, strange_task
 from backline.cli.options import chosen, filter_options, json_option, state_option
 from backline.cli.records import as_json, signature
 from backline.cli.remedies import command
@@ -153,9 +153,11 @@ async def dead(
 
 
 async def _meant(session: Session, where: Filter) -> str:
-    """A question about the name of a queue or a task that is not there."""
+    """A question about the name of a queue or a task that is not there, or a flow."""
     if strange := await strange_task(session.store, where.task):
         return f": {strange}"
+    if where.flow is not None and await session.store.flows([where.flow]) == [None]:
+        return f": {no_flow(where.flow)}"
     queue, known = where.queue, [each.queue for each in await session.store.stats()]
     guess = None if queue is None else closest(queue, known)
     return f"; did you mean the queue {guess!r}?" if guess and queue not in known else ""

@@ -4,7 +4,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from backline.cli.common import ExitCode, Failure
-from backline.display import shown
+from backline.display import safe, shown
+from backline.job import JobId
 from backline.store import Filter, Store
 
 
@@ -39,6 +40,11 @@ async def strange_task(store: Store, task: str | None) -> str:
     meant = f"; did you mean {shown(guess)}?" if guess else ""
     none = "no job is" if page.after is None else "none of the newest jobs is"
     return f"{none} of a task {shown(task)}{meant}"
+
+
+def no_flow(flow: JobId) -> str:
+    """What to say of the id of a flow that there is not."""
+    return f"no flow has the id {safe(flow)} (forgotten, or never enqueued here)"
 
 
 def closest(name: str, known: Sequence[str]) -> str | None:

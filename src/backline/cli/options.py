@@ -13,9 +13,10 @@ import msgspec
 from backline import duration
 from backline.app.working import weights
 from backline.cli.common import surroundings
+from backline.cli.ids import flow_id, is_flow
 from backline.display import shown
 from backline.errors import ConfigError
-from backline.job import MAX_PRIORITY, MIN_PRIORITY, Micros
+from backline.job import MAX_PRIORITY, MIN_PRIORITY, JobId, Micros
 from backline.states import State
 from backline.store import Filter
 from backline.task.options import instant
@@ -104,6 +105,16 @@ def a_moment(text: str) -> Micros:
         raise click.BadParameter(f"{error.message}, or how long ago: 2h, 7d") from None
 
 
+def a_flow(text: str) -> JobId:
+    """The type of an option that is the id of a workflow."""
+    if not is_flow(text):
+        raise click.BadParameter(
+            f"{shown(text)} is no id of a flow: those begin with f- or m-; `backline job ID` says "
+            "the flow of a job"
+        )
+    return flow_id(text)
+
+
 def filter_options(*, queue: bool = True) -> Callable[[F], F]:
     """`--queue`, `--task`, `--tag` and the others that say which jobs, as `where`, a `Filter`
     without states; without `queue`, all but that one."""
@@ -128,6 +139,9 @@ def filter_options(*, queue: bool = True) -> Callable[[F], F]:
         ),
         click.option(
             "--priority", type=A_PRIORITY, metavar="N", help="Only jobs of this priority."
+        ),
+        click.option(
+            "--flow", type=a_flow, metavar="FLOW", help="Only jobs of the workflow with this id."
         ),
         click.option("--tag", metavar="TAG", help="Only jobs with this tag."),
         click.option("--task", metavar="TASK", help="Only jobs of this task."),

@@ -120,6 +120,8 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     """The `kind` of its newest error, or what stands there after a dot: the class without its
     module."""
+    flow: JobId | None = None
+    """The workflow it is part of."""
 
     def says(self, kind: str | None) -> bool:
         """Whether `error` names an error of this kind; None: there is no error."""

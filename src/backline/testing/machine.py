@@ -37,7 +37,7 @@ from backline.job import (
 )
 from backline.parents import After
 from backline.states import State
-from backline.store import Demand, Store
+from backline.store import Demand, Filter, Store
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.jobs import find_all, parked
 from backline.testing.fanning import FanoutRules
@@ -266,6 +266,9 @@ class StoreMachine(FanoutRules, OperatorRules, RuleBasedStateMachine):
             ready.sort(key=lambda job: job.position, reverse=True)
             heads = {job.level: job for job in ready}.values()
             assert stats.oldest_ready == min((job.due for job in heads), default=None)
+        for flow in self.flows:
+            found = self.run(find_all(self.store, Filter(flow=flow)))
+            assert found == [record for record in records if record.flow == flow]
         assert self.run(self.store.steps([*kept])) == self.model.steps([*kept])
         assert self.run(self.store.flows(self.flows)) == [
             self.model.flows.stats(f) for f in self.flows

@@ -22,11 +22,7 @@ def page(
     payloads: bool,
 ) -> Page:
     """A page of jobs in the order of their ids."""
-    members = [
-        queue.members[state]
-        for queue in _queues(table, where.queue)
-        for state in (where.states or State)
-    ]
+    members = _candidates(table, where)
     count = sum(len(rows) for rows in members)
     limit = max(limit, 0)
     wanted = limit + 1
@@ -47,6 +43,14 @@ def page(
     return Page(jobs, found[limit - 1].id if len(found) > limit > 0 else None)
 
 
+def _candidates(table: Table, where: Filter) -> list[dict[int, Row]]:
+    """All of the jobs that may match."""
+    if where.flow is not None:
+        return table.flows.members(where.flow)
+    queues = _queues(table, where.queue)
+    return [queue.members[state] for queue in queues for state in (where.states or State)]
+
+
 def _queues(table: Table, name: str | None) -> Iterable[QueueState]:
     if name is None:
         return table.queues.values()
@@ -61,10 +65,16 @@ def _matches(row: Row, where: Filter) -> bool:
         and (where.task is None or row.request.task == where.task)
         and (where.tag is None or where.tag in row.request.tags)
         and (where.priority is None or row.priority == where.priority)
+        and (where.flow is None or _flow(row) == where.flow)
         and (where.enqueued_from is None or row.enqueued_at >= where.enqueued_from)
         and (where.enqueued_before is None or row.enqueued_at < where.enqueued_before)
         and (where.error is None or where.says(row.errors[-1].kind if row.errors else None))
     )
+
+
+def _flow(row: Row) -> JobId | None:
+    group = None if row.ties is None else row.ties.group
+    return None if group is None else group.flow
 
 
 def _beyond(job_id: JobId, after: JobId | None, *, oldest_first: bool) -> bool:

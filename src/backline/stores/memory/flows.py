@@ -98,8 +98,8 @@ class Group:
     """Jobs that are counted together."""
 
     __slots__ = (
-        "added", "cancelled", "children", "ended", "failed", "flow", "id", "live", "purged",
-        "touched",
+        "added", "cancelled", "children", "ended", "failed", "flow", "id", "live", "members",
+        "purged", "touched",
     )  # fmt: skip
 
     def __init__(self, group_id: JobId, flow: JobId) -> None:
@@ -110,6 +110,8 @@ class Group:
         self.touched: Micros = 0
         self.live: dict[int, Row] = {}
         """Those that have not ended, by `seq`."""
+        self.members: dict[int, Row] = {}
+        """Those that are not purged, by `seq`."""
         self.children: dict[Edge, None] = {}
 
     def state_for(self, on: On) -> State | None:
@@ -153,7 +155,7 @@ class Flows:
         if request.group_id is not None:
             ties.group = group = self.groups[request.group_id]
             group.added += 1
-            group.live[row.seq] = row
+            group.live[row.seq] = group.members[row.seq] = row
 
     def make_group(self, group_id: JobId, flow: JobId, now: Micros) -> None:
         """The group of a job that is about to be added; none of it may be, in the end."""
@@ -235,6 +237,7 @@ class Flows:
         group = ties.group
         if group is not None:
             group.purged += 1
+            del group.members[row.seq]
             group.touched = now
             if group.purged == group.added:
                 heappush(self._idle, (now, group.id))
@@ -264,6 +267,10 @@ class Flows:
             failed=sum(group.failed for group in groups.values()),
             cancelled=any(group.cancelled for group in groups.values()),
         )
+
+    def members(self, flow: JobId) -> list[dict[int, Row]]:
+        """The jobs of a flow, group by group."""
+        return [group.members for group in self._by_flow.get(flow, {}).values()]
 
     def cancel(self, flow: JobId, limit: int) -> list[Row]:
         """What is added to a flow from now on is cancelled; some of what lives and was not asked

@@ -1,6 +1,6 @@
 """Pages of jobs: which way to them is the shortest, and what of them is read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,6 +20,7 @@ _GET_SMALL: Final = statement("get_small")
 _FIND: Final = {True: statement("find_oldest"), False: statement("find_newest")}
 _BOUND: Final = {True: statement("bound_oldest"), False: statement("bound_newest")}
 _FIND_FEW: Final = statement("find_few")
+_FLOW: Final = {True: statement("flow_oldest"), False: statement("flow_newest")}
 _DEAD: Final = {True: statement("dead_oldest"), False: statement("dead_newest")}
 
 FEW: Final = 2_000
@@ -61,8 +62,11 @@ def find(db: Connection, asked: Asked) -> Page:
     if not mine:
         return Page([], None)
     queues = [tally.id for tally in mine]
+    if where.flow is not None:
+        return _find_along(db, asked, _FLOW, {"flow": where.flow})
     if where.states == {State.DEAD}:
-        return _find_dead(db, asked, queues)
+        # The dead-letter queue has an index of its own: what people look for among a million.
+        return _find_along(db, asked, _DEAD, {"queue": None if where.queue is None else queues[0]})
     states = where.states or frozenset(State)
     candidates = sum(tally.total(state) for tally in mine for state in states)
     if State.RUNNING in states and where.queue is not None:
@@ -94,13 +98,15 @@ def _find_few(db: Connection, asked: Asked, queues: Sequence[int]) -> Page:
     return _page(jobs, asked.limit)
 
 
-def _find_dead(db: Connection, asked: Asked, queues: Sequence[int]) -> Page:
-    """The dead-letter queue has an index of its own: what people look for among a million."""
-    where, limit, start = asked.where, asked.limit, asked.start
-    params = {"queue": None if where.queue is None else queues[0], "limit": limit + 1}
+def _find_along(
+    db: Connection, asked: Asked, sql: Mapping[bool, str], given: Mapping[str, object]
+) -> Page:
+    """Some of the jobs have an index of their own, in the order of ids."""
+    limit, start = asked.limit, asked.start
     jobs: list[JobRecord] = []
     for _ in range(MOST_STRETCHES):
-        found = _found.decode(db.text(_DEAD[asked.oldest_first], {**params, "after": start}))
+        params = {**given, "limit": limit + 1, "after": start}
+        found = _found.decode(db.text(sql[asked.oldest_first], params))
         jobs += _records(db, found, asked)
         if len(found) <= limit or len(jobs) > limit:
             return _page(jobs, limit)
@@ -163,6 +169,7 @@ def _matches(record: JobRecord, where: Filter) -> bool:
         and where.task in (None, record.task)
         and (where.tag is None or where.tag in record.tags)
         and where.priority in (None, record.priority)
+        and where.flow in (None, record.flow)
         and (where.enqueued_from is None or record.enqueued_at >= where.enqueued_from)
         and (where.enqueued_before is None or record.enqueued_at < where.enqueued_before)
         and (where.error is None or where.says(_newest_error(record)))

@@ -2,8 +2,8 @@
 
 from backline.job import DAY, HOUR, SECOND, Ack, Enqueued, Step
 from backline.parents import On
-from backline.states import State
-from backline.store import Cancelling, Filter, Store
+from backline.states import TERMINAL, State
+from backline.store import Cancelling, Filter, Page, Store
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.base import Harness
 from backline.testing.conformance.flowing import after, flow_of, members
@@ -13,8 +13,11 @@ from backline.testing.conformance.jobs import (
     add,
     done,
     failed,
+    find_all,
     get,
     later,
+    make_job,
+    make_jobs,
     put_back,
     state_of,
     stats_of,
@@ -41,6 +44,51 @@ class Grouping(Harness):
         got = await worker.exchange([done(got.jobs[0])], {MAIN: 9})
         assert [job.id for job in got.jobs] == [then.id]
         assert [job.id for job in (await worker.repeat()).jobs] == [then.id]
+
+    async def test_find_gives_the_jobs_of_a_flow_whatever_became_of_them(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        mine = members(clock, 12)
+        early, other, late = (
+            make_job(clock, flow="f"),
+            make_job(clock, flow="h"),
+            after(clock, "g"),
+        )
+        own = make_job(clock, flow="f", group="g2")
+        await add(store, *mine, early, other, own, late, *make_jobs(clock, 3))
+        first, second, third = await worker.lease(3)
+        await worker.settle(done(first), failed(second), later(third, SECOND))
+        of_flow = sorted([*(job.id for job in mine), early.id, own.id])
+
+        async def found(**fields: object) -> list[str]:
+            where = Filter(flow="f", **fields)  # type: ignore[arg-type]
+            whole = [record.id for record in await find_all(store, where, page=3)]
+            assert [record.id for record in await find_all(store, where, page=99)] == whole
+            ahead: list[str] = []
+            asked: str | None = None
+            while True:
+                page = await store.find(where, limit=3, after=asked, oldest_first=True)
+                ahead += [record.id for record in page.jobs]
+                asked = page.after
+                if asked is None:
+                    assert ahead == whole[::-1]
+                    return ahead
+
+        assert await found() == of_flow
+        assert await found(states=frozenset({State.DEAD})) == [second.id]
+        assert await found(states=TERMINAL, task="app.send") == sorted([first.id, second.id])
+        assert await found(queue="nobody") == []
+        assert [job.id for job in await find_all(store, Filter(flow="h"))] == [other.id]
+        assert await find_all(store, Filter(flow="g")) == [], "the group of a flow is none"
+        small = (await store.find(Filter(flow="f"), limit=99, payloads=False)).jobs
+        assert [job.id for job in small] == of_flow[::-1]
+        assert await store.find(Filter(flow="f"), limit=0) == Page([], None)
+        await store.redrive([second.id])
+        await store.purge([first.id])
+        assert await found() == [job_id for job_id in of_flow if job_id != first.id]
+        await store.cancel_flows(["f"], 99)
+        await store.purge(of_flow)
+        assert await found() == []
 
     async def test_i9_a_group_that_failed_stops_at_once_and_ends_at_the_last(
         self, store: Store, clock: VirtualClock, worker: BareWorker

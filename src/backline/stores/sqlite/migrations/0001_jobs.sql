@@ -100,6 +100,7 @@ create index job_gate on job (gate, slot, rank, due) where slot <> 1;
 create index job_pace on job (pace, permit, rank, due) where pace is not null;
 create index job_dead on job (id) where state = 'dead';
 create index job_batch on job (batch) where batch is not null and purge_at is null;
+create index job_flow on job (batch, id) where batch is not null;
 create index job_over on job (queue, state, purge_at) where purge_at is not null;
 
 -- Where the turns of a tenant go on, while any job of its level is ready.
