@@ -37,10 +37,14 @@ class Ready:
         """With so many tenants of a priority it is worth a look who is even with the others."""
 
     def push(self, row: Row) -> None:
-        """Put a job in its place: priority, then due time, then order of enqueue. One that had a
-        turn was put back, and comes after those that never had one."""
+        """Put a job in its place: priority, then due time, then order of enqueue."""
         row.line = self._level(row.priority, turns=False)
-        row.line.push(row.due if row.turn is None else row.turn, row.seq, row)
+        row.line.push(row.due, row.seq, row)
+
+    def push_back(self, row: Row) -> None:
+        """Put a job that has used its turn before those that have one."""
+        row.line = self._level(row.priority, turns=False)
+        row.line.push(fairness.PUT_BACK, row.seq, row)
 
     def push_turns(self, rows: Sequence[Row], weights: Mapping[str, float]) -> None:
         """Give turns to jobs of one priority of a fair queue, in their order, and put them where

@@ -325,8 +325,10 @@ class Table:
         queue = row.queue
         if row.state is State.READY:
             self.hints.add(Hint.WORK)
-            if row.tenant is None or row.turn is not None:
+            if row.tenant is None:
                 queue.ready[row.lane].push(row)
+            elif row.turn is not None:
+                queue.ready[row.lane].push_back(row)
             else:
                 self.sharing.join(row)
         elif row.state is State.SCHEDULED:

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from backline.errors import EnqueueError
-from backline.job import HOUR, MINUTE, SECOND, JobRequest, LeasedJob, Limits, OnConflict
+from backline.job import HOUR, MINUTE, SECOND, JobRequest, LeasedJob, Limits, OnConflict, Pacing
 from backline.states import State
 from backline.store import Edit, QueueSettings, Store
 from backline.testing.clock import VirtualClock
@@ -188,6 +188,18 @@ class Fairness(Harness):
         assert ids(leases) == [a[0], b[0], b[1]]
         await worker.settle(*map(done, leases))
         assert ids(await worker.lease(10)) == [a[1], b[2]]
+
+    async def test_what_is_put_back_waits_within_its_limits_by_its_time(
+        self, store: Store, clock: VirtualClock, worker: BareWorker
+    ) -> None:
+        paced = Limits(rate_key="api", pacing=Pacing(SECOND))
+        await add(store, *make_jobs(clock, 3, fair_key="alice", limits=paced))
+        [first] = await worker.lease(3)
+        await worker.settle(put_back(first))
+        assert await worker.lease(3) == []
+        clock.advance(1)
+        await store.promote(10)
+        assert ids(await worker.lease(3)) == [first.id]
 
     async def test_an_edit_takes_a_new_turn(
         self, store: Store, clock: VirtualClock, worker: BareWorker
