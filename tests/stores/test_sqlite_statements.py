@@ -75,7 +75,7 @@ def index_line(name: str) -> str:
 def scans(plan: list[str]) -> list[str]:
     """The steps that look at every row of a table: not at what the call itself gave, nor at
     what an earlier step has found, nor along an index, whose statement limits it."""
-    ours = r"\(subquery|level|first|aged|share|counted|CONSTANT"
+    ours = r"\(subquery|new|ack|level|first|aged|share|counted|CONSTANT"
     found = rf"SCAN (?!{ours})\w+(?! VIRTUAL TABLE| USING (COVERING )?INDEX)\b"
     return [step for step in plan if re.match(found, step)]
 

@@ -8,6 +8,7 @@
 --   locks  the writer's turn
 --   index  the primary key of job
 -- A damaged count stays at the largest integer: an overflow would stop every other ack.
+with ack as materialized (select value from json_each(:acks))
 update job
 set state = ack.value ->> 1,
     due = coalesce(ack.value ->> 2, due),
@@ -34,5 +35,5 @@ set state = ack.value ->> 1,
     asleep = ack.value ->> 11,
     turn = iif(ack.value ->> 1 in ('ready', 'waiting') and turn is not null, :put_back, null),
     worker = :worker, call = null, until = null
-from json_each(:acks) as ack
+from ack
 where job.seq = ack.value ->> 0

@@ -4,6 +4,7 @@
 --          is -1 if this worker had recorded that attempt, -2 if the lease is not held
 --   locks  the writer's turn
 --   index  job_id, a look-up an ack
+with ack as materialized (select value from json_each(:acks))
 select cast('[' || group_concat(
     case
         when job.seq is null then iif(exists (
@@ -21,4 +22,4 @@ select cast('[' || group_concat(
             || job.ties || ']'
     end
 ) || ']' as blob)
-from json_each(:acks) as ack left join job on job.id = ack.value ->> 0
+from ack left join job on job.id = ack.value ->> 0

@@ -6,6 +6,8 @@
 --   out    nothing; the rows that were added have the last rowids
 --   locks  the writer's turn
 --   index  the unique one on job (id) and the primary key of purged, a look-up a job each
+-- Materialized: json_each would write each row out again for every field that is read of it.
+with new as materialized (select value from json_each(:jobs))
 insert into job (
     id, task, queue, lane, state, rank, due, enqueued_at, expires_at,
     terms, unique_key, unique_until, headers, tags, payload, follow_ups
@@ -15,6 +17,6 @@ select
     new.value ->> 5, new.value ->> 6, :now, new.value ->> 7,
     new.value ->> 8, new.value ->> 9, new.value ->> 10, new.value ->> 11, new.value ->> 12,
     cast(substr(:payloads, new.value ->> 13, new.value ->> 14) as text), new.value ->> 15
-from json_each(:jobs) as new
+from new
 where not exists (select 1 from purged where purged.id = new.value ->> 0)
 on conflict (id) do nothing
