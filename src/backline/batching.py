@@ -163,7 +163,8 @@ def claims(call: Collection[JobRequest]) -> set[Hashable]:
     child is not added beside its parent."""
     keys: set[Hashable] = {request.id for request in call}
     for request in call:
-        keys.update(after.parent for after in request.after)
+        if request.after:
+            keys.update(after.parent for after in request.after)
         if request.unique_key is not None:
             keys.add(("unique", request.unique_key))
         if request.idempotency_key is not None:

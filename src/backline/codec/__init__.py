@@ -1,7 +1,7 @@
 """A task's arguments and result, as typed Python values and as JSON."""
 
 from backline.codec.codec import TaskCodec, encode_alone, hints_of
-from backline.codec.links import MARK, Result, filled, renamed, results_in
+from backline.codec.links import MARK, Result, renamed, results_in
 from backline.codec.result import ResultCodec, result_of
 
 __all__ = [
@@ -10,7 +10,6 @@ __all__ = [
     "ResultCodec",
     "TaskCodec",
     "encode_alone",
-    "filled",
     "hints_of",
     "renamed",
     "result_of",

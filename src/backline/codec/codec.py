@@ -18,11 +18,11 @@ import msgspec
 from msgspec import UNSET, Raw, json
 from msgspec.structs import astuple
 
-from backline.codec.links import Result
+from backline.codec.links import Result, filled
 from backline.codec.result import ResultCodec, changed, complaint
 from backline.codec.wire import ENCODER, decoder, plain, same
 from backline.errors import ConfigError, InvalidArguments, PayloadTooLarge
-from backline.job import MAX_PAYLOAD
+from backline.job import MAX_PAYLOAD, JobId
 
 _SKIP: Final = json.Decoder(Raw)
 _SPLIT: Final = json.Decoder(tuple[list[Raw], dict[str, Raw]])
@@ -85,11 +85,16 @@ class TaskCodec:
             pass  # told below, with the name of the argument
         return self._encode_slowly(args, kwargs)
 
-    def decode(self, payload: Raw | bytes) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments of a payload, positional and keyword, typed as annotated.
+    def decode(
+        self, payload: Raw | bytes, results: Mapping[JobId, Raw] | None = None
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """The arguments of a payload, positional and keyword, typed as annotated; `results` take
+        the places that it keeps for them.
 
         Raises InvalidArguments if it is no payload or does not fit the signature.
         """
+        if results:
+            payload = filled(payload, results)
         try:
             return self._read(payload)
         except (ValueError, TypeError, RecursionError, msgspec.MsgspecError):

@@ -55,10 +55,8 @@ def renamed(payload: Raw, before: JobId | list[JobId]) -> Raw:
     return _replaced(payload, lambda found: marker if found.one == "" else None)
 
 
-def filled(payload: Raw, results: Mapping[JobId, Raw]) -> Raw:
+def filled(payload: Raw | bytes, results: Mapping[JobId, Raw]) -> Raw | bytes:
     """The payload with the results in it. What is no payload is left as it is."""
-    if not results:
-        return payload
 
     def fill(found: _Marker) -> Raw | None:
         if found.many is not None:
@@ -72,7 +70,7 @@ def filled(payload: Raw, results: Mapping[JobId, Raw]) -> Raw:
         return payload  # the task's decoder says what is wrong with it
 
 
-def _replaced(payload: Raw, put: Callable[[_Marker], Raw | None]) -> Raw:
+def _replaced(payload: Raw | bytes, put: Callable[[_Marker], Raw | None]) -> Raw:
     def one(value: Raw) -> Raw:
         if not bytes(value).startswith(MARK):
             return value

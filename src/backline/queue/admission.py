@@ -74,13 +74,20 @@ def distinct(call: Sequence[JobRequest]) -> Distinct:
                 by_idempotency[request.idempotency_key] = index
         by_id[request.id] = index
         stands_for.append(index)
+    return Distinct(_all_told(requests, by_id), stands_for)
+
+
+def _all_told(requests: list[JobRequest], by_id: Mapping[JobId, int]) -> list[JobRequest]:
+    """The jobs, after those that stand in for their parents; `by_id` says who does."""
+    if len(by_id) == len(requests):  # each job for itself
+        return requests
     stand_ins = {job_id: requests[n].id for job_id, n in by_id.items() if requests[n].id != job_id}
-    return Distinct([_told(one, stand_ins) for one in requests], stands_for)
+    return [_told(one, stand_ins) for one in requests]
 
 
 def _told(request: JobRequest, stand_ins: Mapping[JobId, JobId]) -> JobRequest:
     """The job, after those that stand in for its parents."""
-    if not stand_ins or all(after.parent not in stand_ins for after in request.after):
+    if all(after.parent not in stand_ins for after in request.after):
         return request
     edges = {stand_ins.get(after.parent, after.parent): after for after in request.after}
     after = tuple(After(to, edge.on, edge.result) for to, edge in edges.items())

@@ -185,12 +185,13 @@ def _are_fine(jobs: Sequence[JobRequest]) -> bool:
     ]  # fmt: skip
     terms = list({id(job.terms): job.terms for job in jobs}.values())
     limits = [job.limits for job in jobs if job.limits is not None]
+    tied = [job for job in jobs if job.after]
     return (
         _many(_encode(facts)) == facts
         and _terms(_encode(terms)) == terms
         and (not limits or _limits(_encode(limits)) == limits)
         and all(job.id.isascii() and type(job.payload) is Raw for job in jobs)
-        and not any(job.after and _entangled(job) for job in jobs)
+        and not any(_entangled(job) for job in tied)
     )
 
 

@@ -104,13 +104,12 @@ class Task(Generic[P, R]):
         """Its first parameter is a `JobContext`."""
         self.batch = batch
         """How many of its jobs one call takes; None: one."""
-        # In a queue of its own: what a worker asks it for, is for batches.
-        self.options = TaskOptions() if batch is None else TaskOptions(queue=name)
         self.declared_schedule: ScheduleSpec | None = None
         """When its jobs are enqueued by themselves, as code declares it."""
         self._producer = producer
         self._transactions = transactions
-        self._template = self._make_template()
+        # In a queue of its own: what a worker asks it for, is for batches.
+        self._set_options(TaskOptions() if batch is None else TaskOptions(queue=name))
         self.__wrapped__ = fn
         self.__name__ = fn.__name__
         self.__qualname__ = fn.__qualname__
@@ -157,14 +156,13 @@ class Task(Generic[P, R]):
         return msgspec.structs.replace(request, headers=MadeHeaders(request.headers, own))
 
     def _request(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobRequest:
-        request, headers = self._filled(args, kwargs), self._producer.headers_now()
-        return msgspec.structs.replace(
-            request,
-            id=self._producer.new_id(),
-            headers={**headers, **request.headers} if headers else request.headers,
-        )
+        hooks, own = self._producer.headers_now(), self.options.headers
+        headers = {**hooks, **own} if hooks else own
+        return self._filled(args, kwargs, id=self._producer.new_id(), headers=headers)
 
-    def _filled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobRequest:
+    def _filled(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], **fields: object
+    ) -> JobRequest:
         try:
             payload = self.codec.encode(args, kwargs)
         except InvalidArguments as error:
@@ -172,28 +170,25 @@ class Task(Generic[P, R]):
             if hint is None:
                 raise
             raise InvalidArguments(f"{error}; {hint}") from None
-        request, options = self._template, self.options
-        unique_key, idempotency_key = request.unique_key, request.idempotency_key
-        if callable(options.unique_key):
-            unique_key = self._called("unique_key", options.unique_key, args, kwargs)
-        if callable(options.idempotency_key):
-            idempotency_key = self._called("idempotency_key", options.idempotency_key, args, kwargs)
-        limits = request.limits
-        if callable(options.concurrency_key) or callable(options.rate_key):
-            limits = limits_of(options, self.name, args, kwargs)
-        fair_key = request.fair_key
-        if callable(options.fair_key):
-            fair_key = fair_key_of(options, self.name, args, kwargs)
-        request = msgspec.structs.replace(
-            request,
-            payload=payload,
-            unique_key=unique_key,
-            idempotency_key=idempotency_key,
-            limits=limits,
-            fair_key=fair_key,
-            follow_ups=self._follow_ups(),
-        )
+        if self._varies:
+            fields |= self._fields_of(args, kwargs)
+        request = msgspec.structs.replace(self._template, payload=payload, **fields)
         return self._linked(request, args, kwargs) if MARK in bytes(payload) else request
+
+    def _fields_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, object]:
+        """What the options make of the arguments of one job."""
+        options = self.options
+        fields: dict[str, object] = {"follow_ups": self._follow_ups()}
+        if callable(options.unique_key):
+            fields["unique_key"] = self._called("unique_key", options.unique_key, args, kwargs)
+        if callable(options.idempotency_key):
+            once = self._called("idempotency_key", options.idempotency_key, args, kwargs)
+            fields["idempotency_key"] = once
+        if callable(options.concurrency_key) or callable(options.rate_key):
+            fields["limits"] = limits_of(options, self.name, args, kwargs)
+        if callable(options.fair_key):
+            fields["fair_key"] = fair_key_of(options, self.name, args, kwargs)
+        return fields
 
     def _follow_ups(self) -> tuple[FollowUp, ...]:
         url, after = self.options.callback_url, self.options.follow_ups
@@ -268,9 +263,18 @@ class Task(Generic[P, R]):
     def _with(self, options: TaskOptions) -> Self:
         copy = object.__new__(type(self))
         copy.__dict__.update(self.__dict__)
-        copy.options = options
-        copy._template = copy._make_template()
+        copy._set_options(options)
         return copy
+
+    def _set_options(self, options: TaskOptions) -> None:
+        self.options = options
+        self._template = self._make_template()
+        keys = (
+            options.unique_key, options.idempotency_key, options.concurrency_key,
+            options.rate_key, options.fair_key,
+        )  # fmt: skip
+        self._varies = options.callback_url is not None or any(map(callable, keys))
+        """Some fields of its jobs are not known before they are made."""
 
     def _make_template(self) -> JobRequest:
         options = self.options

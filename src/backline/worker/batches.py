@@ -18,7 +18,6 @@ import msgspec
 
 from backline import policy
 from backline.batch import Batch, BatchItem
-from backline.codec import filled
 from backline.context import Running, current_run
 from backline.job import Ack, Charge, Micros
 from backline.policy import Cancelled, Failed, Outcome
@@ -189,7 +188,7 @@ class BatchCalls:
                 self._give(run, policy.malformed(lease.id, lease.attempt, lease.terms, why))
                 continue
             try:
-                arguments, keywords = batch.task.codec.decode(filled(lease.payload, lease.results))
+                arguments, keywords = batch.task.codec.decode(lease.payload, lease.results)
                 [value] = arguments or keywords.values()
             except BaseException as error:  # noqa: BLE001 - decoders call the user's code
                 self._give(run, raised(run, error, setup.clock.rng, NOTHING))

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeAlias
 from msgspec import Raw
 
 from backline import policy
-from backline.codec import filled
 from backline.context import Running, current_run
 from backline.job import SECOND, Ack, Micros
 from backline.worker.batches import BatchCalls, BatchRun
@@ -144,7 +143,7 @@ class LoopRunners:
         running.run, run.runner = run, me
         task = run.task
         try:
-            arguments, keywords = task.codec.decode(filled(lease.payload, lease.results))
+            arguments, keywords = task.codec.decode(lease.payload, lease.results)
             if self._middleware or not task.is_async:
                 value = await self._call(run, arguments, keywords)
             elif task.takes_context:
@@ -257,6 +256,6 @@ def _call(run: Run) -> Raw | None:
     """Call a function in this thread, in a context of its own."""
     current_run.set(Running(run))
     task = run.task
-    arguments, keywords = task.codec.decode(filled(run.lease.payload, run.lease.results))
+    arguments, keywords = task.codec.decode(run.lease.payload, run.lease.results)
     first = (run.context,) if task.takes_context else ()
     return task.codec.encode_result(task.fn(*first, *arguments, **keywords)) or run.completed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from msgspec import Raw
 
-from backline.job import DAY, JobId, Micros
+from backline.job import DAY, JobId, JobRequest, Micros
 from backline.parents import MOST_SHOWN, After, On, Parent
 from backline.states import TERMINAL, State
 from backline.store import FlowStats
@@ -157,9 +157,10 @@ class Flows:
             group.added += 1
             group.live[row.seq] = group.members[row.seq] = row
 
-    def make_group(self, group_id: JobId, flow: JobId, now: Micros) -> None:
+    def make_group(self, request: JobRequest, now: Micros) -> None:
         """The group of a job that is about to be added; none of it may be, in the end."""
-        if group_id in self.groups:
+        group_id, flow = request.group_id, request.flow_id
+        if group_id is None or flow is None or group_id in self.groups:
             return
         group = self.groups[group_id] = Group(group_id, flow)
         siblings = self._by_flow.setdefault(flow, {})

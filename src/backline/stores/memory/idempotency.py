@@ -21,20 +21,17 @@ class IdempotencyKeys:
         self._given: dict[str, _Given] = {}
         self._forgetting: list[tuple[Micros, str]] = []
 
-    def answer(self, request: JobRequest, now: Micros) -> Enqueued | None:
+    def answer(self, name: str, request: JobRequest, now: Micros) -> Enqueued | None:
         """The answer for a job whose key was given before; None: it was not."""
-        if request.idempotency_key is None:
-            return None
-        given = self._given.get(request.idempotency_key)
+        given = self._given.get(name)
         if given is None or given.until <= now:
             return None
         mismatch = given.fingerprint != request.fingerprint
         return Enqueued(given.job, added=False, mismatch=mismatch)
 
-    def remember(self, request: JobRequest, answer: Enqueued, now: Micros) -> None:
-        """From now on a job's key, if it has one, stands for this answer."""
-        name = request.idempotency_key
-        if name is None or answer.conflict:
+    def remember(self, name: str, request: JobRequest, answer: Enqueued, now: Micros) -> None:
+        """From now on the key of a job stands for this answer."""
+        if answer.conflict:
             return
         until = now + IDEMPOTENCY
         self._given[name] = _Given(answer.id, request.fingerprint, until)

@@ -375,10 +375,11 @@ class MemoryStore:
 
     def _enqueue(self, call: Call, now: Micros, tick: Micros) -> list[Enqueued] | Refused:
         table = self._table
-        bounded = [job for job in call if table.queue(job.queue).max_depth is not None]
+        queues = {name: table.queue(name) for name in {job.queue for job in call}}
+        bounded = [job for job in call if queues[job.queue].max_depth is not None]
         arriving = Counter(job.queue for job in bounded if table.answered(job, now) is None)
         for name, count in arriving.items():
-            queue = table.queue(name)
+            queue = queues[name]
             if queue.max_depth is not None and queue.depth + count > queue.max_depth:
                 rate = queue.drained.per_second(tick)
                 return Refused(name, queue.depth, queue.max_depth, rate)

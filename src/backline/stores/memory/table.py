@@ -89,7 +89,8 @@ class Table:
         """The answer for a job that an earlier enqueue settled, which adds nothing now."""
         if self.known(request.id):
             return Enqueued(request.id)
-        return self._idempotency.answer(request, now)
+        name = request.idempotency_key
+        return None if name is None else self._idempotency.answer(name, request, now)
 
     def add_call(self, call: Call, now: Micros, tick: Micros) -> list[Enqueued]:
         """Add the jobs of an admitted call."""
@@ -101,12 +102,13 @@ class Table:
         return answers
 
     def _add_one(self, request: JobRequest, now: Micros, tick: Micros) -> Enqueued:
-        if request.group_id is not None and request.flow_id is not None:
-            self.flows.make_group(request.group_id, request.flow_id, now)
+        if request.flow is not None or request.group is not None:
+            self.flows.make_group(request, now)
         answer = self.answered(request, now)
         if answer is None:
             answer = self._add(request, now, tick)
-            self._idempotency.remember(request, answer, now)
+            if request.idempotency_key is not None:
+                self._idempotency.remember(request.idempotency_key, request, answer, now)
         self._stand_ins[request.id] = answer.id
         return answer
 
@@ -122,7 +124,7 @@ class Table:
             belong(row.queue, [row])
         if name is not None:
             self._replace(self._keys.take(name, row, now), now, tick)
-        if request.after or request.group_id is not None:
+        if request.after or request.flow is not None or request.group is not None:
             self.flows.tie(row, self.rows, self._ends_of(request), self._stand_ins)
             self._tied.append(row)
         if request.limits is not None:

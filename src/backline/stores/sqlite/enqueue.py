@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +28,8 @@ _ADDED: Final = statement("added")
 _KNOWN: Final = statement("known")
 _RATES: Final = statement("rates")
 
+_PLACE: Final = itemgetter(2, 3, 4)
+"""Queue, lane and state of a row that is added."""
 
 _ids: Final = msgspec.json.Decoder(list[str])
 _added: Final = msgspec.json.Decoder(list[tuple[int, str, str, int]])
@@ -69,9 +72,13 @@ def _add(
 ) -> list[list[Enqueued]]:
     """Add the jobs of admitted calls, as far as their ids and keys are free."""
     jobs = list(chain.from_iterable(calls))
-    groups = flows.groups_of(tx, jobs) if any(flows.is_tied(job) for job in jobs) else None
+    groups = flows.groups_of(tx, jobs) if flows.any_tied(jobs) else None
     placed = keys.Placed({}, set(), {}, [], [], [])
-    special = [job for job in jobs if _is_special(job)]
+    special = [  # more tables than that of the jobs are to know of them
+        job
+        for job in jobs
+        if job.unique_key is not None or job.idempotency_key is not None or job.limits is not None
+    ]
     if special:
         known = _known(tx, special)
         answered = idempotency.answers(tx, [job for job in special if job.id not in known])
@@ -86,19 +93,15 @@ def _add(
         jobs = [job for job in jobs if job.id not in skipped]
     refused = placed.refused
     added = _insert(tx, jobs, queues, placed, groups) if jobs else range(0)
-    keys.take(tx, placed.taking)
-    endings.replaced(tx, placed)
+    if special:
+        keys.take(tx, placed.taking)
+        endings.replaced(tx, placed)
     if groups is not None and added:
         stand_ins = {job_id: answer.id for job_id, answer in refused.items()}
         waiting, gone = flows.tie(tx, jobs, groups, stand_ins, added)
         endings.end(tx, gone, State.CANCELLED)
         endings.left(tx, flows.go_on(tx, waiting))
     return [[refused.get(job.id) or Enqueued(job.id) for job in call] for call in calls]
-
-
-def _is_special(job: JobRequest) -> bool:
-    """More tables than that of the jobs are to know of it."""
-    return job.unique_key is not None or job.idempotency_key is not None or job.limits is not None
 
 
 def _refusals(
@@ -176,8 +179,8 @@ def _insert(
         length = len(payload)
         row: tuple[Any, ...] = (
             job.id, job.task, ids[job.queue], job.lane, state, -job.priority, due,
-            _expiry(job, now), job.terms, job.unique_key, keys.window_end(job, now),
-            job.headers, job.tags, start, length,
+            job.expires_at if job.expires_in is None else _expiry(job, now), job.terms,
+            job.unique_key, keys.window_end(job, now), job.headers, job.tags, start, length,
         )  # fmt: skip
         if wide:
             row += _rest(tx, job, queues[job.queue], groups)
@@ -210,7 +213,7 @@ def _rest(
 def _count(tx: Transaction, rows: Sequence[tuple[Any, ...]], seqs: range) -> None:
     """Count what was added, of these rows or all of them."""
     if len(seqs) == len(rows):
-        counts = Counter((row[2], row[3], row[4]) for row in rows)
+        counts = Counter(map(_PLACE, rows))
         moves = [(*key, n) for key, n in counts.items()]
     else:
         moves = _count_added(tx, seqs)

@@ -124,9 +124,11 @@ def _rate_opens_in(
 def _settle(tx: Transaction, worker: WorkerName, acks: Sequence[Ack]) -> list[Acked]:
     over: _Over = defaultdict(list)
     done = _succeed_plain(tx, worker, acks, over)
-    rest = [ack for ack in acks if ack.id not in done]
+    rest = [ack for ack in acks if ack.id not in done] if len(done) < len(acks) else []
     answers = iter(_settle_each(tx, worker, rest, over) if rest else ())
     endings.follow(tx, over)
+    if not rest:
+        return [Acked.APPLIED] * len(acks)
     return [Acked.APPLIED if ack.id in done else next(answers) for ack in acks]
 
 

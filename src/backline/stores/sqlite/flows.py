@@ -80,9 +80,9 @@ def check_parents(tx: Transaction, calls: Sequence[Call]) -> None:
     founded(calls, known)
 
 
-def is_tied(job: JobRequest) -> bool:
-    """Whether a job has to do with others."""
-    return bool(job.after) or job.group_id is not None
+def any_tied(jobs: Iterable[JobRequest]) -> bool:
+    """Whether some of the jobs have to do with others."""
+    return any(job.after or job.flow is not None or job.group is not None for job in jobs)
 
 
 def groups_of(tx: Transaction, jobs: Iterable[JobRequest]) -> Groups:

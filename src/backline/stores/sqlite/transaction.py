@@ -1,6 +1,6 @@
 """One commit: its moment, the moves of its jobs, and what to tell of it afterwards."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
@@ -74,14 +74,15 @@ class Traffic:
     """How many jobs ended and arrived in one commit, by queue; `write` ends it."""
 
     def __init__(self) -> None:
-        self.ended: Counter[int] = Counter()
-        self.arrived: Counter[int] = Counter()
+        self.ended: defaultdict[int, int] = defaultdict(int)
+        self.arrived: defaultdict[int, int] = defaultdict(int)
 
     def write(self, db: Connection, tick: Micros) -> None:
         """Write what was counted: one statement, however many requests counted."""
         ended, arrived = self.ended, self.arrived
         if ended or arrived:
-            moves = [(queue, ended[queue], arrived[queue]) for queue in ended | arrived]
+            queues = ended.keys() | arrived.keys()
+            moves = [(queue, ended[queue], arrived[queue]) for queue in queues]
             db.run(_TRAFFIC, {"moves": dumps(moves), "second": tick // SECOND})
 
 
@@ -101,7 +102,7 @@ class Transaction:
         """Jobs that have ended, and whose follow-ups are still to be enqueued."""
         self.turning: list[int] = []
         """Jobs that became ready, and are to get a turn."""
-        self._moves: Counter[tuple[int, str, str]] = Counter()
+        self._moves: defaultdict[tuple[int, str, str], int] = defaultdict(int)
         self._traffic = traffic
 
     def places(self, sql: str, **params: str | int) -> list[JobPlace]:
