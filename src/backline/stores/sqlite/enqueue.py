@@ -13,6 +13,7 @@ from backline.job import Enqueued, JobRequest, Micros, Refused
 from backline.states import State
 from backline.store import Call, Hint
 from backline.stores.sqlite import endings, flows, gates, idempotency, keys, sharing
+from backline.stores.sqlite.rows import brief
 from backline.stores.sqlite.statements import statement
 from backline.stores.sqlite.transaction import (
     QueueRow,
@@ -163,13 +164,13 @@ def _insert(
     now, waiting, dues = tx.now, placed.waiting, placed.due
     limited = [job for job in jobs if job.limits is not None]
     standings = _standings(tx, limited, ids, placed) if limited else {}
+    terms = _briefs(jobs)
     rows: list[tuple[Any, ...]] = []
     payloads: list[bytes] = []
     start = 1
     for job in jobs:
         due = now + job.delay if job.run_at is None else job.run_at
-        if dues:
-            due = dues.get(job.id, due)
+        due = dues.get(job.id, due) if dues else due
         state = "ready" if due <= now else "scheduled"
         if job.after or (waiting and job.id in waiting):
             state = "waiting"
@@ -179,7 +180,7 @@ def _insert(
         length = len(payload)
         row: tuple[Any, ...] = (
             job.id, job.task, ids[job.queue], job.lane, state, -job.priority, due,
-            job.expires_at if job.expires_in is None else _expiry(job, now), job.terms,
+            job.expires_at if job.expires_in is None else _expiry(job, now), terms[id(job.terms)],
             job.unique_key, keys.window_end(job, now), job.headers, job.tags, start, length,
         )  # fmt: skip
         if wide:
@@ -199,6 +200,12 @@ def _insert(
         tx.turning += seqs
     _count(tx, rows, seqs)
     return seqs
+
+
+def _briefs(jobs: Sequence[JobRequest]) -> dict[int, tuple[Any, ...]]:
+    """The terms of these jobs as rows have them, by the identity of what many of them share."""
+    shared = {id(job.terms): job.terms for job in jobs}
+    return {key: brief(terms) for key, terms in shared.items()}
 
 
 def _rest(

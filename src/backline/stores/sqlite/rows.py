@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import astuple
 
 from backline.display import clean
 from backline.job import (
@@ -29,6 +30,7 @@ from backline.states import State
 T = TypeVar("T")
 
 _terms: Final = msgspec.json.Decoder(Terms)
+_DEFAULTS: Final = astuple(Terms())
 _headers: Final = msgspec.json.Decoder(Mapping[str, str])
 _tags: Final = msgspec.json.Decoder(tuple[str, ...])
 _errors: Final = msgspec.json.Decoder(tuple[AttemptError, ...])
@@ -171,6 +173,17 @@ def step_record(cells: Sequence[Any], now: Micros) -> StepRecord:
         event_id=None if event is None else text(event),
         event_at=event_at,
     )
+
+
+def brief(terms: Terms) -> tuple[Any, ...]:
+    """The terms as a row has them: without the defaults at their end, which are a third of the
+    row of a plain job. So whoever changes a default has to write it into the rows that are there.
+    """
+    given = astuple(terms)
+    count = len(given)
+    while count and given[count - 1] == _DEFAULTS[count - 1]:
+        count -= 1
+    return given[:count]
 
 
 def terms_of(cell: bytes) -> Terms:
