@@ -11,7 +11,7 @@ import pytest
 from msgspec import Raw
 
 from backline.fanout import Publication
-from backline.job import DAY, Awaited, FollowUp, JobId, JobRecord
+from backline.job import DAY, Awaited, FollowUp, JobId, JobRecord, JobRequest, Terms
 from backline.states import State
 from backline.store import Filter, Store
 from backline.stores.sqlite import SqliteStore, finding
@@ -212,6 +212,29 @@ async def test_follow_ups_that_cannot_be_read_stop_no_end(tmp_path: Path, damage
     assert len((await store.find(Filter(queue="mail"), limit=9)).jobs) == 3
     await worker.settle(*[failed(lease) for lease in await worker.lease(9)])
     assert (await stats_of(store, "mail")).counts[State.DEAD] == 3
+    await store.close()
+
+
+async def test_terms_are_kept_without_the_defaults_at_their_end(tmp_path: Path) -> None:
+    """Jobs that are there mean these: who changes one has to write the old one into their rows."""
+    assert msgspec.json.encode(Terms()) == (
+        b"[5,3600000000,[1000000,3600000000,2.0,true,[]],604800000000,2592000000000]"
+    )
+    given = {
+        "plain": (Terms(), "[]"),
+        "first": (Terms(max_attempts=3), "[3]"),
+        "second": (Terms(timeout=7), "[5,7]"),
+        "fourth": (Terms(keep=8), "[5,3600000000,[1000000,3600000000,2.0,true,[]],8]"),
+    }
+    store = SqliteStore(tmp_path / "jobs.db")
+    await store.open()
+    await store.enqueue([[JobRequest(id=i, task="t", terms=t) for i, (t, _) in given.items()]])
+    database = apsw.Connection(str(tmp_path / "jobs.db"))
+    rows = database.execute("select id, terms from job order by seq").fetchall()
+    database.close()
+    assert rows == [(job_id, stored) for job_id, (_, stored) in given.items()]
+    records = await store.get(list(given))
+    assert [record and record.terms for record in records] == [terms for terms, _ in given.values()]
     await store.close()
 
 

@@ -71,7 +71,11 @@ class Backoff(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Terms(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """All that is needed to settle a run of a job without the user's code."""
+    """All that is needed to settle a run of a job without the user's code.
+
+    Jobs are stored without the defaults at the end: another default would be another meaning of
+    jobs that are there.
+    """
 
     max_attempts: int = 5
     timeout: Micros = HOUR
