@@ -102,7 +102,7 @@ class TaskCodec:
 
     def encode_result(self, value: object) -> Raw | None:
         """A return value as JSON; None for None. Raises InvalidResult (see `ResultCodec`)."""
-        return self._result.encode(value)
+        return None if value is None else self._result.encode(value)
 
     def decode_result(self, result: Raw | bytes | None) -> Any:
         """The return value that was recorded, typed by the return annotation.

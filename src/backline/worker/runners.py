@@ -113,7 +113,7 @@ class LoopRunners:
         try:
             while self._line:
                 run = self._line.popleft()
-                if self._line:
+                if self._line and len(self._runners) < self._size:
                     self._staff()  # the job may wait; then the next runner goes on
                 if isinstance(run, BatchRun):
                     ended = await self._batches.run(run, running, me)
