@@ -217,15 +217,17 @@ class Testbed:
     async def load(
         self, *kinds: tuple[str, float], most: int = 40, mixed: bool = False
     ) -> AsyncIterator[None]:
-        """Keep so many jobs unfinished while inside; then nothing more is added.
+        """Keep so many jobs unfinished while inside; then no call is under way any more.
 
         `mixed`: some are delayed, some share unique keys, some are cancelled at random. An
         error of the store is what a producer has to live with: it tries again a little later.
         """
 
+        over = asyncio.Event()
+
         async def keep() -> None:
             added: list[JobId] = []
-            for number in itertools.count():
+            for number in itertools.takewhile(lambda _: not over.is_set(), itertools.count()):
                 with contextlib.suppress(StoreError):
                     if await self.unfinished() < most // 2:
                         for _ in range(most // 2):
@@ -244,8 +246,9 @@ class Testbed:
             yield
             assert not keeping.done(), keeping.exception()
         finally:
-            keeping.cancel()
+            over.set()  # a call that is cut off may be carried out all the same, and later
             await asyncio.wait([keeping])
+        keeping.result()
 
     def _a_mixture(self) -> dict[str, Any]:
         match self.rng.randrange(8):
@@ -321,6 +324,7 @@ class Testbed:
             return await self.unfinished() == 0
 
         await self.until(drained, within=within)
+        self.history.read()  # again: what ended since it was last read is among the ended
         records: dict[JobId, JobRecord] = {}
         after = None
         while True:
