@@ -3,7 +3,7 @@
 They are killed, stopped and started anew, their ways to the store fail, and the wall clock is
 put to and fro by an hour. What they enqueued is compared with the oracle's minutes.
 
-The whole campaign, as a table: `python -m tests.schedule_storm [first year] [last year]`.
+The whole campaign, as a table: `python -m tests.schedule_storm [first year] [last year] [store]`.
 """
 
 import asyncio
@@ -210,13 +210,15 @@ def whole(zone: str, first_year: int, last_year: int, folder: Path | None = None
 
 def main() -> int:
     """Print the table; the exit code says whether anything is wrong."""
-    first, last = (int(word) for word in (*sys.argv[1:], "2010", "2012")[:2])
+    words = sys.argv[1:]
+    first, last = (int(word) for word in words[:2] or ("2010", "2012"))
     logging.disable(logging.WARNING)  # the storm is meant to be one
     print(f"{first} to {last}, {COUNT} schedulers, {len(EXPRESSIONS)} expressions a zone")
     print(f"{'':27}{' '.join(f'{name:>8}' for name in Found._fields)}")
     wrong = 0
     with TemporaryDirectory() as folder:
-        for store, place in (("memory", None), ("sqlite", Path(folder))):
+        for store in words[2:] or ("memory", "sqlite"):
+            place = None if store == "memory" else Path(folder)
             total = Found(changes=0)
             for zone in ZONES:
                 found = whole(zone, first, last, place)
