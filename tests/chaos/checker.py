@@ -101,6 +101,15 @@ class Story:
             return None
         return death
 
+    def replaced(self, job: JobId) -> bool:
+        """Another job took its key before it ever ran: it is purged after a minute."""
+        keys = self.intake.keys
+        if job not in keys or job in self.runs:
+            return False
+        later = itertools.dropwhile(lambda each: each != job, keys)
+        later = itertools.islice(later, 1, None)
+        return any(keys[each] == keys[job] and each in self.intake.replacing for each in later)
+
     def troubled(self, run: Run) -> bool:
         """Its process was stopped for a while, or told to end, or the store was away."""
         if run.start.pid in self.disturbed:
@@ -122,8 +131,7 @@ Invariant: TypeAlias = Callable[[Story], Iterator[str]]
 def c1_no_loss(story: Story) -> Iterator[str]:
     """Every job whose enqueue returned has ended, and as its last run did."""
     for job in story.intake.acknowledged:
-        record = story.records.get(job)
-        if record is None:
+        if job not in story.records and not story.replaced(job):
             yield f"{job} is lost: its producer was told that it is stored"
     for job, record in story.records.items():
         if record.state not in TERMINAL:
@@ -207,13 +215,18 @@ def c8_unique(story: Story) -> Iterator[str]:
 
 
 def c11_sums(story: Story) -> Iterator[str]:
-    """The counts of every queue are the jobs that are in it."""
+    """The counts of every queue are the jobs that are in it, and those that are not there."""
     held: dict[str, Counter[State]] = defaultdict(Counter)
     for record in story.records.values():
         held[record.queue][record.state] += 1
     for queue in story.queues:
         if +Counter(queue.counts) != held[queue.queue]:
             yield f"{queue.queue} counts {queue.counts}, but holds {dict(held[queue.queue])}"
+    purged, intake = sum(queue.purged for queue in story.queues), story.intake
+    gone = len({*intake.acknowledged} - {*story.records})
+    unknown = len({*intake.offered} - {*intake.acknowledged} - {*intake.refused})
+    if not gone <= purged <= gone + unknown:
+        yield f"{purged} jobs were purged, and {gone} are gone"
     for seen in story.intake.snapshots:
         if not seen.least <= seen.counted <= seen.most:
             yield f"{seen.counted} jobs were counted, of {seen.least} to {seen.most} enqueued"

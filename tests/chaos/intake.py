@@ -41,7 +41,9 @@ class Intake:
     not_before: dict[JobId, Micros] = field(default_factory=dict)
     """The earliest wall time at which a delayed job may start."""
     keys: dict[JobId, str] = field(default_factory=dict)
-    """The unique keys of jobs that were added."""
+    """The unique keys of jobs that were added, in that order."""
+    replacing: set[JobId] = field(default_factory=set)
+    """Those of them that took their keys from whoever had them."""
     cancels: list[Cancel] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
 

@@ -61,6 +61,7 @@ def story(
     log_bytes: int = 0,
     after: Footprint = FOOTPRINT,
     other: tuple[Event, ...] = (),
+    purged: int = 0,
     **asked: Any,
 ) -> Story:
     """One job that was cut off once, and then succeeded."""
@@ -69,11 +70,12 @@ def story(
     history.events = list(events)
     counts = {state: counted * (state is job.state) for state in State}
     queue = QueueStats(
-        queue="q", paused=False, max_depth=None, counts=counts, purged=0, cells=0,
+        queue="q", paused=False, max_depth=None, counts=counts, purged=purged, cells=0,
         oldest_ready=None, drain_rate=0,
     )  # fmt: skip
     ledgers = Ledgers({"a": fenced} if fenced else {}, Counter("a"))
-    intake = Intake(offered=["a", "b"] if other else ["a"], acknowledged=[*acknowledged], **asked)
+    offered = ["a", "b"] if other else [*acknowledged]
+    intake = Intake(offered=offered, acknowledged=[*acknowledged], **asked)
     history.events += other
     usage = [Usage(7, FOOTPRINT, after)]
     return Story(intake, {"a": job}, [queue], history, ledgers, usage, log_bytes)
@@ -100,6 +102,9 @@ HURRIED = {
     ),
 }
 KEYS = {"keys": {"a": "k", "b": "k"}}
+REPLACED: dict[str, Any] = {
+    "acknowledged": ("b", "a"), "keys": {"b": "k", "a": "k"}, "replacing": {"a"}, "purged": 1
+}  # fmt: skip
 NEIGHBOUR = (event("start", 5.8, 1, job="b", pid=9), event("end", 6.5, 1, job="b", pid=9, how="ok"))
 FAT = {"after": FOOTPRINT._replace(memory=MOST_MEMORY + (1 << 20))}
 LEAKING = {"after": FOOTPRINT._replace(files=13 + MORE_FILES)}
@@ -119,6 +124,12 @@ TOO_EARLY = [event("start", 3, 1), event("end", 3.2, 1, how="ok"), KILL, *EVENTS
     ("says", "planted"),
     [
         ("c1_no_loss: b is lost", {"acknowledged": ("a", "b")}),
+        ("c1_no_loss: b is lost", {**REPLACED, "replacing": set()}),
+        ("c1_no_loss: b is lost", {**REPLACED, "keys": {"b": "k", "a": "other"}}),
+        ("c1_no_loss: b is lost", {**REPLACED, "keys": {"a": "k", "b": "k"}}),
+        ("c1_no_loss: b is lost", {**REPLACED, "other": NEIGHBOUR}),
+        ("c11_sums: 0 jobs were purged, and 1", {**REPLACED, "purged": 0}),
+        ("c11_sums: 2 jobs were purged, and 1", {**REPLACED, "purged": 2}),
         ("c1_no_loss: a is still ready", {"job": record(state=State.READY)}),
         ("c1_no_loss: a has succeeded, and no run", {"events": EVENTS[:3]}),
         ("c2_no_invention: b was never", {"events": [*EVENTS, event("start", 1, 9, job="b")]}),
@@ -165,6 +176,7 @@ def test_what_is_within_its_bounds_is_not_complained_of(tmp_path: Path) -> None:
     """The same, by a hair on the right side."""
     fine: list[dict[str, Any]] = [
         {"snapshots": [Snapshot(1, 0, 1, 1)]},
+        REPLACED,
         {"not_before": {"a": 3 * SECOND}},
         {**HURRIED, "job": replace(HURRIED["job"], terms=Terms(backoff=Backoff(delays=(SECOND,))))},
         {"after": Footprint(MOST_MEMORY, 12 + MORE_FILES, 4 + MORE_THREADS)},

@@ -42,9 +42,10 @@ from backline.job import (
     Terms,
 )
 from backline.states import TERMINAL
-from backline.store import Cancelling, Filter, Hint, QueueSettings
+from backline.store import Cancelling, Hint, QueueSettings, QueueStats
 from backline.stores.sqlite import SqliteStore
 from backline.supervisor import linux
+from backline.testing.conformance.jobs import find_all
 
 APPS = Path(__file__).parent / "apps"
 _LOOK_AGAIN = 0.1
@@ -189,6 +190,8 @@ class Testbed:
         intake.acknowledged += added
         if unique_key is not None:
             intake.keys |= dict.fromkeys(added, unique_key)
+            if on_conflict is OnConflict.REPLACE:
+                intake.replacing.update(added)
         return added
 
     async def cancel(self, job_id: JobId) -> Cancelling:
@@ -263,7 +266,7 @@ class Testbed:
     async def unfinished(self) -> int:
         """How many jobs have not ended. Also a snapshot for the checker."""
         acknowledged = len(self.intake.acknowledged)
-        queues = [queue for queue in await self.store.stats() if queue.queue != "probe"]
+        queues = await self._queues()
         counts = [(state, n) for queue in queues for state, n in queue.counts.items()]
         self.intake.snapshots.append(
             Snapshot(
@@ -274,6 +277,9 @@ class Testbed:
             )
         )
         return sum(n for state, n in counts if state not in TERMINAL)
+
+    async def _queues(self) -> list[QueueStats]:
+        return [queue for queue in await self.store.stats() if queue.queue != "probe"]
 
     def measure(self) -> None:
         """Look what processes that have settled in take, if it is not known yet."""
@@ -325,14 +331,8 @@ class Testbed:
 
         await self.until(drained, within=within)
         self.history.read()  # again: what ended since it was last read is among the ended
-        records: dict[JobId, JobRecord] = {}
-        after = None
-        while True:
-            page = await self.store.find(Filter(), limit=500, after=after)
-            records |= {record.id: record for record in page.jobs}
-            if (after := page.after) is None:
-                break
-        queues = [queue for queue in await self.store.stats() if queue.queue != "probe"]
+        queues, jobs = await self._kept()
+        records = {job.id: job for job in jobs}
         ledgers = Ledgers.read(self.notes / "ledger.db")
         usage = [
             Usage(pid, before, after)
@@ -342,6 +342,15 @@ class Testbed:
         log = self.database.with_name(f"{self.database.name}-wal")
         size = log.stat().st_size if log.exists() else 0
         return Story(self.intake, records, queues, self.history, ledgers, usage, size)
+
+    async def _kept(self) -> tuple[list[QueueStats], list[JobRecord]]:
+        """The queues and all jobs, with nothing purged between the two looks."""
+        queues = await self._queues()
+        while True:
+            before, jobs = queues, await find_all(self.store, page=500)
+            queues = await self._queues()
+            if [queue.purged for queue in before] == [queue.purged for queue in queues]:
+                return queues, jobs
 
     async def leave(self) -> None:
         """End the supervisors as an operator does; no process is left, and the file is whole."""
