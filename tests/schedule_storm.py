@@ -3,7 +3,7 @@
 They are killed, stopped and started anew, their ways to the store fail, and the wall clock is
 put to and fro by an hour. What they enqueued is compared with the oracle's minutes.
 
-The whole campaign, as a table: `python -m tests.schedule_storm [first year] [last year] [store]`.
+The whole campaign, as a table: `python -m tests.schedule_storm [first year last year [store]]`.
 """
 
 import asyncio
