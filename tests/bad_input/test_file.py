@@ -231,6 +231,15 @@ def test_one_damage_stops_nothing_else(file: Path, damage: Damage) -> None:
         command(untouched, *words, codes=frozenset({0, 1, 2}))
 
 
+@pytest.mark.parametrize("state", ["zombie", ""])
+def test_a_job_in_no_state_is_dead_and_can_be_started_over(file: Path, state: str) -> None:
+    with behind(file) as db:
+        db.execute("update job set state = ? where seq = 1", (state,))
+    command(file, "retry", ids(file)[1])
+    asyncio.run(live(file))
+    assert fates(file)[1].state == "succeeded"
+
+
 @pytest.mark.parametrize("damage", KEYS, ids=lambda damage: damage.name)
 def test_a_damaged_key_stops_no_enqueue(file: Path, damage: Damage) -> None:
     with behind(file) as db:
