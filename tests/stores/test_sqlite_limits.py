@@ -7,6 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from backline.errors import StoreRefused
 from backline.job import SECOND, Lane, Limits, Micros, Pacing
 from backline.states import State
 from backline.store import QueueSettings
@@ -143,6 +144,29 @@ async def test_a_wrong_count_of_slots_comes_right_by_itself(tmp_path: Path, take
     await store.enqueue([again])
     states = await state_of(store, *(job.id for job in again))
     assert states == [State.READY] * 2 + [State.WAITING] * 2
+    await store.close()
+
+
+async def test_a_count_that_fails_does_not_stop_the_sweeps_that_follow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    looks: list[None] = []
+
+    def look(db: object) -> None:
+        del db
+        looks.append(None)
+        raise StoreRefused("database disk image is malformed")
+
+    monkeypatch.setattr(audit, "look", look)
+    for _ in range(2):
+        with pytest.raises(StoreRefused):
+            await store.sweep(100)
+        assert await store.sweep(100) == 0
+        clock.advance(audit.EVERY / SECOND)
+    assert len(looks) == 2
     await store.close()
 
 

@@ -206,10 +206,11 @@ class SqliteStore:
 
     async def _audit(self) -> None:
         """Count what is otherwise moved without a look, and correct it."""
+        # First: if it fails each time, as it does in a damaged file, the sweeps go on between.
+        self._audit_at = self._clock.tick() + audit.EVERY
         found = await self._read(audit.look)
         if found is not None:
             await self._write(partial(audit.correct, found=found))
-        self._audit_at = self._clock.tick() + audit.EVERY
 
     async def cancel(self, ids: Sequence[JobId]) -> list[Cancelling]:
         return await self._write(partial(moves.cancel, ids=ids)) if ids else []
