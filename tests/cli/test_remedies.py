@@ -3,9 +3,11 @@
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from backline.child import options_for
+from backline.cli.remedies import command
 
 APP = """
 from backline import App
@@ -80,6 +82,13 @@ def test_what_a_shell_would_read_otherwise_is_quoted(shop) -> None:
     odd = shop.folder / "it's here.db"
     shop.file.rename(odd)
     assert "redrive mail --store 'sqlite:////" in fixes(shop, "--store", f"sqlite:///{odd}")["dead"]
+
+
+def test_a_secret_at_the_end_of_a_url_does_not_take_the_quote_with_it() -> None:
+    given = click.Context(click.Command("doctor"))
+    given.params = {"store_url": "redis://here/0?password=hidden"}
+    with given:
+        assert command("jobs") == "backline jobs --store 'redis://here/0?password=***'"
 
 
 def test_the_doctor_makes_no_store_where_there_is_none(shop) -> None:

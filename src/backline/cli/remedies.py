@@ -25,7 +25,7 @@ def command(words: str) -> str:
     """`backline WORDS` on the store that the command line named; the environment stays as it is."""
     given = _given()
     if url := given.get("store_url"):
-        return f"backline {words} --store {without_secrets(shlex.quote(url))}"
+        return f"backline {words} --store {shlex.quote(without_secrets(url))}"
     if app := given.get("app_target"):
         return f"backline {words} -A {safe(shlex.quote(app))}"
     return f"backline {words}"
