@@ -8,6 +8,7 @@ import pytest
 from backline.job import SECOND, JobRequest, Lane
 from backline.parents import After, On
 from backline.states import State
+from backline.store import Filter
 from backline.stores.sqlite import SqliteStore
 from backline.testing.clock import VirtualClock
 from backline.testing.conformance.jobs import BareWorker, done, make_job, make_jobs, state_of
@@ -120,4 +121,18 @@ async def test_the_rest_of_a_flow_that_is_gone_ties_no_new_job(tmp_path: Path) -
     worker = BareWorker(store)
     await worker.settle(*[done(job) for job in await worker.lease(9)])
     assert await state_of(store, child.id) == [State.READY]
+    await store.close()
+
+
+async def test_the_few_that_match_of_a_large_flow_are_found_in_one_page(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    members = make_jobs(clock, 1_000, flow="f", group="g")
+    await store.enqueue([members])
+    await store.cancel([members[-1].id])
+    where = Filter(flow="f", states=frozenset({State.CANCELLED}))
+    page = await store.find(where, limit=2, oldest_first=True)
+    assert [job.id for job in page.jobs] == [members[-1].id]
+    assert page.after is None
     await store.close()

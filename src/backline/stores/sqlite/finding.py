@@ -29,6 +29,8 @@ STRETCH: Final = 5_000
 """Jobs looked at by id before the next look at whether the page is full."""
 MOST_STRETCHES: Final = 20
 """After so many the page goes out as it is: the caller may ask for the next."""
+WIDEST: Final = 100
+"""So many jobs, or a page of them, are read whole at a time to see whether they match."""
 
 _FIRST: Final = ""
 _LAST: Final = "\U0010ffff"
@@ -103,14 +105,16 @@ def _find_along(
 ) -> Page:
     """Some of the jobs have an index of their own, in the order of ids."""
     limit, start = asked.limit, asked.start
+    stretch = limit + 1
     jobs: list[JobRecord] = []
     for _ in range(MOST_STRETCHES):
-        params = {**given, "limit": limit + 1, "after": start}
+        params = {**given, "limit": stretch, "after": start}
         found = _found.decode(db.text(sql[asked.oldest_first], params))
         jobs += _records(db, found, asked)
-        if len(found) <= limit or len(jobs) > limit:
+        if len(found) < stretch or len(jobs) > limit:
             return _page(jobs, limit)
         start = found[-1][0]
+        stretch = max(stretch, min(2 * stretch, WIDEST))  # few of them match
     return Page(jobs, start)
 
 
