@@ -245,3 +245,13 @@ def test_an_error_of_a_task_keeps_its_frames(app: App) -> None:
 def test_a_job_that_waits_for_long_says_for_what(app: App) -> None:
     with pytest.raises(ResultTimeout, match="a worker that knows its task; `backline doctor`"):
         app.remote("t").using(delay="1h").enqueue().result(timeout=0)
+
+
+def test_an_error_within_a_property_of_an_app_of_ones_own_is_told_as_it_is() -> None:
+    class Shop(App):
+        @property
+        def till(self) -> str:
+            return str([].missing)  # type: ignore[attr-defined]
+
+    with pytest.raises(AttributeError, match="'list' object has no attribute 'missing'"):
+        _ = Shop("memory://").till

@@ -305,7 +305,12 @@ _PAGE: Final = "see docs/how-to/coming-from.md"
 
 
 def stranger(thing: object, name: str, foreign: Mapping[str, str]) -> AttributeError:
-    """The error for an attribute that is none of ours: it names what is."""
+    """The error for an attribute that is none of ours: it names what is.
+
+    Raises the error of a property of that name, in a class of the user's: Python then asks here.
+    """
+    if hasattr(type(thing), name):
+        object.__getattribute__(thing, name)
     remedy = foreign.get(name)
     whose = f"{type(thing).__name__!r} object"
     if isinstance(thing, ModuleType):
