@@ -147,6 +147,36 @@ async def test_a_wrong_count_of_slots_comes_right_by_itself(tmp_path: Path, take
     await store.close()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "delete from gate where key = 'alice'",
+        "update job set slot = 7 where state = 'waiting' and gate = 1",
+    ],
+)
+async def test_who_waits_for_what_will_not_come_goes_on_by_itself(
+    tmp_path: Path, damage: str
+) -> None:
+    clock = VirtualClock()
+    store = SqliteStore(tmp_path / "jobs.db", clock=clock)
+    await store.open()
+    alice = make_jobs(clock, 5, limits=ALICE)
+    await store.enqueue([alice])
+    with apsw.Connection(str(tmp_path / "jobs.db")) as db:
+        db.execute(damage)
+    worker = BareWorker(store, clock.new_id())
+    ran: list[str] = []
+    for _ in range(4):
+        clock.advance(audit.EVERY / SECOND)
+        await store.sweep(100)
+        leases = await worker.lease(10)
+        ran += [job.id for job in leases]
+        await worker.settle(*map(done, leases))
+    assert ran == [job.id for job in alice]
+    assert await store._read(audit.look) is None
+    await store.close()
+
+
 async def test_a_count_that_fails_does_not_stop_the_sweeps_that_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
