@@ -108,8 +108,12 @@ def test_closed_streams(folder: Path, words: str, closed: str, code: int) -> Non
     check(in_shell(folder, f"$B {words} {closed}"), code)
 
 
-def test_a_full_device(folder: Path) -> None:
-    check(in_shell(folder, "$B jobs --json > /dev/full"), 1)
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_full_device(folder: Path, monkeypatch: pytest.MonkeyPatch, buffered: str) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", buffered)
+    done = in_shell(folder, "$B jobs --json > /dev/full")
+    check(done, 1)
+    assert done.stderr == b"error: [Errno 28] No space left on device\n"
 
 
 def test_a_pipe_that_breaks(folder: Path) -> None:

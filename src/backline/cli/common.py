@@ -122,7 +122,18 @@ class Commands(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # terminals without Unicode
-        sys.exit(_done(functools.partial(_refuse_bytes, words)) or _done(call))
+        sys.exit(_printed(_done(functools.partial(_refuse_bytes, words)) or _done(call)))
+
+
+def _printed(code: int) -> int:
+    """The exit code, once all that was printed is out or lost."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # the interpreter would try it again, and end with a code of its own
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return code or _fail(str(error), "", ExitCode.NOT_DONE)
+    return code
 
 
 def _open_closed_streams() -> None:
