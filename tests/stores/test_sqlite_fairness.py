@@ -149,7 +149,7 @@ async def test_turns_cost_a_few_statements_each_time_that_shared_jobs_become_rea
     await store.open()
     await _live(store, clock, fair_key="alice")
     assert [sql for sql in statements if sql in GIVING] == [
-        *GIVING,  # they were added
+        *(sql for sql in GIVING if sql != statement("shares")),  # they were added
         *(sql for sql in GIVING if sql != statement("new_period")),  # one came back to be retried
     ]
     await store.close()

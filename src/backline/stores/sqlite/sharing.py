@@ -67,10 +67,10 @@ def settle(tx: Transaction) -> None:
         return
     groups = {level: list(group) for level, group in groupby(found, _level)}
     levels = _levels(tx, list(groups))
-    new = [level for level, (first, _) in levels.items() if first is None]
+    new = {level for level, (first, _) in levels.items() if first is None}
     if new:
-        tx.db.run(_NEW_PERIOD, {"levels": dumps(new)})
-    before = _tags(tx, found)
+        tx.db.run(_NEW_PERIOD, {"levels": dumps(list(new))})
+    before = _tags(tx, [job for job in found if _level(job) not in new])
     given: list[tuple[int, int]] = []
     after: list[tuple[int, str, int, str, int]] = []
     for level, jobs in groups.items():
@@ -117,6 +117,8 @@ def _levels(tx: Transaction, levels: Sequence[_Level]) -> dict[_Level, tuple[int
 def _tags(tx: Transaction, jobs: Sequence[_Turning]) -> dict[_Level, dict[str, int | None]]:
     """The finish tags of the tenants of some jobs."""
     shares = list({(_level(job), rows.text(job.tenant)): None for job in jobs})
+    if not shares:
+        return defaultdict(dict)
     params = {"shares": dumps([(*level, tenant) for level, tenant in shares])}
     answers = _finishes.decode(tx.db.text(_SHARES, params))
     tags: defaultdict[_Level, dict[str, int | None]] = defaultdict(dict)
